@@ -1,0 +1,64 @@
+//! Deliberately broken protocols, so that the simulation can prove that it would notice.
+//!
+//! Only the feature `broken-variants` makes any but the true protocol selectable.
+
+/// Which rule of the protocol is broken, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variant {
+    /// None: the true protocol.
+    #[default]
+    True,
+    /// A new ready entry gets the same key as the last one.
+    #[cfg(feature = "broken-variants")]
+    ReusedReadyKey,
+    /// Index entries are written after the commit that needs them.
+    #[cfg(feature = "broken-variants")]
+    IndexAfterCommit,
+    /// A refused conditional write is believed without reading back.
+    #[cfg(feature = "broken-variants")]
+    NoReadBack,
+    /// An outcome is stored whoever holds the lease.
+    #[cfg(feature = "broken-variants")]
+    UnfencedCompletion,
+    /// Heartbeats are judged by the local clock, which is off by this many milliseconds.
+    #[cfg(feature = "broken-variants")]
+    LocalClockExpiry(i64),
+}
+
+macro_rules! breaks {
+    ($(#[$doc:meta] $name:ident: $variant:ident),* $(,)?) => {
+        impl Variant {$(
+            #[$doc]
+            #[must_use]
+            pub const fn $name(self) -> bool {
+                #[cfg(feature = "broken-variants")]
+                return matches!(self, Self::$variant);
+                #[cfg(not(feature = "broken-variants"))]
+                false
+            }
+        )*}
+    };
+}
+
+breaks! {
+    /// Whether ready keys are used again.
+    reuses_ready_keys: ReusedReadyKey,
+    /// Whether the index follows the commit.
+    indexes_late: IndexAfterCommit,
+    /// Whether refusals are believed.
+    believes_refusals: NoReadBack,
+    /// Whether leases are ignored.
+    ignores_leases: UnfencedCompletion,
+}
+
+impl Variant {
+    /// By how many milliseconds the clock that judges heartbeats is off.
+    #[must_use]
+    pub const fn clock_error_ms(self) -> i64 {
+        #[cfg(feature = "broken-variants")]
+        if let Self::LocalClockExpiry(error) = self {
+            return error;
+        }
+        0
+    }
+}

@@ -1,0 +1,238 @@
+//! A store with manners: retries within a budget, time limits, accounting, and commits whose outcome is known.
+
+mod budget;
+mod commit;
+mod deleter;
+mod usage;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+
+use self::budget::RetryBudget;
+use self::usage::{Counters, Request};
+use crate::clock::ServerClock;
+use crate::entropy::Entropy;
+use crate::store::{
+    Condition, ETag, Got, Page, Put, Store, StoreError, StoreErrorKind, StoreResult, VersionId, VersionPage,
+};
+use crate::time::Timestamp;
+
+pub use commit::Committed;
+pub use deleter::Deleter;
+pub use usage::{Requests, Usage};
+
+/// How long one request may take before its answer is given up.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests under way at the same time; further ones wait for their turn.
+const REQUESTS_IN_FLIGHT: usize = 256;
+/// How long one operation may go on retrying.
+pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// The first wait before a retry; it doubles up to [`LONGEST_PAUSE`], and a random part of it is taken off.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A store, its clock, and what has been asked of it.
+#[derive(Clone)]
+pub struct Bucket(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: ServerClock,
+    entropy: Entropy,
+    counters: Counters,
+    budget: RetryBudget,
+    in_flight: Semaphore,
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Bucket").field(&self.0.store.url()).finish()
+    }
+}
+
+impl Bucket {
+    /// A bucket on `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, entropy: Entropy) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            clock: ServerClock::default(),
+            entropy,
+            counters: Counters::default(),
+            budget: RetryBudget::default(),
+            in_flight: Semaphore::new(REQUESTS_IN_FLIGHT),
+        }))
+    }
+
+    /// The store underneath.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    /// The injected randomness.
+    #[must_use]
+    pub fn entropy(&self) -> &Entropy {
+        &self.0.entropy
+    }
+
+    /// The server's time, as far as it is known; never ahead of it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// How far two of the server's own times may be wrong against each other.
+    #[must_use]
+    pub fn time_margin(&self) -> Duration {
+        Duration::from_millis(u64::try_from(2 * self.0.store.clock_resolution_ms()).unwrap_or(0))
+    }
+
+    /// What has been asked of the store so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.0.counters.snapshot()
+    }
+
+    /// Reads an object, trying again within the budget.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn get(&self, key: &str, if_none_match: Option<&ETag>) -> StoreResult<Got> {
+        self.retrying(Request::Get, || self.0.store.get(key, if_none_match)).await
+    }
+
+    /// Writes an index entry or another object that may be written twice, trying again within the budget.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn put(&self, key: &str, body: Bytes) -> StoreResult<Put> {
+        self.0.counters.count_sent(body.len());
+        self.retrying(Request::Put, || self.0.store.put(key, body.clone(), &Condition::Always)).await
+    }
+
+    /// Writes an object without condition, once: for what is not worth a retry.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put_once(&self, key: &str, body: Bytes) -> StoreResult<Put> {
+        self.0.counters.count_sent(body.len());
+        self.once(Request::Put, self.0.store.put(key, body, &Condition::Always)).await
+    }
+
+    /// Writes under a condition, once, and without learning what a refusal means: see [`Bucket::commit`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put_if(&self, key: &str, body: Bytes, condition: &Condition) -> Result<Put, StoreError> {
+        self.0.counters.count_sent(body.len());
+        self.once(Request::Put, self.0.store.put(key, body, condition)).await.map(|answer| answer.value)
+    }
+
+    /// Deletes keys, trying again within the budget.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn delete_many(&self, keys: &[String]) -> StoreResult<()> {
+        self.retrying(Request::Delete, || self.0.store.delete_many(keys)).await
+    }
+
+    /// Lists keys, trying again within the budget.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
+        self.retrying(Request::List, || self.0.store.list(prefix, start_after, limit)).await
+    }
+
+    /// Lists a key's versions, trying again within the budget.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn versions(&self, key: &str, before: Option<&VersionId>, limit: usize) -> StoreResult<VersionPage> {
+        self.retrying(Request::List, || self.0.store.versions(key, before, limit)).await
+    }
+
+    /// Reads one version, trying again within the budget.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got> {
+        self.retrying(Request::Get, || self.0.store.get_version(key, version)).await
+    }
+
+    /// Whether the store keeps old versions.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn keeps_versions(&self) -> StoreResult<bool> {
+        self.retrying(Request::Get, || self.0.store.keeps_versions()).await
+    }
+
+    /// Sends one request: limits its time, counts it, and learns the server's time from its answer.
+    async fn once<T: usage::Measured>(
+        &self,
+        request: Request,
+        answer: impl Future<Output = StoreResult<T>> + Send,
+    ) -> StoreResult<T> {
+        // Never closed, so there is always a permit some time.
+        let _permit = self.0.in_flight.acquire().await;
+        let sent = Instant::now();
+        let result = timeout(REQUEST_TIMEOUT, answer).await.unwrap_or_else(|_| {
+            let message = format!("{} did not answer within {} s", self.0.store.url(), REQUEST_TIMEOUT.as_secs());
+            Err(StoreError::new(StoreErrorKind::Unavailable, message))
+        });
+        if let Ok(answer) = &result {
+            self.0.clock.observe(answer.at, self.0.store.clock_resolution_ms(), sent, Instant::now());
+        }
+        self.0.counters.count(request, result.as_ref().map(|answer| &answer.value));
+        if result.is_ok() {
+            self.0.budget.earn();
+        }
+        result
+    }
+
+    async fn retrying<T, F>(&self, request: Request, ask: impl Fn() -> F + Send + Sync) -> StoreResult<T>
+    where
+        T: usage::Measured,
+        F: Future<Output = StoreResult<T>> + Send,
+    {
+        let mut pauses = self.pauses();
+        loop {
+            match self.once(request, ask()).await {
+                Err(error) if error.kind.is_transient() => pauses.rest(error).await?,
+                answer => return answer,
+            }
+        }
+    }
+
+    fn pauses(&self) -> Pauses<'_> {
+        Pauses { bucket: self, next: FIRST_PAUSE, until: Instant::now() + OPERATION_TIMEOUT }
+    }
+}
+
+/// The waits between the attempts of one operation.
+struct Pauses<'a> {
+    bucket: &'a Bucket,
+    next: Duration,
+    until: Instant,
+}
+
+impl Pauses<'_> {
+    /// Waits before the next attempt; gives `error` back when time or budget is spent.
+    async fn rest(&mut self, error: StoreError) -> Result<(), StoreError> {
+        let inner = &self.bucket.0;
+        if Instant::now() + self.next > self.until || !inner.budget.spend() {
+            return Err(error);
+        }
+        inner.counters.count_retry();
+        sleep(self.next.mul_f64(inner.entropy.unit().mul_add(-0.5, 1.0))).await;
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! The engine's errors: few kinds, each telling the caller what to do.
+
+use crate::store::{StoreError, StoreErrorKind};
+
+/// What went wrong. [`Error::code`] is the stable name that crosses the C ABI.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller's argument is wrong; nothing was stored. Change it.
+    #[error("{0}")]
+    Invalid(String),
+    /// The configuration is wrong: URL, environment variable or file. Change it.
+    #[error("{0}")]
+    Config(String),
+    /// There is no such task, worker or object.
+    #[error("{0}")]
+    NotFound(String),
+    /// The bucket was written by an incompatible version of buquet.
+    #[error("{0}")]
+    Layout(String),
+    /// A stored object cannot be read as what it should be.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The lease is gone: another worker has, or may have, taken over. Drop the result.
+    #[error("{0}")]
+    LeaseLost(String),
+    /// The store refuses: credentials, permissions, or a missing bucket.
+    #[error("{0}")]
+    Denied(String),
+    /// The store cannot keep what buquet promises.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The store did not answer, or not well, for as long as the budget lasted. Try again later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The time the caller gave is up. The operation may go on in the store.
+    #[error("{0}")]
+    Timeout(String),
+    /// The engine, the queue or the worker was shut down, or the operation cancelled.
+    #[error("{0}")]
+    Closed(String),
+    /// A defect in buquet itself. Please report it.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// The stable name of this kind.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::Config(_) => "config",
+            Self::NotFound(_) => "not_found",
+            Self::Layout(_) => "layout",
+            Self::Corrupt(_) => "corrupt",
+            Self::LeaseLost(_) => "lease_lost",
+            Self::Denied(_) => "denied",
+            Self::Unsupported(_) => "unsupported",
+            Self::Unavailable(_) => "unavailable",
+            Self::Timeout(_) => "timeout",
+            Self::Closed(_) => "closed",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error.kind {
+            StoreErrorKind::Unavailable | StoreErrorKind::Throttled | StoreErrorKind::Conflict => {
+                Self::Unavailable(error.message)
+            }
+            StoreErrorKind::Denied | StoreErrorKind::NoBucket => Self::Denied(error.message),
+            StoreErrorKind::Unsupported => Self::Unsupported(error.message),
+            StoreErrorKind::Invalid => Self::Invalid(error.message),
+        }
+    }
+}
+
+/// The engine's result.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,209 @@
+//! Names of things: records, tasks, leases, commits, workers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::{Builder, Uuid};
+
+use crate::entropy::Entropy;
+use crate::error::Error;
+
+/// A task: its record's id with the task's index in the low 16 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(Uuid);
+
+/// A batch record: a random version-8 UUID whose low 16 bits are zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(Uuid);
+
+const INDEX_MASK: u128 = 0xffff;
+
+impl RecordId {
+    /// A fresh random id.
+    #[must_use]
+    pub fn random(entropy: &Entropy) -> Self {
+        let uuid = Builder::from_custom_bytes(entropy.bytes()).into_uuid();
+        Self(Uuid::from_u128(uuid.as_u128() & !INDEX_MASK))
+    }
+
+    /// The id of the record's `n`-th task.
+    #[must_use]
+    pub const fn task(self, n: u16) -> TaskId {
+        TaskId(Uuid::from_u128(self.0.as_u128() | n as u128))
+    }
+
+    /// The first hex digit: the shard the record lies in.
+    #[must_use]
+    pub fn shard(self) -> char {
+        char::from_digit(u32::from(self.0.as_bytes()[0] >> 4), 16).unwrap_or('0')
+    }
+}
+
+impl TaskId {
+    /// The record that holds the task.
+    #[must_use]
+    pub const fn record(self) -> RecordId {
+        RecordId(Uuid::from_u128(self.0.as_u128() & !INDEX_MASK))
+    }
+
+    /// The task's place in its record.
+    #[must_use]
+    pub fn index(self) -> u16 {
+        u16::try_from(self.0.as_u128() & INDEX_MASK).unwrap_or(u16::MAX)
+    }
+}
+
+fn parse_uuid(text: &str) -> Result<Uuid, Error> {
+    // Only the canonical spelling: an id becomes part of a key, and a key must have one spelling.
+    Uuid::parse_str(text)
+        .ok()
+        .filter(|uuid| uuid.get_version_num() == 8 && uuid.hyphenated().to_string() == text)
+        .ok_or_else(|| {
+            let shown: String = text.chars().take(64).collect();
+            Error::Invalid(format!(
+                "{shown:?} is not a task id: a task id is a lower-case version-8 UUID such as \
+                 \"5f0c7a52-41c3-8e5a-9d1b-3a6f0c2e0000\", as submit returned it"
+            ))
+        })
+}
+
+impl FromStr for TaskId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse_uuid(text).map(Self)
+    }
+}
+
+impl FromStr for RecordId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let id = parse_uuid(text).map(TaskId)?;
+        if id.index() == 0 {
+            Ok(id.record())
+        } else {
+            Err(Error::Invalid(format!(
+                "{text:?} is a task id where a record id belongs: its last four digits are not 0000"
+            )))
+        }
+    }
+}
+
+macro_rules! as_text {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    )*};
+}
+
+as_text!(TaskId, RecordId, LeaseId, CommitId, WorkerId);
+
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Hex);
+
+        impl $name {
+            /// A fresh random id.
+            #[must_use]
+            pub fn random(entropy: &Entropy) -> Self {
+                Self(Hex(entropy.bits()))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+                digits
+                    .then(|| u64::from_str_radix(text, 16).ok())
+                    .flatten()
+                    .map(|bits| Self(Hex(bits)))
+                    .ok_or_else(|| {
+                        let shown: String = text.chars().take(64).collect();
+                        Error::Invalid(format!("{shown:?} is not a {} id: it has 16 lower-case hex digits", $what))
+                    })
+            }
+        }
+    };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Hex(u64);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+hex_id!(
+    /// One claim of some of a record's tasks by one worker; never used twice.
+    LeaseId,
+    "lease"
+);
+hex_id!(
+    /// One commit: written into the record, it tells a committer whose answer was lost that it succeeded.
+    CommitId,
+    "commit"
+);
+hex_id!(
+    /// One started worker.
+    WorkerId,
+    "worker"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_id_leads_to_its_record_and_place() {
+        let record = RecordId::random(&Entropy::seeded(1));
+        let task = record.task(99);
+        assert_eq!((task.record(), task.index()), (record, 99));
+        assert_eq!(task.to_string().parse::<TaskId>().unwrap(), task);
+        assert!(record.to_string().starts_with(record.shard()));
+    }
+
+    #[test]
+    fn ids_have_one_spelling_only() {
+        let id = RecordId::random(&Entropy::seeded(1)).to_string();
+        for bad in
+            [id.to_uppercase(), id.replace('-', ""), format!("{{{id}}}"), "../x".into(), String::new(), "\0".into()]
+        {
+            assert!(bad.parse::<TaskId>().is_err(), "{bad:?}");
+        }
+        assert!("00000000-0000-4000-8000-000000000000".parse::<TaskId>().is_err(), "only version 8");
+        assert!("0123456789ABCDEF".parse::<LeaseId>().is_err());
+        assert!("+123456789abcdef".parse::<LeaseId>().is_err());
+    }
+
+    #[test]
+    fn hex_ids_survive_their_text() {
+        let lease = LeaseId::random(&Entropy::seeded(3));
+        assert_eq!(lease.to_string().parse::<LeaseId>().unwrap(), lease);
+    }
+}

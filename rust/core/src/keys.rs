@@ -1,0 +1,226 @@
+//! Every object key, built and parsed in one place.
+//!
+//! Keys are relative to the queue's prefix. Index keys carry, after the id, what a worker needs to decide without
+//! reading the record.
+
+use std::fmt;
+
+use crate::id::{LeaseId, RecordId, WorkerId};
+use crate::time::Timestamp;
+
+/// The marker: layout format and parameters of the queue.
+pub const MARKER: &str = "buquet.json";
+/// The bell: touched by submitters, watched by idle workers.
+pub const BELL: &str = "bell.json";
+/// All batch records.
+pub const TASKS: &str = "tasks/";
+/// The index of claimable work.
+pub const READY: &str = "ready/";
+/// The index of running work.
+pub const LEASES: &str = "leases/";
+/// Registrations and heartbeats.
+pub const WORKERS: &str = "workers/";
+/// The shards: the first hex digit of a record's id.
+pub const SHARDS: &str = "0123456789abcdef";
+
+const MINUTE_MS: i64 = 60_000;
+
+/// The key of a batch record.
+#[must_use]
+pub fn record(id: RecordId) -> String {
+    format!("{TASKS}{}/{id}.json", id.shard())
+}
+
+/// The record a key under [`TASKS`] belongs to.
+#[must_use]
+pub fn parse_record(key: &str) -> Option<RecordId> {
+    let (shard, name) = key.strip_prefix(TASKS)?.split_once('/')?;
+    let id: RecordId = name.strip_suffix(".json")?.parse().ok()?;
+    (shard.chars().eq([id.shard()])).then_some(id)
+}
+
+/// The key of a worker's registration and heartbeat.
+#[must_use]
+pub fn worker(id: WorkerId) -> String {
+    format!("{WORKERS}{id}.json")
+}
+
+/// The worker a key under [`WORKERS`] belongs to.
+#[must_use]
+pub fn parse_worker(key: &str) -> Option<WorkerId> {
+    key.strip_prefix(WORKERS)?.strip_suffix(".json")?.parse().ok()
+}
+
+/// Everything in one shard of an index.
+#[must_use]
+pub fn shard_prefix(index: &str, shard: char) -> String {
+    format!("{index}{shard}/")
+}
+
+/// Where, in one shard of an index, the entries of `minute` begin: to be used as `start_after`.
+#[must_use]
+pub fn minute_start(index: &str, shard: char, minute: i64) -> String {
+    format!("{index}{shard}/{:010}", minute.max(0))
+}
+
+/// A short hash of a task type, so that a worker knows from the key whether an entry concerns it.
+///
+/// FNV-1a, 32 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>). Types may collide: the record decides.
+#[must_use]
+pub fn type_hash(kind: &str) -> u32 {
+    kind.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// An entry of the ready index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadyEntry {
+    /// When the record's next task is due. Whole minutes are the key's time bucket.
+    pub due: Timestamp,
+    /// The record it leads to.
+    pub record: RecordId,
+    /// The entry's number; every new entry of a record gets a higher one.
+    pub seq: u64,
+    /// The record's priority, 0 to 9.
+    pub priority: u8,
+    /// [`type_hash`] of the record's type.
+    pub type_hash: u32,
+    /// How many tasks were pending when the entry was written.
+    pub pending: u32,
+}
+
+impl fmt::Display for ReadyEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { due, record, seq, priority, type_hash, pending } = self;
+        let (minute, rest) = (due.0.max(0) / MINUTE_MS, due.0.max(0) % MINUTE_MS);
+        let shard = record.shard();
+        write!(f, "{READY}{shard}/{minute:010}/{record}.{seq}.{priority}.{type_hash:08x}.{rest}.{pending}")
+    }
+}
+
+impl ReadyEntry {
+    /// Reads a key of the ready index; `None` if it is not one.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        let (shard, rest) = key.strip_prefix(READY)?.split_once('/')?;
+        let (minute, name) = rest.split_once('/')?;
+        let mut parts = name.split('.');
+        let entry = Self {
+            record: parts.next()?.parse().ok()?,
+            seq: parts.next()?.parse().ok()?,
+            priority: parts.next()?.parse().ok()?,
+            type_hash: u32::from_str_radix(parts.next()?, 16).ok()?,
+            due: Timestamp(
+                minute.parse::<i64>().ok()?.checked_mul(MINUTE_MS)?.checked_add(parts.next()?.parse().ok()?)?,
+            ),
+            pending: parts.next()?.parse().ok()?,
+        };
+        // One spelling only: what does not print as it was read is not ours.
+        (shard.chars().eq([entry.record.shard()]) && entry.to_string() == key).then_some(entry)
+    }
+}
+
+/// An entry of the lease index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeaseEntry {
+    /// The minute in which the lease expires, counted from the epoch.
+    pub minute: i64,
+    /// The record it leads to.
+    pub record: RecordId,
+    /// The lease.
+    pub lease: LeaseId,
+    /// The worker that holds it.
+    pub worker: WorkerId,
+}
+
+impl fmt::Display for LeaseEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { minute, record, lease, worker } = self;
+        write!(f, "{LEASES}{}/{:010}/{record}.{lease}.{worker}", record.shard(), minute.max(&0))
+    }
+}
+
+impl LeaseEntry {
+    /// Reads a key of the lease index; `None` if it is not one.
+    #[must_use]
+    pub fn parse(key: &str) -> Option<Self> {
+        let (shard, rest) = key.strip_prefix(LEASES)?.split_once('/')?;
+        let (minute, name) = rest.split_once('/')?;
+        let mut parts = name.split('.');
+        let entry = Self {
+            minute: minute.parse().ok()?,
+            record: parts.next()?.parse().ok()?,
+            lease: parts.next()?.parse().ok()?,
+            worker: parts.next()?.parse().ok()?,
+        };
+        (shard.chars().eq([entry.record.shard()]) && entry.to_string() == key).then_some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::entropy::Entropy;
+
+    fn arbitrary_ready() -> impl Strategy<Value = ReadyEntry> {
+        (any::<u64>(), 0_i64..4_000_000_000_000, any::<u64>(), 0_u8..10, any::<u32>(), any::<u32>()).prop_map(
+            |(seed, due, seq, priority, type_hash, pending)| ReadyEntry {
+                due: Timestamp(due),
+                record: RecordId::random(&Entropy::seeded(seed)),
+                seq,
+                priority,
+                type_hash,
+                pending,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_ready_key_survives_the_round_trip(entry in arbitrary_ready()) {
+            prop_assert_eq!(ReadyEntry::parse(&entry.to_string()), Some(entry));
+        }
+
+        #[test]
+        fn ready_keys_of_a_shard_sort_by_minute(a in arbitrary_ready(), b in arbitrary_ready()) {
+            let b = ReadyEntry { record: a.record, ..b };
+            if a.due.minute() < b.due.minute() {
+                prop_assert!(a.to_string() < b.to_string());
+            }
+        }
+
+        #[test]
+        fn a_lease_key_survives_the_round_trip(seed in any::<u64>(), minute in 0_i64..9_999_999_999) {
+            let entropy = Entropy::seeded(seed);
+            let entry = LeaseEntry {
+                minute,
+                record: RecordId::random(&entropy),
+                lease: LeaseId::random(&entropy),
+                worker: WorkerId::random(&entropy),
+            };
+            prop_assert_eq!(LeaseEntry::parse(&entry.to_string()), Some(entry));
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_fail_in_any_other_way(text in "\\PC{0,80}") {
+            for prefix in ["", "ready/0/", "leases/a/0000000001/", "tasks/0/", "workers/"] {
+                let key = format!("{prefix}{text}");
+                let _ = (ReadyEntry::parse(&key), LeaseEntry::parse(&key), parse_record(&key), parse_worker(&key));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_key_names_its_shard() {
+        let id = RecordId::random(&Entropy::seeded(5));
+        assert_eq!(parse_record(&record(id)), Some(id));
+        let other = if id.shard() == '0' { '1' } else { '0' };
+        assert_eq!(parse_record(&format!("tasks/{other}/{id}.json")), None, "in the wrong shard");
+    }
+
+    #[test]
+    fn the_type_hash_is_fnv_1a() {
+        assert_eq!((type_hash(""), type_hash("a"), type_hash("foobar")), (0x811c_9dc5, 0xe40c_292c, 0xbf9c_f968));
+    }
+}

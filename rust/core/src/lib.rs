@@ -1,0 +1,26 @@
+//! The engine of buquet: a distributed task queue whose only infrastructure is an S3-compatible bucket.
+//!
+//! The layers, each knowing only those before it: [`store`] (what is asked of a bucket), [`record`] (pure: the
+//! batch record and its transitions), [`queue`] and [`worker`] (the protocol), [`ops`] (the same as JSON
+//! operations, for the C ABI).
+#![forbid(unsafe_code)]
+
+pub mod broken;
+pub mod bucket;
+pub mod clock;
+pub mod config;
+pub mod entropy;
+pub mod error;
+pub mod id;
+pub mod keys;
+pub mod limits;
+pub mod ops;
+pub mod queue;
+pub mod record;
+pub mod store;
+mod tasks;
+pub mod time;
+pub mod transact;
+pub mod worker;
+
+pub use error::{Error, Result};

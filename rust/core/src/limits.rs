@@ -1,0 +1,47 @@
+//! The limits of everything that could grow, and the defaults of everything that can be left out.
+
+use std::time::Duration;
+
+/// Most tasks in one record.
+pub const RECORD_TASKS: usize = 100;
+/// Most bytes of input that share one record.
+pub const RECORD_BYTES: usize = 256 * 1024;
+/// Most bytes of JSON in one task's input or output.
+pub const PAYLOAD_BYTES: usize = 128 * 1024;
+/// Most bytes of an error's type, message and traceback together; longer ones are cut.
+pub const ERROR_BYTES: usize = 16 * 1024;
+/// Most characters in a task type's name.
+pub const TYPE_CHARS: usize = 128;
+/// Most tasks in one `submit_many`.
+pub const SUBMIT_MANY: usize = 100_000;
+/// Most tasks waiting in this process for their submit to be stored.
+pub const SUBMIT_BACKLOG: usize = 200_000;
+/// Submits under way at the same time.
+pub const SUBMITS_IN_FLIGHT: usize = 16;
+/// Most entries in one answer of `list`, `history` or `workers`.
+pub const PAGE: usize = 1_000;
+/// Most index entries a worker remembers, due or not.
+pub const CANDIDATES: usize = 2_000;
+/// Most tasks one worker holds at a time, running or fetched ahead.
+pub const HELD_TASKS: usize = 20_000;
+/// Claims under way at the same time in one worker.
+pub const CLAIMS_IN_FLIGHT: usize = 16;
+/// Times a commit is rebased onto somebody else's before it is given up for now.
+pub const REBASES: usize = 20;
+/// Commit ids a record remembers: a committer whose answer was lost finds itself here even if others came after.
+pub const TRAIL: usize = 64;
+/// Times a task may lose its worker before it is failed instead of run again: a task that kills its worker
+/// must not go round for ever.
+pub const LOSSES: u32 = 10;
+
+/// The longest timeout and the longest delay.
+pub const LONGEST: Duration = Duration::from_hours(366 * 24);
+/// How long an attempt may take unless said otherwise.
+pub const TIMEOUT: Duration = Duration::from_mins(5);
+/// A lease outlives the timeout of its tasks by this: they may be fetched a little ahead, and the outcome must
+/// still be stored.
+pub const LEASE_SLACK: Duration = Duration::from_secs(30);
+/// A task fetched ahead and not started for this long is given back for others to take.
+pub const FETCHED_AHEAD: Duration = Duration::from_secs(5);
+/// An index entry that leads nowhere is an accident after this long.
+pub const GRACE: Duration = Duration::from_mins(1);

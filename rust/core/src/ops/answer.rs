@@ -1,0 +1,234 @@
+//! What callers get, field for field.
+
+use serde::Serialize;
+
+use crate::bucket::Usage;
+use crate::id::{CommitId, LeaseId, TaskId, WorkerId};
+use crate::queue::{self, CorruptObject, TaskView};
+use crate::record::{Json, TaskError, TaskStatus};
+use crate::time::Timestamp;
+use crate::worker::{Lost, Phase, Problem, Seen, Settled, Verdict};
+
+#[derive(Debug, Serialize)]
+pub struct Connected {
+    pub url: String,
+    pub store: &'static str,
+    pub format: u32,
+    pub source: String,
+    pub versions_kept: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Submitted {
+    pub id: TaskId,
+}
+
+#[derive(Debug, Serialize)]
+pub struct SubmittedMany {
+    pub ids: Vec<TaskId>,
+}
+
+/// A task as callers see it.
+#[derive(Debug, Serialize)]
+pub struct Task {
+    id: TaskId,
+    #[serde(rename = "type")]
+    kind: String,
+    status: TaskStatus,
+    input: Json,
+    output: Option<Json>,
+    attempt: u32,
+    retry_count: u32,
+    max_retries: u32,
+    priority: u8,
+    timeout_ms: u64,
+    submitted_at: Timestamp,
+    available_at: Timestamp,
+    started_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
+    worker: Option<WorkerId>,
+    error: Option<TaskError>,
+}
+
+impl From<TaskView> for Task {
+    fn from(view: TaskView) -> Self {
+        let TaskView { id, kind, options, task } = view;
+        Self {
+            id,
+            kind,
+            status: task.status,
+            input: task.input,
+            output: task.output,
+            attempt: task.attempt,
+            retry_count: task.retry_count,
+            max_retries: options.retry.max_retries,
+            priority: options.priority,
+            timeout_ms: options.timeout_ms,
+            submitted_at: task.submitted_at,
+            available_at: task.available_at,
+            started_at: task.started_at,
+            completed_at: task.completed_at,
+            worker: task.worker,
+            error: task.error,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Tasks {
+    pub tasks: Vec<Option<Task>>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Listing {
+    pub tasks: Vec<Task>,
+    pub cursor: Option<String>,
+    pub corrupt: Vec<CorruptObject>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Event {
+    rev: u64,
+    at: Timestamp,
+    commit: CommitId,
+    task: Task,
+}
+
+#[derive(Debug, Serialize)]
+pub struct History {
+    pub events: Vec<Event>,
+    pub cursor: Option<String>,
+    pub complete: bool,
+}
+
+impl From<queue::Event> for Event {
+    fn from(event: queue::Event) -> Self {
+        Self { rev: event.rev, at: event.at, commit: event.commit, task: event.task.into() }
+    }
+}
+
+/// A worker as callers see it.
+#[derive(Debug, Serialize)]
+pub struct WorkerAnswer {
+    id: WorkerId,
+    host: String,
+    pid: u32,
+    types: Vec<String>,
+    concurrency: usize,
+    started_at: Timestamp,
+    heartbeat_at: Timestamp,
+    alive: bool,
+    state: Phase,
+    running: usize,
+}
+
+impl From<Seen> for WorkerAnswer {
+    fn from(seen: Seen) -> Self {
+        let Seen { registration, heartbeat_at, alive } = seen;
+        Self {
+            id: registration.id,
+            host: registration.host,
+            pid: registration.pid,
+            types: registration.types,
+            concurrency: registration.concurrency,
+            started_at: registration.started_at,
+            heartbeat_at,
+            alive,
+            state: registration.state,
+            running: registration.running,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Workers {
+    pub workers: Vec<WorkerAnswer>,
+    pub corrupt: Vec<CorruptObject>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Started {
+    pub worker: WorkerId,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Assignment {
+    id: TaskId,
+    lease: LeaseId,
+    #[serde(rename = "type")]
+    kind: String,
+    input: Json,
+    attempt: u32,
+    retry_count: u32,
+    max_retries: u32,
+    priority: u8,
+    timeout_ms: u64,
+    expires_at: Timestamp,
+    submitted_at: Timestamp,
+}
+
+impl From<crate::worker::Assignment> for Assignment {
+    fn from(task: crate::worker::Assignment) -> Self {
+        Self {
+            id: task.id,
+            lease: task.lease,
+            kind: task.kind,
+            input: task.input,
+            attempt: task.attempt,
+            retry_count: task.retry_count,
+            max_retries: task.max_retries,
+            priority: task.priority,
+            timeout_ms: task.timeout_ms,
+            expires_at: task.expires_at,
+            submitted_at: task.submitted_at,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct Next {
+    pub assignments: Vec<Assignment>,
+    pub lost: Vec<Lost>,
+    pub problems: Vec<Problem>,
+    pub state: Phase,
+}
+
+/// What became of one outcome.
+#[derive(Debug, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SettledAnswer {
+    Committed { id: TaskId, status: TaskStatus, available_at: Option<Timestamp> },
+    LeaseLost { id: TaskId, message: String },
+    Refused { id: TaskId, message: String },
+}
+
+impl From<Settled> for SettledAnswer {
+    fn from(settled: Settled) -> Self {
+        let id = settled.id;
+        match settled.verdict {
+            Verdict::Committed { status, available_at } => Self::Committed { id, status, available_at },
+            Verdict::LeaseLost(message) => Self::LeaseLost { id, message },
+            Verdict::Refused(message) => Self::Refused { id, message },
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct SettledMany {
+    pub settled: Vec<SettledAnswer>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Extended {
+    pub expires_at: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Done {}
+
+#[derive(Debug, Serialize)]
+pub struct Stopped {
+    pub released: usize,
+}
+
+pub type UsageAnswer = Usage;

@@ -1,0 +1,164 @@
+//! The engine as named operations with JSON requests and answers: what the C ABI exposes.
+
+mod answer;
+mod queue_ops;
+mod request;
+mod span;
+mod worker_ops;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OnceCell, watch};
+
+use crate::config::{EngineConfig, Resolved, resolve};
+use crate::entropy::Entropy;
+use crate::error::{Error, Result};
+use crate::id::WorkerId;
+use crate::queue::{Queue, Settings};
+use crate::store::Store;
+use crate::store::open::open;
+use crate::worker::Worker;
+
+/// One engine: a queue in one store, and the workers started on it.
+#[derive(Debug)]
+pub struct Engine {
+    resolved: Resolved,
+    queue: OnceCell<Queue>,
+    workers: Mutex<BTreeMap<WorkerId, Arc<Worker>>>,
+    closed: watch::Sender<bool>,
+}
+
+impl Engine {
+    /// Reads the configuration; no network is touched before the first operation.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the configuration cannot be used.
+    pub fn new(config: &[u8]) -> Result<Self> {
+        let config: EngineConfig = if config.is_empty() {
+            EngineConfig::default()
+        } else {
+            object(config)
+                .map_err(|error| Error::Config(format!("the engine's configuration is not understood: {error}")))?
+        };
+        let cwd = std::env::current_dir().unwrap_or_else(|_| Path::new(".").to_owned());
+        let resolved = resolve(&config, &|name| std::env::var(name).ok(), &cwd)?;
+        Ok(Self { resolved, queue: OnceCell::new(), workers: Mutex::default(), closed: watch::Sender::new(false) })
+    }
+
+    /// Runs one operation to its end. Must run inside a tokio runtime with timers. Dropping the future is like
+    /// losing its answer.
+    ///
+    /// # Errors
+    /// Whatever the operation says; [`Error::Invalid`] for an unknown one.
+    pub async fn call(&self, op: &str, request: &[u8]) -> Result<String> {
+        match op {
+            "connect" => answer(&self.connect(parse(op, request)?).await?),
+            "submit" => answer(&self.submit(parse(op, request)?).await?),
+            "submit_many" => answer(&self.submit_many(parse(op, request)?).await?),
+            "get" => answer(&self.get(parse(op, request)?).await?),
+            "list" => answer(&self.list(parse(op, request)?).await?),
+            "history" => answer(&self.history(parse(op, request)?).await?),
+            "wait" => answer(&self.wait(parse(op, request)?).await?),
+            "workers" => answer(&self.list_workers(parse(op, request)?).await?),
+            "usage" => answer(&self.usage(parse(op, request)?).await?),
+            "worker.start" => answer(&self.worker_start(parse(op, request)?).await?),
+            "worker.next" => answer(&self.worker_next(parse(op, request)?).await?),
+            "worker.settle" => answer(&self.worker_settle(parse(op, request)?).await?),
+            "worker.extend" => answer(&self.worker_extend(parse(op, request)?).await?),
+            "worker.drain" => answer(&self.worker_drain(parse(op, request)?).await?),
+            "worker.stop" => answer(&self.worker_stop(parse(op, request)?).await?),
+            unknown => {
+                let shown: String = unknown.chars().take(64).collect();
+                Err(Error::Invalid(format!("there is no operation {shown:?}; docs/abi.md lists them")))
+            }
+        }
+    }
+
+    /// Stops the workers, releasing what they hold, and writes what was put off. Later calls fail with
+    /// [`Error::Closed`].
+    pub async fn shutdown(&self) {
+        self.closed.send_replace(true);
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        futures::future::join_all(workers.values().map(|worker| worker.stop())).await;
+        if let Some(queue) = self.queue.get() {
+            queue.flush().await;
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Ends when the engine is closed.
+    async fn closing(&self) {
+        // The sender is this engine's own, so it cannot be gone.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// The queue, opened at the first need.
+    async fn queue(&self) -> Result<&Queue> {
+        if self.is_closed() {
+            return Err(Error::Closed("the engine was closed".into()));
+        }
+        self.queue
+            .get_or_try_init(|| async {
+                let store: Arc<dyn Store> = open(&self.resolved.target)?;
+                let settings = Settings::for_store(store.kind());
+                Queue::open(store, Entropy::from_os(), settings).await
+            })
+            .await
+    }
+}
+
+fn parse<T: DeserializeOwned>(op: &str, request: &[u8]) -> Result<T> {
+    let request = if request.is_empty() { b"{}" } else { request };
+    object(request).map_err(|error| Error::Invalid(format!("{op}: the request is not understood: {error}")))
+}
+
+/// Reads a JSON object; serde alone would take an array of the fields' values for one too.
+fn object<T: DeserializeOwned>(text: &[u8]) -> std::result::Result<T, String> {
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return Err("it is no JSON object".into());
+    }
+    serde_json::from_slice(text).map_err(|error| error.to_string())
+}
+
+fn answer(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::Internal(format!("the answer cannot be written as JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_may_run_on_any_thread() {
+        fn sendable(_: impl Send) {}
+        let engine = Engine::new(b"{\"url\": \"memory:\"}").unwrap();
+        sendable(engine.call("usage", b"{}"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        assert!(matches!(Engine::new(b"[]"), Err(Error::Config(_))));
+        assert!(matches!(parse::<request::Empty>("usage", b" []"), Err(Error::Invalid(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_ends_a_wait() {
+        let engine = Arc::new(Engine::new(b"{\"url\": \"memory:\"}").unwrap());
+        let submitted = engine.call("submit", b"{\"type\": \"t\", \"input\": 1}").await.unwrap();
+        let waiting = tokio::spawn({
+            let engine = Arc::clone(&engine);
+            async move { engine.call("wait", submitted.as_bytes()).await }
+        });
+        tokio::task::yield_now().await;
+        engine.shutdown().await;
+        assert!(matches!(waiting.await.unwrap(), Err(Error::Closed(_))));
+    }
+}

@@ -1,0 +1,99 @@
+//! Operations on the queue.
+
+use std::collections::BTreeSet;
+
+use super::{Engine, answer, request};
+use crate::error::{Error, Result};
+use crate::id::TaskId;
+use crate::limits;
+use crate::queue::{FORMAT, Filter, Submission};
+use crate::store::StoreKind;
+
+const DEFAULT_PAGE: usize = 100;
+
+impl Engine {
+    pub(super) async fn connect(&self, _: request::Empty) -> Result<answer::Connected> {
+        let bucket = self.queue().await?.bucket();
+        Ok(answer::Connected {
+            url: bucket.store().url(),
+            store: match bucket.store().kind() {
+                StoreKind::S3 => "s3",
+                StoreKind::Sqlite => "sqlite",
+                StoreKind::Memory => "memory",
+            },
+            format: FORMAT,
+            source: self.resolved.source.clone(),
+            versions_kept: bucket.keeps_versions().await?.value,
+        })
+    }
+
+    pub(super) async fn submit(&self, request: request::Submit) -> Result<answer::Submitted> {
+        let (options, when) = (request.options()?, request.when()?);
+        let submission = Submission { kind: request.kind, input: request.input, options, when };
+        submission.check()?;
+        Ok(answer::Submitted { id: self.queue().await?.submit(submission).await? })
+    }
+
+    pub(super) async fn submit_many(&self, request: request::SubmitMany) -> Result<answer::SubmittedMany> {
+        let (options, when) = (request.options()?, request.when()?);
+        let ids = self.queue().await?.submit_many(&request.kind, request.inputs, options, when).await?;
+        Ok(answer::SubmittedMany { ids })
+    }
+
+    pub(super) async fn get(&self, request: request::Get) -> Result<answer::Tasks> {
+        if request.ids.len() > limits::SUBMIT_MANY {
+            return Err(Error::Invalid(format!(
+                "{} ids in one call; give up to {}",
+                request.ids.len(),
+                limits::SUBMIT_MANY
+            )));
+        }
+        let ids: Vec<TaskId> = request.ids.iter().map(|id| id.parse()).collect::<Result<_>>()?;
+        let tasks = self.queue().await?.get(&ids).await?;
+        Ok(answer::Tasks { tasks: tasks.into_iter().map(|task| task.map(Into::into)).collect() })
+    }
+
+    pub(super) async fn list(&self, request: request::List) -> Result<answer::Listing> {
+        let status: BTreeSet<_> = request.status.into_iter().collect();
+        let filter = Filter { status, kind: request.kind };
+        let limit = request.limit.unwrap_or(DEFAULT_PAGE);
+        let listing = self.queue().await?.list(&filter, limit, request.cursor.as_deref()).await?;
+        Ok(answer::Listing {
+            tasks: listing.tasks.into_iter().map(Into::into).collect(),
+            cursor: listing.cursor,
+            corrupt: listing.corrupt,
+        })
+    }
+
+    pub(super) async fn history(&self, request: request::History) -> Result<answer::History> {
+        let id = request.id.parse()?;
+        let limit = request.limit.unwrap_or(DEFAULT_PAGE);
+        let history = self.queue().await?.history(id, limit, request.cursor.as_deref()).await?;
+        Ok(answer::History {
+            events: history.events.into_iter().map(Into::into).collect(),
+            cursor: history.cursor,
+            complete: history.complete,
+        })
+    }
+
+    pub(super) async fn wait(&self, request: request::Wait) -> Result<answer::Task> {
+        let id = request.id.parse()?;
+        let queue = self.queue().await?;
+        tokio::select! {
+            biased;
+            () = self.closing() => Err(Error::Closed(format!("the engine was closed while task {id} was waited for"))),
+            task = queue.wait(id, request.timeout.map(|span| span.0)) => Ok(task?.into()),
+        }
+    }
+
+    pub(super) async fn list_workers(&self, _: request::Empty) -> Result<answer::Workers> {
+        let (workers, corrupt) = self.queue().await?.workers().await?;
+        Ok(answer::Workers { workers: workers.into_iter().map(Into::into).collect(), corrupt })
+    }
+
+    /// Needs no store: an engine that never reached one has used nothing.
+    #[expect(clippy::unused_async, reason = "every operation is awaited alike")]
+    pub(super) async fn usage(&self, _: request::Empty) -> Result<answer::UsageAnswer> {
+        Ok(self.queue.get().map(crate::queue::Queue::usage).unwrap_or_default())
+    }
+}

@@ -1,0 +1,247 @@
+//! What callers send, field for field. Unknown fields are refused: a misspelt option must not be ignored.
+
+use serde::Deserialize;
+
+use super::span::Span;
+use crate::error::{Error, Result};
+use crate::id::{LeaseId, TaskId, WorkerId};
+use crate::queue::When;
+use crate::record::{Failure, Json, Options, Outcome, RetryPolicy, TaskStatus};
+use crate::time::Timestamp;
+
+/// No fields.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// A retry policy with everything optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    max_retries: Option<u32>,
+    initial: Option<Span>,
+    max: Option<Span>,
+    multiplier: Option<f64>,
+    jitter: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submit {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub input: Json,
+    timeout: Option<Span>,
+    retry: Option<Retry>,
+    priority: Option<i64>,
+    delay: Option<Span>,
+    at: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitMany {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub inputs: Vec<Json>,
+    timeout: Option<Span>,
+    retry: Option<Retry>,
+    priority: Option<i64>,
+    delay: Option<Span>,
+    at: Option<Timestamp>,
+}
+
+fn options(timeout: Option<Span>, retry: Option<&Retry>, priority: Option<i64>) -> Result<Options> {
+    let defaults = Options::default();
+    let priority = match priority {
+        None => defaults.priority,
+        Some(priority) => u8::try_from(priority)
+            .map_err(|_| Error::Invalid(format!("priority is {priority}; give 0 (last) to 9 (first)")))?,
+    };
+    let timeout_ms = timeout.map_or(defaults.timeout_ms, Span::millis);
+    Ok(Options { timeout_ms, priority, retry: retry.map_or_else(RetryPolicy::default, Retry::policy), ..defaults })
+}
+
+fn when(delay: Option<Span>, at: Option<Timestamp>) -> Result<When> {
+    match (delay, at) {
+        (Some(_), Some(_)) => Err(Error::Invalid("both delay and at are given; give one of them".into())),
+        (Some(delay), None) if delay.0.is_zero() => Ok(When::Now),
+        (Some(delay), None) => Ok(When::After(delay.0)),
+        (None, Some(at)) => Ok(When::At(at)),
+        (None, None) => Ok(When::Now),
+    }
+}
+
+impl Retry {
+    fn policy(&self) -> RetryPolicy {
+        let defaults = RetryPolicy::default();
+        RetryPolicy {
+            max_retries: self.max_retries.unwrap_or(defaults.max_retries),
+            initial_ms: self.initial.map_or(defaults.initial_ms, Span::millis),
+            max_ms: self.max.map_or(defaults.max_ms, Span::millis),
+            multiplier: self.multiplier.unwrap_or(defaults.multiplier),
+            jitter: self.jitter.unwrap_or(defaults.jitter),
+            ..defaults
+        }
+    }
+}
+
+impl Submit {
+    pub fn options(&self) -> Result<Options> {
+        options(self.timeout, self.retry.as_ref(), self.priority)
+    }
+
+    pub fn when(&self) -> Result<When> {
+        when(self.delay, self.at)
+    }
+}
+
+impl SubmitMany {
+    pub fn options(&self) -> Result<Options> {
+        options(self.timeout, self.retry.as_ref(), self.priority)
+    }
+
+    pub fn when(&self) -> Result<When> {
+        when(self.delay, self.at)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Get {
+    pub ids: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    #[serde(default)]
+    pub status: Vec<TaskStatus>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub limit: Option<usize>,
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    pub id: String,
+    pub limit: Option<usize>,
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    pub id: String,
+    pub timeout: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerStart {
+    pub types: Vec<String>,
+    pub concurrency: usize,
+    pub prefetch: Option<usize>,
+    #[serde(default)]
+    pub host: String,
+    pub pid: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerNext {
+    pub worker: WorkerId,
+    pub max: usize,
+    pub wait: Option<Span>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerSettle {
+    pub worker: WorkerId,
+    pub outcomes: Vec<OutcomeRequest>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerExtend {
+    pub worker: WorkerId,
+    pub id: TaskId,
+    pub lease: LeaseId,
+    pub by: Span,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerOnly {
+    pub worker: WorkerId,
+}
+
+/// An error as the front tells it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorRequest {
+    #[serde(rename = "type")]
+    kind: String,
+    message: String,
+    traceback: Option<String>,
+}
+
+/// One outcome; which fields are allowed depends on `outcome`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutcomeRequest {
+    pub id: TaskId,
+    pub lease: LeaseId,
+    outcome: OutcomeKind,
+    output: Option<Json>,
+    error: Option<ErrorRequest>,
+    retry: Option<bool>,
+    delay: Option<Span>,
+    at: Option<Timestamp>,
+    message: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OutcomeKind {
+    Complete,
+    Fail,
+    Timeout,
+    Reschedule,
+    Release,
+}
+
+impl OutcomeRequest {
+    /// The outcome as the engine knows it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if a field is missing that this kind of outcome needs.
+    pub fn outcome(self, now: Timestamp) -> Result<Outcome> {
+        let missing = |field: &str| {
+            Error::Invalid(format!("the outcome of task {} has no {field:?}, which this outcome needs", self.id))
+        };
+        let later = self.at.or_else(|| self.delay.map(|delay| now.after(delay.0)));
+        match self.outcome {
+            OutcomeKind::Complete => {
+                // `"output": null` reads as none, and is a fine output.
+                let output = self.output.map_or_else(|| Json::parse("null"), Ok)?;
+                Ok(Outcome::Complete { output })
+            }
+            OutcomeKind::Fail => {
+                let ErrorRequest { kind, message, traceback } = self.error.ok_or_else(|| missing("error"))?;
+                let error = Failure { kind, message, traceback };
+                Ok(Outcome::Fail { error, retry: self.retry.unwrap_or(true), retry_at: later })
+            }
+            OutcomeKind::Timeout => {
+                let message = self.message.unwrap_or_else(|| "the attempt did not end within its timeout".into());
+                let error = Failure { kind: "Timeout".into(), message, traceback: None };
+                Ok(Outcome::Fail { error, retry: self.retry.unwrap_or(true), retry_at: later })
+            }
+            OutcomeKind::Reschedule => Ok(Outcome::Reschedule { at: later.ok_or_else(|| missing("delay"))? }),
+            OutcomeKind::Release => Ok(Outcome::Release),
+        }
+    }
+}

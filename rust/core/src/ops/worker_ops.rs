@@ -1,0 +1,85 @@
+//! Operations on workers.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::{Engine, answer, request};
+use crate::error::{Error, Result};
+use crate::id::WorkerId;
+use crate::worker::{Options, WorkOutcome, Worker};
+
+/// How long `worker.next` waits unless told otherwise.
+const DEFAULT_WAIT: Duration = Duration::from_secs(1);
+
+impl Engine {
+    fn worker(&self, id: WorkerId) -> Result<Arc<Worker>> {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.get(&id).cloned().ok_or_else(|| {
+            Error::Closed(format!("this engine runs no worker {id}: it was stopped, or started elsewhere"))
+        })
+    }
+
+    pub(super) async fn worker_start(&self, request: request::WorkerStart) -> Result<answer::Started> {
+        let options = Options {
+            types: request.types,
+            concurrency: request.concurrency,
+            prefetch: request.prefetch,
+            host: request.host,
+            pid: request.pid.unwrap_or_else(std::process::id),
+        };
+        let worker = Arc::new(Worker::start(self.queue().await?, options).await?);
+        let id = worker.id();
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&worker));
+        if self.is_closed() {
+            // The engine was closed meanwhile and may not have seen this worker.
+            worker.stop().await;
+            return Err(Error::Closed("the engine was closed while the worker was started".into()));
+        }
+        Ok(answer::Started { worker: id })
+    }
+
+    pub(super) async fn worker_next(&self, request: request::WorkerNext) -> Result<answer::Next> {
+        let worker = self.worker(request.worker)?;
+        let wait = request.wait.map_or(DEFAULT_WAIT, |span| span.0);
+        let next = worker.next(request.max, wait).await?;
+        Ok(answer::Next {
+            assignments: next.assignments.into_iter().map(Into::into).collect(),
+            lost: next.lost,
+            problems: next.problems,
+            state: next.phase,
+        })
+    }
+
+    pub(super) async fn worker_settle(&self, request: request::WorkerSettle) -> Result<answer::SettledMany> {
+        let worker = self.worker(request.worker)?;
+        let now = self.queue().await?.bucket().now();
+        let outcomes: Vec<WorkOutcome> = request
+            .outcomes
+            .into_iter()
+            .map(|outcome| {
+                let (id, lease) = (outcome.id, outcome.lease);
+                Ok(WorkOutcome { id, lease, outcome: outcome.outcome(now)? })
+            })
+            .collect::<Result<_>>()?;
+        let settled = worker.settle(outcomes).await;
+        Ok(answer::SettledMany { settled: settled.into_iter().map(Into::into).collect() })
+    }
+
+    pub(super) async fn worker_extend(&self, request: request::WorkerExtend) -> Result<answer::Extended> {
+        let worker = self.worker(request.worker)?;
+        let expires_at = worker.extend(request.id, request.lease, request.by.0).await?;
+        Ok(answer::Extended { expires_at })
+    }
+
+    pub(super) async fn worker_drain(&self, request: request::WorkerOnly) -> Result<answer::Done> {
+        self.worker(request.worker)?.drain().await;
+        Ok(answer::Done {})
+    }
+
+    pub(super) async fn worker_stop(&self, request: request::WorkerOnly) -> Result<answer::Stopped> {
+        let worker = self.worker(request.worker)?;
+        let released = worker.stop().await;
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.worker);
+        Ok(answer::Stopped { released })
+    }
+}

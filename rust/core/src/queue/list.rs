@@ -1,0 +1,115 @@
+//! Listing tasks, page by page.
+
+use std::collections::BTreeSet;
+
+use futures::StreamExt;
+use futures::stream;
+
+use super::{Core, Queue, READS_IN_FLIGHT, TaskView};
+use crate::error::{Error, Result};
+use crate::keys;
+use crate::limits;
+use crate::record::{BatchRecord, TaskStatus};
+use crate::store::Got;
+
+/// Records read for one page: a page may end early, so that a rare match cannot make one call read the whole bucket.
+const RECORDS_PER_PAGE: usize = 200;
+
+/// Which tasks to list; empty means all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only tasks with one of these statuses.
+    pub status: BTreeSet<TaskStatus>,
+    /// Only tasks of this type.
+    pub kind: Option<String>,
+}
+
+/// A page of tasks, in the order of their keys: stable, but not by time.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// The tasks.
+    pub tasks: Vec<TaskView>,
+    /// Where to go on; `None` at the end. A page may be short, even empty, and still have one.
+    pub cursor: Option<String>,
+    /// Objects that should be records and cannot be read.
+    pub corrupt: Vec<CorruptObject>,
+}
+
+/// A stored object that cannot be read as what it should be.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct CorruptObject {
+    /// Its key.
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Filter {
+    fn admits(&self, task: &TaskView) -> bool {
+        (self.status.is_empty() || self.status.contains(&task.task.status))
+            && self.kind.as_ref().is_none_or(|kind| *kind == task.kind)
+    }
+}
+
+impl Queue {
+    /// Lists tasks, `limit` (1 to 1,000) or a few more at a time: records are not split. `cursor` is that of the page before.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a limit out of range or a cursor that is none; the store's.
+    pub async fn list(&self, filter: &Filter, limit: usize, cursor: Option<&str>) -> Result<Listing> {
+        check_limit(limit)?;
+        if let Some(cursor) = cursor
+            && !cursor.starts_with(keys::TASKS)
+        {
+            let shown: String = cursor.chars().take(64).collect();
+            return Err(Error::Invalid(format!(
+                "{shown:?} is not a cursor: pass the one of the page before, unchanged"
+            )));
+        }
+        let bucket = self.bucket();
+        let page = bucket.list(keys::TASKS, cursor, RECORDS_PER_PAGE).await?.value;
+        let mut listing = Listing::default();
+        let mut reads = stream::iter(page.entries.iter().map(|entry| self.core().read_listed(&entry.key)))
+            .buffered(READS_IN_FLIGHT)
+            .boxed();
+        let mut last = None;
+        for entry in &page.entries {
+            match reads.next().await.transpose()?.flatten() {
+                Some(Ok(record)) => {
+                    let tasks = record.tasks.iter().map(|task| TaskView::of(&record, task));
+                    listing.tasks.extend(tasks.filter(|task| filter.admits(task)));
+                }
+                Some(Err(message)) => listing.corrupt.push(CorruptObject { key: entry.key.clone(), message }),
+                None => {}
+            }
+            last = Some(&entry.key);
+            if listing.tasks.len() >= limit {
+                break;
+            }
+        }
+        let finished = !page.more && last == page.entries.last().map(|entry| &entry.key);
+        listing.cursor = if finished { None } else { last.cloned() };
+        Ok(listing)
+    }
+}
+
+/// Checks the limit of a page.
+///
+/// # Errors
+/// [`Error::Invalid`] with the limit and its range.
+pub fn check_limit(limit: usize) -> Result<()> {
+    if (1..=limits::PAGE).contains(&limit) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("limit is {limit}; give 1 to {}", limits::PAGE)))
+}
+
+impl Core {
+    /// Reads one listed record; the inner error says why it cannot be read as one.
+    async fn read_listed(&self, key: &str) -> Result<Option<std::result::Result<BatchRecord, String>>> {
+        match self.desk.bucket.get(key, None).await?.value {
+            Got::Found(object) => Ok(Some(BatchRecord::decode(key, &object.body).map_err(|error| error.to_string()))),
+            Got::Missing | Got::NotModified => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `buquet.json`: says that a prefix is a queue, and how it is laid out.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::bucket::{Bucket, Committed};
+use crate::error::{Error, Result};
+use crate::id::CommitId;
+use crate::keys;
+use crate::store::{Condition, Got, probe};
+use crate::time::Timestamp;
+
+/// The layout this code reads and writes.
+pub const FORMAT: u32 = 1;
+/// Hex digits of an id that make its shard.
+const SHARD_DIGITS: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+    shard_digits: u32,
+    created_at: Timestamp,
+    commit: CommitId,
+}
+
+/// Checks the marker; where there is none, probes the store and writes it.
+///
+/// # Errors
+/// [`Error::Layout`], [`Error::Unsupported`] and the store's.
+pub async fn ensure(bucket: &Bucket) -> Result<()> {
+    if let Got::Found(object) = bucket.get(keys::MARKER, None).await?.value {
+        return check(bucket, &object.body);
+    }
+    let commit = CommitId::random(bucket.entropy());
+    probe::probe(bucket.store(), &commit.to_string()).await?;
+    let marker = Marker { format: FORMAT, shard_digits: SHARD_DIGITS, created_at: bucket.now(), commit };
+    let body = serde_json::to_vec(&marker).map_err(|error| Error::Internal(error.to_string()))?;
+    match bucket.commit(keys::MARKER, Bytes::from(body), &Condition::IfAbsent, commit).await? {
+        Committed::Landed(_) | Committed::Lost(None) => Ok(()),
+        Committed::Lost(Some(object)) => check(bucket, &object.body),
+    }
+}
+
+fn check(bucket: &Bucket, body: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Layout {
+        format: u32,
+        shard_digits: u32,
+    }
+    let url = bucket.store().url();
+    let layout: Layout = serde_json::from_slice(body)
+        .map_err(|error| Error::Corrupt(format!("{} in {url} is not a marker of buquet: {error}", keys::MARKER)))?;
+    if layout.format > FORMAT {
+        return Err(Error::Layout(format!(
+            "{url} has layout format {}, and this version of buquet knows up to {FORMAT}: upgrade buquet",
+            layout.format
+        )));
+    }
+    if layout.shard_digits != SHARD_DIGITS {
+        return Err(Error::Layout(format!(
+            "{url} has {} shard digits, and this version of buquet knows {SHARD_DIGITS} only: upgrade buquet",
+            layout.shard_digits
+        )));
+    }
+    Ok(())
+}

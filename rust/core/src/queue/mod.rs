@@ -1,0 +1,184 @@
+//! A queue as its users see it: submit, look, wait.
+
+mod bell;
+mod history;
+mod list;
+mod marker;
+mod settings;
+mod submission;
+mod submit;
+mod wait;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use futures::stream;
+
+pub(crate) use self::bell::{Bell, Rung};
+pub use self::history::{Event, History};
+pub use self::list::{CorruptObject, Filter, Listing};
+pub use self::marker::FORMAT;
+pub use self::settings::Settings;
+pub use self::submission::{Submission, When, check_payload, check_type};
+use self::submit::Lanes;
+use self::wait::Watches;
+use crate::bucket::{Bucket, Deleter, Usage};
+use crate::entropy::Entropy;
+use crate::error::Result;
+use crate::id::{RecordId, TaskId};
+use crate::keys::ReadyEntry;
+use crate::record::{BatchRecord, Options, Task};
+use crate::store::Store;
+use crate::tasks::{Spawner, TaskOwner};
+use crate::transact::Desk;
+
+/// Records read at the same time by one call.
+const READS_IN_FLIGHT: usize = 16;
+
+/// A queue in one store. Clones share everything; dropping the last one stops its background work.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    core: Arc<Core>,
+    _tasks: Arc<TaskOwner>,
+}
+
+/// What the queue's background tasks share with its users.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) desk: Desk,
+    pub(crate) settings: Settings,
+    pub(crate) bell: Bell,
+    pub(crate) spawner: Spawner,
+    lanes: Lanes,
+    watches: Watches,
+    nearby: Mutex<Vec<std::sync::Weak<dyn Nearby>>>,
+}
+
+/// A worker in the same process: told at once of new work.
+pub(crate) trait Nearby: Send + Sync + std::fmt::Debug {
+    /// This entry was just written.
+    fn offer(&self, entry: ReadyEntry);
+}
+
+/// A task with the parts of its record that concern it.
+#[derive(Clone, Debug)]
+pub struct TaskView {
+    /// The task's id.
+    pub id: TaskId,
+    /// Its record's type.
+    pub kind: String,
+    /// Its record's options.
+    pub options: Options,
+    /// The task.
+    pub task: Task,
+}
+
+impl TaskView {
+    /// The view of one of the record's tasks.
+    #[must_use]
+    pub fn of(record: &BatchRecord, task: &Task) -> Self {
+        Self {
+            id: record.id.task(task.n),
+            kind: record.kind.clone(),
+            options: record.options.clone(),
+            task: task.clone(),
+        }
+    }
+}
+
+impl Queue {
+    /// Opens the queue in `store`: reads its marker or, at first use, probes the store and writes it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] if the store cannot keep what buquet promises, [`crate::Error::Layout`] if a
+    /// newer version of buquet wrote the marker, and the store's.
+    pub async fn open(store: Arc<dyn Store>, entropy: Entropy, settings: Settings) -> Result<Self> {
+        let bucket = Bucket::new(store, entropy);
+        marker::ensure(&bucket).await?;
+        let deleter = Deleter::new(bucket.clone());
+        let tasks = TaskOwner::default();
+        let spawner = tasks.spawner();
+        spawner.spawn(deleter.clone().run());
+        let core = Arc::new(Core {
+            bell: Bell::new(bucket.clone(), settings.bell_touch),
+            desk: Desk { bucket, deleter, variant: settings.variant },
+            settings,
+            spawner,
+            lanes: Lanes::default(),
+            watches: Watches::default(),
+            nearby: Mutex::default(),
+        });
+        Ok(Self { core, _tasks: Arc::new(tasks) })
+    }
+
+    pub(crate) const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The bucket underneath.
+    #[must_use]
+    pub fn bucket(&self) -> &Bucket {
+        &self.core.desk.bucket
+    }
+
+    /// What has been asked of the store since the queue was opened.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.bucket().usage()
+    }
+
+    /// Looks up tasks; `None` for those that do not exist. Tasks of one record cost one GET.
+    ///
+    /// # Errors
+    /// The store's, and [`crate::Error::Corrupt`] if a record cannot be read.
+    pub async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskView>>> {
+        let mut records: Vec<RecordId> = ids.iter().map(|id| id.record()).collect();
+        records.sort_unstable();
+        records.dedup();
+        let desk = &self.core.desk;
+        let loads = stream::iter(records).map(|id| async move { (id, desk.load(id).await) });
+        let loaded: Vec<_> = loads.buffer_unordered(READS_IN_FLIGHT).collect().await;
+        let mut found = std::collections::BTreeMap::new();
+        for (id, stored) in loaded {
+            if let Some(stored) = stored? {
+                found.insert(id, stored.record);
+            }
+        }
+        let view = |id: &TaskId| {
+            let record = found.get(&id.record())?;
+            record.task(*id).map(|task| TaskView::of(record, task))
+        };
+        Ok(ids.iter().map(view).collect())
+    }
+
+    /// Finishes what was put off: deletes and the bell.
+    pub async fn flush(&self) {
+        self.core.bell.flush().await;
+        self.core.desk.deleter.flush().await;
+    }
+}
+
+impl Core {
+    pub(crate) fn add_nearby(&self, worker: std::sync::Weak<dyn Nearby>) {
+        let mut nearby = self.nearby.lock().unwrap_or_else(PoisonError::into_inner);
+        nearby.retain(|worker| worker.strong_count() > 0);
+        nearby.push(worker);
+    }
+
+    /// Tells the workers of other processes that there is new work.
+    pub(crate) fn ring(&self) {
+        self.bell.ring(&self.spawner);
+    }
+
+    /// Tells workers of new work: those of this process at once, others by the bell.
+    pub(crate) fn announce(&self, entry: ReadyEntry) {
+        let nearby: Vec<_> = self.nearby.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for worker in nearby.iter().filter_map(std::sync::Weak::upgrade) {
+            worker.offer(entry);
+        }
+        // Work due later than this is found by the regular look.
+        if entry.due <= self.desk.bucket.now().after(self.settings.full_look * 2) {
+            self.ring();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! How eagerly a queue and its workers look, beat and wait. The defaults are the documented ones.
+
+use std::time::Duration;
+
+use crate::broken::Variant;
+use crate::store::StoreKind;
+
+/// Intervals and limits of one engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Between two heartbeats of a worker that holds leases.
+    pub heartbeat: Duration,
+    /// Between two heartbeats of an idle worker.
+    pub idle_heartbeat: Duration,
+    /// A worker whose heartbeat is older is lost.
+    pub stale: Duration,
+    /// Between two looks at the whole ready index, whatever the bell says.
+    pub full_look: Duration,
+    /// Between two sweeps over the lease index by a worker that found no work since the last one.
+    pub sweep: Duration,
+    /// Between two sweeps by one that did: whoever shares its work may have died right after the last.
+    pub busy_sweep: Duration,
+    /// Between two looks at the bell by an idle worker.
+    pub bell_watch: Duration,
+    /// Between two touches of the bell by one process.
+    pub bell_touch: Duration,
+    /// First and longest pause between two looks at a task somebody waits for.
+    pub result_watch: (Duration, Duration),
+    /// How long an outcome waits for others of the same record that are still running here.
+    pub settle_linger: Duration,
+    /// The true protocol, or a broken one under test.
+    pub variant: Variant,
+}
+
+impl Settings {
+    /// The defaults for a kind of store: a look at S3 costs money, a look at a local file next to nothing.
+    #[must_use]
+    pub const fn for_store(kind: StoreKind) -> Self {
+        let common = Self {
+            heartbeat: Duration::from_secs(10),
+            idle_heartbeat: Duration::from_mins(1),
+            stale: Duration::from_secs(45),
+            full_look: Duration::from_mins(1),
+            sweep: Duration::from_secs(50),
+            busy_sweep: Duration::from_secs(20),
+            // Not quite a second, so that a task is picked up within one.
+            bell_watch: Duration::from_millis(900),
+            bell_touch: Duration::from_secs(1),
+            result_watch: (Duration::from_millis(100), Duration::from_secs(2)),
+            settle_linger: Duration::from_millis(25),
+            variant: Variant::True,
+        };
+        match kind {
+            StoreKind::S3 => common,
+            StoreKind::Sqlite | StoreKind::Memory => Self {
+                bell_watch: Duration::from_millis(10),
+                bell_touch: Duration::from_millis(5),
+                result_watch: (Duration::from_millis(2), Duration::from_millis(50)),
+                settle_linger: Duration::from_millis(5),
+                ..common
+            },
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a caller may ask for, checked before anything is stored.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::record::{Json, Options};
+use crate::time::Timestamp;
+
+/// When a task may start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// As soon as a worker is free.
+    #[default]
+    Now,
+    /// So long after it was submitted.
+    After(Duration),
+    /// Not before this moment.
+    At(Timestamp),
+}
+
+/// A task to be submitted.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The task's type: what workers know its handler by.
+    pub kind: String,
+    /// The handler's input.
+    pub input: Json,
+    /// Timeout, priority, retries.
+    pub options: Options,
+    /// When it may start.
+    pub when: When,
+}
+
+impl Submission {
+    /// Checks everything that can be checked without the store.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming what is wrong, its value and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        check(&self.kind, &self.options, self.when)?;
+        check_payload("input", &self.input)
+    }
+}
+
+/// Checks everything that can be checked without the store.
+///
+/// # Errors
+/// [`Error::Invalid`] naming what is wrong, its value and what is allowed.
+pub fn check(kind: &str, options: &Options, when: When) -> Result<()> {
+    check_type(kind)?;
+    if options.timeout_ms == 0 || options.timeout() > limits::LONGEST {
+        return Err(Error::Invalid(format!(
+            "timeout is {} ms; give more than 0 and up to 366 days",
+            options.timeout_ms
+        )));
+    }
+    if options.priority > 9 {
+        return Err(Error::Invalid(format!("priority is {}; give 0 (last) to 9 (first)", options.priority)));
+    }
+    if let When::After(delay) = when
+        && delay > limits::LONGEST
+    {
+        return Err(Error::Invalid(format!("delay is {} s; give up to 366 days", delay.as_secs())));
+    }
+    options.retry.check()
+}
+
+/// Checks a task type's name.
+///
+/// # Errors
+/// [`Error::Invalid`] with the name and the rule.
+pub fn check_type(kind: &str) -> Result<()> {
+    let first = kind.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let rest = kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte));
+    if first && rest && kind.len() <= limits::TYPE_CHARS && !kind.contains("..") {
+        return Ok(());
+    }
+    let shown: String = kind.chars().take(64).collect();
+    Err(Error::Invalid(format!(
+        "{shown:?} cannot be a task type: use 1 to {} of the characters A-Z a-z 0-9 _ . : - \
+         with a letter, digit or underscore first and no two dots in a row",
+        limits::TYPE_CHARS
+    )))
+}
+
+/// Checks the size of an input or output, and that everybody can read it: nested up to 127 deep, no lone surrogates,
+/// no number beyond a double's range.
+///
+/// # Errors
+/// [`Error::Invalid`] with what is wrong and the limit.
+pub fn check_payload(what: &str, payload: &Json) -> Result<()> {
+    let size = payload.text().len();
+    if size > limits::PAYLOAD_BYTES {
+        return Err(Error::Invalid(format!(
+            "the {what} has {size} bytes of JSON, over the limit of {} bytes a task: store it elsewhere, such as in \
+             an object of its own, and pass its name",
+            limits::PAYLOAD_BYTES
+        )));
+    }
+    // What passes here is understood by every front: no nesting without end, no half characters, no endless numbers.
+    serde_json::from_str::<serde_json::Value>(payload.text()).map(drop).map_err(|error| {
+        Error::Invalid(format!("the {what} is JSON that not every reader understands: {error}; write it otherwise"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_their_place_or_hide_are_refused() {
+        for bad in ["", ".", "..", "../x", "a/b", "a\\b", "a\0", "a\nb", "-a", "a b", "é", "a..b", &"a".repeat(129)] {
+            assert!(check_type(bad).is_err(), "{bad:?}");
+        }
+        for good in ["a", "send_email", "mod.sub:fn-2", "_x", "9", &"a".repeat(128)] {
+            assert!(check_type(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn a_payload_over_the_limit_is_refused_with_its_size() {
+        let fits = Json::parse(&format!("\"{}\"", "x".repeat(limits::PAYLOAD_BYTES - 2))).unwrap();
+        assert!(check_payload("input", &fits).is_ok());
+        let over = Json::parse(&format!("\"{}\"", "x".repeat(limits::PAYLOAD_BYTES - 1))).unwrap();
+        let message = check_payload("input", &over).unwrap_err().to_string();
+        assert!(message.contains("131073") && message.contains("131072"), "{message}");
+    }
+
+    #[test]
+    fn json_that_some_reader_would_choke_on_is_refused() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        for bad in ["\"\\ud800\"", "1e999", &"9".repeat(5_000), &deep] {
+            let refused = Json::parse(bad).is_err() || check_payload("input", &Json::parse(bad).unwrap()).is_err();
+            assert!(refused, "{bad:.20}");
+        }
+        for good in ["\"\\ud83d\\ude00\"", "1180591620717411303424", "[[[[]]]]", "null"] {
+            assert!(check_payload("input", &Json::parse(good).unwrap()).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn options_out_of_range_are_refused() {
+        let with = |change: fn(&mut Options)| {
+            let mut options = Options::default();
+            change(&mut options);
+            check("t", &options, When::Now)
+        };
+        assert!(with(|_| ()).is_ok());
+        assert!(with(|options| options.timeout_ms = 0).is_err());
+        assert!(with(|options| options.timeout_ms = u64::MAX).is_err());
+        assert!(with(|options| options.priority = 10).is_err());
+        assert!(check("t", &Options::default(), When::After(Duration::MAX)).is_err());
+    }
+}

@@ -1,0 +1,235 @@
+//! Submitting with group commit: what arrives while a commit is in flight goes into the next one together.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use futures::stream;
+use tokio::sync::oneshot;
+
+use super::submission::{self, Submission, When, check_payload};
+use super::{Core, Queue};
+use crate::error::{Error, Result};
+use crate::id::{CommitId, RecordId, TaskId};
+use crate::limits;
+use crate::record::{BatchRecord, Json, Options, Task};
+use crate::time::Timestamp;
+
+/// Fresh ids tried when a submit finds its place taken.
+const NEW_IDS: usize = 5;
+
+/// Tasks of equal type, options and due minute: those may share a record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct LaneKey {
+    kind: String,
+    options: String,
+    due_minute: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: VecDeque<Waiting>,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    draft: Draft,
+    answer: oneshot::Sender<Result<TaskId>>,
+}
+
+/// A task on its way into a record.
+#[derive(Clone, Debug)]
+struct Draft {
+    input: Json,
+    available_at: Option<Timestamp>,
+}
+
+/// The submits under way, by what may share a record.
+#[derive(Debug, Default)]
+pub struct Lanes(Mutex<BTreeMap<LaneKey, Lane>>);
+
+impl Queue {
+    /// Submits a task. Returns once the task and the entry that leads to it are stored. Submits that come while
+    /// another of the same type and options is in flight are stored together.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] before anything is stored; the store's. After [`Error::Unavailable`] the task may exist.
+    pub async fn submit(&self, submission: Submission) -> Result<TaskId> {
+        submission.check()?;
+        let (key, draft) = self.core().place(&submission)?;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut lanes = self.core().lanes.lock();
+            let waiting: usize = lanes.values().map(|lane| lane.waiting.len()).sum();
+            let lane = lanes.entry(key.clone()).or_default();
+            if waiting >= limits::SUBMIT_BACKLOG {
+                return Err(Error::Unavailable(format!(
+                    "{} submits are waiting to be stored already; wait for some to be answered",
+                    limits::SUBMIT_BACKLOG
+                )));
+            }
+            lane.waiting.push_back(Waiting { draft, answer });
+            drop(lanes);
+        }
+        self.core().start_commits(&key, &submission.options);
+        answered
+            .await
+            .unwrap_or_else(|_| Err(Error::Closed("the queue was closed while a submit was under way".into())))
+    }
+
+    /// Submits many tasks of one type with the same options, in as few records as possible. Returns their ids in
+    /// order.
+    ///
+    /// # Errors
+    /// As [`Queue::submit`]. If the store fails half way, some of the tasks may exist.
+    pub async fn submit_many(
+        &self,
+        kind: &str,
+        inputs: Vec<Json>,
+        options: Options,
+        when: When,
+    ) -> Result<Vec<TaskId>> {
+        submission::check(kind, &options, when)?;
+        if inputs.len() > limits::SUBMIT_MANY {
+            return Err(Error::Invalid(format!(
+                "{} inputs in one call; give up to {} and call again for the rest",
+                inputs.len(),
+                limits::SUBMIT_MANY
+            )));
+        }
+        for (n, input) in inputs.iter().enumerate() {
+            check_payload(&format!("input number {n}"), input)?;
+        }
+        let available_at = self.core().available_at(when);
+        let mut drafts: VecDeque<Draft> = inputs.into_iter().map(|input| Draft { input, available_at }).collect();
+        let batches = std::iter::from_fn(move || {
+            let batch: Vec<Draft> = (0..batch_size(drafts.iter())).filter_map(|_| drafts.pop_front()).collect();
+            (!batch.is_empty()).then_some(batch)
+        });
+        let stores = stream::iter(batches).map(|batch| self.core().store(kind, &options, batch));
+        let outcomes: Vec<Result<Vec<TaskId>>> = stores.buffered(limits::SUBMITS_IN_FLIGHT).collect().await;
+        let done: usize = outcomes.iter().flatten().map(Vec::len).sum();
+        let ids: Result<Vec<Vec<TaskId>>> = outcomes.into_iter().collect();
+        match ids {
+            Ok(ids) => Ok(ids.into_iter().flatten().collect()),
+            Err(Error::Unavailable(message)) if done > 0 => {
+                Err(Error::Unavailable(format!("{message} ({done} of the tasks were stored before)")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// How many of the drafts fit into one record.
+fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>) -> usize {
+    let mut bytes = 0;
+    let fits = |draft: &&Draft| {
+        bytes += draft.input.text().len();
+        bytes <= limits::RECORD_BYTES
+    };
+    drafts.take(limits::RECORD_TASKS).take_while(fits).count()
+}
+
+impl Lane {
+    /// Takes the next record's worth if a commit should start now: at once when none is in flight, and also beside
+    /// others when a whole record is waiting.
+    fn next_batch(&mut self) -> Option<Vec<Waiting>> {
+        let size = batch_size(self.waiting.iter().map(|waiting| &waiting.draft));
+        let full = size == limits::RECORD_TASKS || size < self.waiting.len();
+        if size == 0 || self.in_flight >= limits::SUBMITS_IN_FLIGHT || (self.in_flight > 0 && !full) {
+            return None;
+        }
+        self.in_flight += 1;
+        Some(self.waiting.drain(..size).collect())
+    }
+}
+
+impl Lanes {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<LaneKey, Lane>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    fn available_at(&self, when: When) -> Option<Timestamp> {
+        match when {
+            When::Now => None,
+            When::After(delay) => Some(self.desk.bucket.now().after(delay)),
+            When::At(at) => Some(at),
+        }
+    }
+
+    fn place(&self, submission: &Submission) -> Result<(LaneKey, Draft)> {
+        let available_at = self.available_at(submission.when);
+        let options = serde_json::to_string(&submission.options)
+            .map_err(|error| Error::Internal(format!("options cannot be written as JSON: {error}")))?;
+        let due_minute = available_at.map(Timestamp::minute);
+        let key = LaneKey { kind: submission.kind.clone(), options, due_minute };
+        Ok((key, Draft { input: submission.input.clone(), available_at }))
+    }
+
+    fn start_commits(self: &Arc<Self>, key: &LaneKey, options: &Options) {
+        loop {
+            let batch = self.lanes.lock().get_mut(key).and_then(Lane::next_batch);
+            let Some(batch) = batch else { return };
+            let (core, key, options) = (Arc::clone(self), key.clone(), options.clone());
+            self.spawner.spawn(async move {
+                core.commit_batch(&key, &options, batch).await;
+                core.finish_commit(&key);
+                core.start_commits(&key, &options);
+            });
+        }
+    }
+
+    fn finish_commit(&self, key: &LaneKey) {
+        let mut lanes = self.lanes.lock();
+        if let Some(lane) = lanes.get_mut(key) {
+            lane.in_flight -= 1;
+            if lane.in_flight == 0 && lane.waiting.is_empty() {
+                lanes.remove(key);
+            }
+        }
+    }
+
+    async fn commit_batch(&self, key: &LaneKey, options: &Options, batch: Vec<Waiting>) {
+        let (drafts, answers): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|waiting| (waiting.draft, waiting.answer)).unzip();
+        // A caller that gave up does not hold up the others: its task is stored all the same.
+        match self.store(&key.kind, options, drafts).await {
+            Ok(ids) => {
+                for (answer, id) in answers.into_iter().zip(ids) {
+                    let _ = answer.send(Ok(id));
+                }
+            }
+            Err(error) => {
+                for answer in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Stores one record and tells the workers.
+    async fn store(&self, kind: &str, options: &Options, drafts: Vec<Draft>) -> Result<Vec<TaskId>> {
+        let bucket = &self.desk.bucket;
+        for _ in 0..NEW_IDS {
+            let now = bucket.now();
+            let tasks: Vec<Task> = (0..)
+                .zip(&drafts)
+                .map(|(n, draft)| Task::new(n, draft.input.clone(), now, draft.available_at))
+                .collect();
+            let id = RecordId::random(bucket.entropy());
+            let commit = CommitId::random(bucket.entropy());
+            let mut record = BatchRecord::new(id, kind.to_owned(), options.clone(), now, tasks, commit);
+            if self.desk.create(&mut record).await? {
+                if let Some(entry) = record.ready_entry() {
+                    self.announce(entry);
+                }
+                return Ok(record.tasks.iter().map(|task| id.task(task.n)).collect());
+            }
+            // A sweeper took this submit for dead and voided its record: nobody was told of the id yet.
+        }
+        Err(Error::Unavailable(format!("a submit was overtaken by sweepers {NEW_IDS} times; the store is too slow")))
+    }
+}

@@ -1,0 +1,140 @@
+//! Waiting for a task to finish, at the price of few GETs: all waiters of one record share one watch.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Core, Queue, TaskView};
+use crate::error::{Error, Result};
+use crate::id::{RecordId, TaskId};
+use crate::keys;
+use crate::record::BatchRecord;
+use crate::store::{ETag, Got};
+
+/// What a watch has seen.
+#[derive(Clone, Debug, Default)]
+enum Seen {
+    #[default]
+    Nothing,
+    Record(Arc<BatchRecord>),
+    Error(Error),
+}
+
+/// The records somebody waits for.
+#[derive(Debug, Default)]
+pub struct Watches(Mutex<BTreeMap<RecordId, watch::Sender<Seen>>>);
+
+impl Queue {
+    /// Waits until the task is in a terminal state.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] after `timeout`, [`Error::NotFound`] if there is no such task, and the store's.
+    pub async fn wait(&self, id: TaskId, timeout: Option<Duration>) -> Result<TaskView> {
+        let longest = crate::limits::LONGEST;
+        let deadline = Instant::now() + timeout.unwrap_or(longest).min(longest);
+        let mut seen = self.core().watch(id.record());
+        loop {
+            match &*seen.borrow_and_update() {
+                Seen::Nothing => {}
+                Seen::Error(error) => return Err(error.clone()),
+                Seen::Record(record) => {
+                    let task = record.task(id).ok_or_else(|| Error::NotFound(format!("there is no task {id}")))?;
+                    if task.status.is_terminal() {
+                        return Ok(TaskView::of(record, task));
+                    }
+                }
+            }
+            match timeout_at(deadline, seen.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => seen = self.core().watch(id.record()),
+                Err(_) => return Err(Error::Timeout(format!("task {id} has not finished yet"))),
+            }
+        }
+    }
+}
+
+impl Watches {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RecordId, watch::Sender<Seen>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Tells those who wait what was just committed here.
+    pub(crate) fn show(&self, record: &BatchRecord) {
+        if let Some(watch) = self.watches.lock().get(&record.id) {
+            watch.send_replace(Seen::Record(Arc::new(record.clone())));
+        }
+    }
+
+    fn watch(self: &Arc<Self>, id: RecordId) -> watch::Receiver<Seen> {
+        let mut watches = self.watches.lock();
+        if let Some(watch) = watches.get(&id) {
+            return watch.subscribe();
+        }
+        let (sender, receiver) = watch::channel(Seen::Nothing);
+        watches.insert(id, sender);
+        drop(watches);
+        let core = Arc::clone(self);
+        self.spawner.spawn(async move { core.follow(id).await });
+        receiver
+    }
+
+    /// Looks at a record, ever less often, until nobody waits for it any more or nothing more can happen to it.
+    async fn follow(&self, id: RecordId) {
+        let (first, longest) = self.settings.result_watch;
+        let (mut pause, mut etag) = (first, None);
+        loop {
+            match self.look(id, etag.as_ref()).await {
+                Ok(None) | Err(Error::Unavailable(_)) => {}
+                Ok(Some((record, found))) => {
+                    let finished = record.is_finished();
+                    etag = Some(found);
+                    self.tell(id, Seen::Record(Arc::new(record)));
+                    if finished {
+                        break;
+                    }
+                    pause = (pause / 2).max(first);
+                }
+                Err(error) => {
+                    self.tell(id, Seen::Error(error));
+                    break;
+                }
+            }
+            if self.is_unwatched(id) {
+                return;
+            }
+            sleep(pause.mul_f64(self.desk.bucket.entropy().unit().mul_add(-0.2, 1.0))).await;
+            pause = pause.mul_f64(1.5).min(longest);
+        }
+        self.watches.lock().remove(&id);
+    }
+
+    async fn look(&self, id: RecordId, known: Option<&ETag>) -> Result<Option<(BatchRecord, ETag)>> {
+        let key = keys::record(id);
+        match self.desk.bucket.get(&key, known).await?.value {
+            Got::Found(object) => Ok(Some((BatchRecord::decode(&key, &object.body)?, object.etag))),
+            Got::NotModified => Ok(None),
+            Got::Missing => Err(Error::NotFound(format!("there is no task of the record {id}"))),
+        }
+    }
+
+    fn tell(&self, id: RecordId, seen: Seen) {
+        if let Some(watch) = self.watches.lock().get(&id) {
+            watch.send_replace(seen);
+        }
+    }
+
+    /// Ends the watch if nobody waits; decided under the lock, so that no waiter can slip in between.
+    fn is_unwatched(&self, id: RecordId) -> bool {
+        let mut watches = self.watches.lock();
+        let unwatched = watches.get(&id).is_none_or(|watch| watch.receiver_count() == 0);
+        if unwatched {
+            watches.remove(&id);
+        }
+        unwatched
+    }
+}

@@ -1,0 +1,199 @@
+//! Reading and writing stored objects so that nothing an unknown, newer version wrote is ever dropped.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::model::BatchRecord;
+use crate::error::{Error, Result};
+use crate::id::CommitId;
+
+/// The newest record format this code reads and the one it writes.
+pub const FORMAT: u32 = 1;
+
+/// A piece of JSON kept exactly as it was written: no number loses a digit, no key its order.
+#[derive(Clone, Debug)]
+pub struct Json(Arc<RawValue>);
+
+impl Json {
+    /// Checks that `text` is one JSON value.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is not.
+    pub fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str::<Box<RawValue>>(text)
+            .map(|raw| Self(raw.into()))
+            .map_err(|error| Error::Invalid(format!("this is not JSON: {error}")))
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(raw.into()))
+    }
+}
+
+/// The fields of a JSON object while it is taken apart; what is left over is kept.
+#[derive(Debug)]
+pub struct Fields(BTreeMap<String, Box<RawValue>>);
+
+impl Fields {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// The deserializer's, if it is not an object.
+    pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        BTreeMap::deserialize(deserializer).map(Self)
+    }
+
+    /// Takes a field that must be there.
+    ///
+    /// # Errors
+    /// If it is missing or of another type.
+    pub fn take<T: DeserializeOwned, E: serde::de::Error>(&mut self, name: &'static str) -> std::result::Result<T, E> {
+        let raw = self.0.remove(name).ok_or_else(|| E::missing_field(name))?;
+        serde_json::from_str(raw.get()).map_err(|error| E::custom(format!("field {name:?}: {error}")))
+    }
+
+    /// Takes a field that may be missing.
+    ///
+    /// # Errors
+    /// If it is there and of another type.
+    pub fn take_or_default<T: DeserializeOwned + Default, E: serde::de::Error>(
+        &mut self,
+        name: &'static str,
+    ) -> std::result::Result<T, E> {
+        if self.0.contains_key(name) { self.take(name) } else { Ok(T::default()) }
+    }
+
+    /// Takes a field that may be missing; one that is `null` is there.
+    ///
+    /// # Errors
+    /// If it is there and of another type.
+    pub fn take_if_there<T: DeserializeOwned, E: serde::de::Error>(
+        &mut self,
+        name: &'static str,
+    ) -> std::result::Result<Option<T>, E> {
+        if self.0.contains_key(name) { self.take(name).map(Some) } else { Ok(None) }
+    }
+
+    /// The fields nobody took.
+    #[must_use]
+    pub fn rest(self) -> BTreeMap<String, Box<RawValue>> {
+        self.0
+    }
+}
+
+/// The part of a record that tells a committer whether its commit landed.
+#[derive(Debug, Deserialize)]
+pub struct CommitMark {
+    commit: CommitId,
+    #[serde(default)]
+    trail: Vec<CommitId>,
+}
+
+impl CommitMark {
+    /// Reads the mark out of a record's body; `None` if the body is no record.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+
+    /// Whether `commit` wrote this revision or one of the last few before it.
+    #[must_use]
+    pub fn landed(&self, commit: CommitId) -> bool {
+        self.commit == commit || self.trail.contains(&commit)
+    }
+
+    /// Whether `commit` wrote this very revision.
+    #[must_use]
+    pub fn is_current(&self, commit: CommitId) -> bool {
+        self.commit == commit
+    }
+}
+
+impl BatchRecord {
+    /// The stored form.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if it cannot be written as JSON, which no value of this type should cause.
+    pub fn encode(&self) -> Result<Bytes> {
+        serde_json::to_vec(self)
+            .map(Bytes::from)
+            .map_err(|error| Error::Internal(format!("record {} cannot be written as JSON: {error}", self.id)))
+    }
+
+    /// Reads the stored form found under `key`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not a record or contradicts itself, [`Error::Layout`] if a newer version wrote it.
+    pub fn decode(key: &str, body: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let corrupt = |what: String| Error::Corrupt(format!("{key} is not a valid record: {what}; look at the object"));
+        let format: Format = serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))?;
+        if format.format > FORMAT {
+            return Err(Error::Layout(format!(
+                "{key} has format {}, and this version of buquet reads up to {FORMAT}: upgrade buquet",
+                format.format
+            )));
+        }
+        let record: Self = serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))?;
+        record.check().map_err(|what| corrupt(what.into()))?;
+        if crate::keys::record(record.id) != key {
+            return Err(corrupt(format!("it holds the record {}", record.id)));
+        }
+        Ok(record)
+    }
+}
+
+/// Times and counts that are missing in older or hand-written objects read as their defaults; ids must be there.
+impl<'de> Deserialize<'de> for BatchRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut fields = Fields::read(deserializer)?;
+        let record = Self {
+            format: fields.take("format")?,
+            id: fields.take("id")?,
+            kind: fields.take("type")?,
+            options: fields.take("options")?,
+            created_at: fields.take("created_at")?,
+            rev: fields.take("rev")?,
+            commit: fields.take("commit")?,
+            trail: fields.take_or_default("trail")?,
+            seq: fields.take("seq")?,
+            ready: fields.take_or_default("ready")?,
+            leases: fields.take_or_default("leases")?,
+            void: fields.take_or_default("void")?,
+            tasks: fields.take("tasks")?,
+            extra: fields.rest(),
+        };
+        if record.tasks.len() > usize::from(u16::MAX) {
+            return Err(D::Error::custom("it holds more than 65,535 tasks"));
+        }
+        Ok(record)
+    }
+}

@@ -1,0 +1,15 @@
+//! The batch record: what it holds, how it is written, how it changes. Pure: values in, values out.
+
+mod backoff;
+mod codec;
+mod index;
+mod model;
+mod status;
+mod transition;
+
+pub use backoff::RetryPolicy;
+pub use codec::{CommitMark, Fields, Json};
+pub use index::{EntryState, IndexPlan, is_overdue, lease_entry_state, plan_index, ready_entry_state};
+pub use model::{BatchRecord, Extra, Lease, Options, ReadyRef, Task, TaskError};
+pub use status::TaskStatus;
+pub use transition::{Failure, Fall, Outcome, Settlement};

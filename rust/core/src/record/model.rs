@@ -1,0 +1,353 @@
+//! The batch record and its parts, field for field as they are stored.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use super::backoff::RetryPolicy;
+use super::codec::{FORMAT, Fields, Json};
+use super::status::TaskStatus;
+use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
+use crate::limits;
+use crate::time::Timestamp;
+
+/// No revision or entry is numbered as high as this: it cannot be reached by counting, and other readers of JSON
+/// begin to round here.
+const COUNTABLE: u64 = 1 << 53;
+
+/// Fields this version does not know, kept as they are.
+pub type Extra = BTreeMap<String, Box<RawValue>>;
+
+/// One or more tasks of the same type and options: the unit of every commit.
+#[derive(Clone, Debug, Serialize)]
+pub struct BatchRecord {
+    /// Format of the object.
+    pub format: u32,
+    /// The record's name.
+    pub id: RecordId,
+    /// The type of its tasks.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What its tasks have in common.
+    pub options: Options,
+    /// When it was first committed.
+    pub created_at: Timestamp,
+    /// Grows by one with each commit.
+    pub rev: u64,
+    /// The commit that wrote this revision.
+    pub commit: CommitId,
+    /// The commits before it, newest first, at most [`limits::TRAIL`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trail: Vec<CommitId>,
+    /// The highest number any of its ready entries can have had; an entry up to this number that is not `ready`
+    /// is stale for ever.
+    pub seq: u64,
+    /// The ready entry that leads here, if a task is pending.
+    pub ready: Option<ReadyRef>,
+    /// Who works on it.
+    pub leases: BTreeMap<LeaseId, Lease>,
+    /// Set where a submit was abandoned half way: holds no task, and bars the late commit.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub void: bool,
+    /// The tasks, by their index.
+    pub tasks: Vec<Task>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// What the tasks of a record have in common.
+#[derive(Clone, Debug, Serialize)]
+pub struct Options {
+    /// How long an attempt may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// 0 to 9; 9 goes first.
+    pub priority: u8,
+    /// What happens after a failure.
+    pub retry: RetryPolicy,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// The record's current entry in the ready index.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReadyRef {
+    /// When its next task is due; the entry's time bucket is this minute.
+    pub due: Timestamp,
+    /// The entry's number.
+    pub seq: u64,
+    /// How many tasks were pending when it was written.
+    pub pending: u32,
+    /// Fields this version does not know; they go with the entry.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// The same entry of the index.
+impl PartialEq for ReadyRef {
+    fn eq(&self, other: &Self) -> bool {
+        (self.due, self.seq, self.pending) == (other.due, other.seq, other.pending)
+    }
+}
+
+impl Eq for ReadyRef {}
+
+/// A worker's claim on some of the record's tasks.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lease {
+    /// Who holds it.
+    pub worker: WorkerId,
+    /// When it falls even if the worker lives; only ever moves later.
+    pub expires_at: Timestamp,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// One task.
+#[derive(Clone, Debug, Serialize)]
+pub struct Task {
+    /// Its index in the record.
+    pub n: u16,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// The handler's input.
+    pub input: Json,
+    /// The handler's output, once completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Json>,
+    /// How often it was started.
+    pub attempt: u32,
+    /// How many retries it has spent.
+    pub retry_count: u32,
+    /// How often its worker was lost.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub loss_count: u32,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it may start; equal to `submitted_at` where no delay was asked for.
+    pub available_at: Timestamp,
+    /// When the latest attempt was claimed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it reached a terminal status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// The lease it runs under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseId>,
+    /// The worker of the latest attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
+    /// The latest failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<TaskError>,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskError {
+    /// The kind of error: an exception's class name, or `Timeout` or `LeaseLost` from buquet itself.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it says.
+    pub message: String,
+    /// Where it came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+impl Options {
+    /// The timeout as a duration.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout_ms: u64::try_from(limits::TIMEOUT.as_millis()).unwrap_or(u64::MAX),
+            priority: 5,
+            retry: RetryPolicy::default(),
+            extra: Extra::new(),
+        }
+    }
+}
+
+impl Task {
+    /// A task as it is submitted; without `available_at` it may start at once.
+    #[must_use]
+    pub fn new(n: u16, input: Json, submitted_at: Timestamp, available_at: Option<Timestamp>) -> Self {
+        Self {
+            n,
+            status: TaskStatus::Pending,
+            input,
+            output: None,
+            attempt: 0,
+            retry_count: 0,
+            loss_count: 0,
+            submitted_at,
+            available_at: available_at.unwrap_or(submitted_at),
+            started_at: None,
+            completed_at: None,
+            lease: None,
+            worker: None,
+            error: None,
+            extra: Extra::new(),
+        }
+    }
+
+    /// When a worker may take it. A task nobody asked to delay is due from the start of its minute, so that a
+    /// worker whose idea of the server's time is a little behind takes it at once.
+    #[must_use]
+    pub const fn due(&self) -> Timestamp {
+        if self.attempt == 0 && self.available_at.0 == self.submitted_at.0 {
+            Timestamp(self.available_at.minute() * 60_000)
+        } else {
+            self.available_at
+        }
+    }
+}
+
+impl BatchRecord {
+    /// A record as it is about to be submitted, without any revision yet.
+    #[must_use]
+    pub const fn new(
+        id: RecordId,
+        kind: String,
+        options: Options,
+        created_at: Timestamp,
+        tasks: Vec<Task>,
+        commit: CommitId,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            id,
+            kind,
+            options,
+            created_at,
+            rev: 0,
+            commit,
+            trail: Vec::new(),
+            seq: 0,
+            ready: None,
+            leases: BTreeMap::new(),
+            void: false,
+            tasks,
+            extra: Extra::new(),
+        }
+    }
+
+    /// Marks the next revision as written by `commit`.
+    pub fn stamp(&mut self, commit: CommitId) {
+        if self.rev > 0 {
+            self.trail.insert(0, self.commit);
+            self.trail.truncate(limits::TRAIL);
+        }
+        self.rev += 1;
+        self.commit = commit;
+    }
+
+    /// Whether `commit` wrote this revision or one of the last few before it.
+    #[must_use]
+    pub fn has_commit(&self, commit: CommitId) -> bool {
+        self.commit == commit || self.trail.contains(&commit)
+    }
+
+    /// The task with this id, if it is one of the record's.
+    #[must_use]
+    pub fn task(&self, id: TaskId) -> Option<&Task> {
+        (id.record() == self.id).then(|| self.tasks.get(usize::from(id.index()))).flatten()
+    }
+
+    /// Whether nothing more happens to the record by itself.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.leases.is_empty() && self.tasks.iter().all(|task| task.status.is_terminal())
+    }
+
+    /// What every record must satisfy; the first thing it does not.
+    ///
+    /// # Errors
+    /// A description of the contradiction.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.rev >= COUNTABLE || self.seq >= COUNTABLE {
+            return Err("its rev or seq is too high to have been counted");
+        }
+        if self.tasks.iter().enumerate().any(|(n, task)| usize::from(task.n) != n) {
+            return Err("its tasks are not numbered from 0");
+        }
+        for task in &self.tasks {
+            let leased = task.lease.is_some_and(|lease| self.leases.contains_key(&lease));
+            if (task.status == TaskStatus::Running) != task.lease.is_some() || task.lease.is_some() != leased {
+                return Err("a running task has no lease, or a lease is not listed");
+            }
+        }
+        let pending = self.tasks.iter().any(|task| task.status == TaskStatus::Pending);
+        if pending != self.ready.is_some() {
+            return Err("it has pending tasks and no ready entry, or the other way round");
+        }
+        if self.ready.as_ref().is_some_and(|ready| ready.seq > self.seq) {
+            return Err("its ready entry has a higher number than the record");
+        }
+        if self.leases.keys().any(|lease| !self.tasks.iter().any(|task| task.lease == Some(*lease))) {
+            return Err("a lease holds no task");
+        }
+        Ok(())
+    }
+}
+
+macro_rules! read_keeping_the_unknown {
+    ($name:ident { $($field:ident: $take:ident($key:literal)),* $(,)? }) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let mut fields = Fields::read(deserializer)?;
+                Ok(Self { $($field: fields.$take($key)?,)* extra: fields.rest() })
+            }
+        }
+    };
+}
+
+read_keeping_the_unknown!(Options { timeout_ms: take("timeout_ms"), priority: take("priority"), retry: take("retry") });
+read_keeping_the_unknown!(ReadyRef { due: take("due"), seq: take("seq"), pending: take("pending") });
+read_keeping_the_unknown!(Lease { worker: take("worker"), expires_at: take("expires_at") });
+read_keeping_the_unknown!(TaskError {
+    kind: take("type"),
+    message: take("message"),
+    traceback: take_or_default("traceback"),
+    at: take("at"),
+});
+read_keeping_the_unknown!(Task {
+    n: take("n"),
+    status: take("status"),
+    input: take("input"),
+    output: take_if_there("output"),
+    attempt: take("attempt"),
+    retry_count: take("retry_count"),
+    loss_count: take_or_default("loss_count"),
+    submitted_at: take("submitted_at"),
+    available_at: take("available_at"),
+    started_at: take_or_default("started_at"),
+    completed_at: take_or_default("completed_at"),
+    lease: take_or_default("lease"),
+    worker: take_or_default("worker"),
+    error: take_or_default("error"),
+});

@@ -1,0 +1,217 @@
+//! What the engine asks of a bucket, and nothing more.
+//!
+//! A [`Store`] is thin: one request in, one answer out, no retry, no policy. [`crate::bucket::Bucket`]
+//! adds retries, budgets, accounting and the read-back rule on top, once, for every backend.
+
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
+pub mod faulty;
+pub mod memory;
+pub mod open;
+pub mod probe;
+pub mod s3;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::time::Timestamp;
+
+/// The most keys one request may name or answer with, as on S3.
+pub(crate) const MAX_KEYS: usize = 1_000;
+
+/// An entity tag exactly as the server gave it, quotes included where it sends them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ETag(pub String);
+
+/// The name of one version of an object, opaque.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionId(pub String);
+
+/// An answer together with the server's time when it was given.
+///
+/// The server's clock is the only clock that two machines share, so every answer carries it.
+#[derive(Clone, Debug)]
+pub struct Timed<T> {
+    /// The answer itself.
+    pub value: T,
+    /// The server's clock at that moment, to the store's [`Store::clock_resolution_ms`].
+    pub at: Timestamp,
+}
+
+/// A stored object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The whole body.
+    pub body: Bytes,
+    /// Changes with every write of other bytes.
+    pub etag: ETag,
+    /// Server time of the write.
+    pub last_modified: Timestamp,
+}
+
+/// The answer to a `get`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Got {
+    /// The object is there.
+    Found(Object),
+    /// The object is still the one whose tag was given.
+    NotModified,
+    /// Nothing is stored under this key.
+    Missing,
+}
+
+/// Under what condition a `put` may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Write whatever is there.
+    Always,
+    /// Write only where nothing is (`If-None-Match: *`).
+    IfAbsent,
+    /// Write only over this very version (`If-Match`).
+    IfMatch(ETag),
+}
+
+/// The answer to a `put`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// Written; this is the new tag.
+    Stored(ETag),
+    /// The condition did not hold (412, or 404 for `IfMatch` on a missing key). Nothing was written by this
+    /// request, but an earlier sending of the same request may have been.
+    Refused,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The key, relative to the store's prefix.
+    pub key: String,
+    /// Server time of the object's last write.
+    pub last_modified: Timestamp,
+    /// Size of the body in bytes.
+    pub size: u64,
+}
+
+/// A page of keys in ascending byte order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The entries of this page.
+    pub entries: Vec<Listed>,
+    /// More keys follow the last one; ask again with it as `start_after`.
+    pub more: bool,
+}
+
+/// One version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The name to fetch it by.
+    pub id: VersionId,
+    /// Server time of the write.
+    pub last_modified: Timestamp,
+    /// Whether this "version" only marks a deletion and has no body.
+    pub deleted: bool,
+}
+
+/// The versions of one object, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VersionPage {
+    /// The versions of this page.
+    pub versions: Vec<Version>,
+    /// Older versions follow; ask again with the last one's id as `before`.
+    pub more: bool,
+}
+
+/// Why a request to the store failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// No answer, a 5xx, or a broken connection: it may or may not have taken effect. Try again.
+    Unavailable,
+    /// 503 `SlowDown` or 429: it had no effect. Try again, later.
+    Throttled,
+    /// 409 `ConditionalRequestConflict`: another write was under way. Try again; it never means "exists".
+    Conflict,
+    /// Credentials are missing, wrong, or not allowed to do this.
+    Denied,
+    /// The bucket (or the database's folder) does not exist.
+    NoBucket,
+    /// The store cannot do this at all.
+    Unsupported,
+    /// The request or the answer makes no sense; trying again will not help.
+    Invalid,
+}
+
+impl StoreErrorKind {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Throttled | Self::Conflict)
+    }
+}
+
+/// A failed request: what was asked, and what came back. Never holds a secret.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    /// What the caller can do about it.
+    pub kind: StoreErrorKind,
+    /// What was asked, what came back, what to do next.
+    pub message: String,
+}
+
+impl StoreError {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+}
+
+/// The result of one request.
+pub type StoreResult<T> = Result<Timed<T>, StoreError>;
+
+/// What kind of store this is; it decides how eagerly an idle worker may look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// An S3 endpoint: every request costs money and a round trip.
+    S3,
+    /// A database file on this machine: looking is nearly free.
+    Sqlite,
+    /// This process's memory.
+    Memory,
+}
+
+/// A bucket, seen through one prefix. Keys are relative to it and contain no leading slash.
+///
+/// A future that is dropped may or may not have taken effect, like a request whose answer is lost.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// What kind of store this is.
+    fn kind(&self) -> StoreKind;
+
+    /// The store's address for messages, without any secret: `s3://bucket/prefix`, `sqlite:PATH`, `memory:`.
+    fn url(&self) -> String;
+
+    /// How coarse the server's clock is, in milliseconds (S3's `Date` has whole seconds: 1000).
+    fn clock_resolution_ms(&self) -> i64;
+
+    /// Reads an object; with `if_none_match`, only if it is not that one any more.
+    async fn get(&self, key: &str, if_none_match: Option<&ETag>) -> StoreResult<Got>;
+
+    /// Writes an object under a condition, atomically. Sends exactly one request.
+    async fn put(&self, key: &str, body: Bytes, condition: &Condition) -> StoreResult<Put>;
+
+    /// Deletes up to 1,000 keys; keys that are not there are no error.
+    async fn delete_many(&self, keys: &[String]) -> StoreResult<()>;
+
+    /// Lists up to `limit` (at most 1,000) keys that begin with `prefix` and sort after `start_after`.
+    async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page>;
+
+    /// Lists up to `limit` (at most 1,000) versions of one key, newest first, those older than `before`.
+    async fn versions(&self, key: &str, before: Option<&VersionId>, limit: usize) -> StoreResult<VersionPage>;
+
+    /// Reads one version; `Missing` if it is gone.
+    async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got>;
+
+    /// Whether old versions are kept.
+    async fn keeps_versions(&self) -> StoreResult<bool>;
+}

@@ -1,0 +1,187 @@
+//! A bucket in one SQLite file, for several processes of one machine.
+//!
+//! The file is the queue: it has no prefix. Every version of the keys under `tasks/` is kept, as a bucket with
+//! versioning would; all other keys (index entries, heartbeats, the bell) keep only their present body, or the file
+//! would grow with every heartbeat. The pages of deleted objects are used again.
+//!
+//! An acknowledged write is durable even when the power fails: every transaction is synced to disk before it is
+//! answered (`synchronous = FULL`; `NORMAL` would lose the last commits of the write-ahead log). What makes that
+//! affordable is group commit: whatever requests wait when a transaction begins share it, and its one sync.
+//!
+//! The file must lie on a local disk: SQLite's write-ahead log needs memory that its processes share.
+
+mod clock;
+mod database;
+mod failure;
+pub mod fork;
+mod gate;
+mod lane;
+mod statements;
+mod threads;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use md5::{Digest, Md5};
+
+use self::clock::Clock;
+use self::database::Location;
+use self::gate::Gate;
+use self::lane::{Lane, Mode};
+use self::statements::{Write, put_object};
+use self::threads::Threads;
+use super::{
+    Condition, ETag, Got, MAX_KEYS, Page, Put, Store, StoreError, StoreErrorKind, StoreKind, StoreResult, VersionId,
+    VersionPage,
+};
+
+/// The largest body accepted, in bytes: far above any record, far below what SQLite can hold.
+const MAX_BODY: usize = 64 << 20;
+
+/// A [`Store`] over a SQLite file.
+///
+/// Two threads serve it, one for writes and one for reads, each with its own connection. Dropping the store waits for
+/// the transactions under way, 5 seconds at most, and then both threads have ended and closed what they opened.
+///
+/// A process that forks while it has a store tells it so with [`fork`]; the child opens stores of its own.
+pub struct SqliteStore {
+    path: PathBuf,
+    writes: Lane,
+    reads: Lane,
+    /// Behind the lanes, since it is dropped after them and waits for their ends.
+    _threads: Threads,
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// A store in the file at `path`, which is created with its folder by the first request.
+    ///
+    /// # Errors
+    /// [`StoreErrorKind::Unavailable`] if the system has no thread left for it, [`StoreErrorKind::Unsupported`] in a
+    /// child whose parent forked while it could not pause. Whatever is wrong with the path is reported by the first
+    /// request.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_behind(Gate::current(), path)
+    }
+
+    fn open_behind(gate: &'static Gate, path: &Path) -> Result<Self, StoreError> {
+        if !gate.is_clean() {
+            let message = "this process was forked while a SQLite transaction of its parent had not ended within 5 \
+                           seconds, so it has SQLite's locks in an unknown state and cannot open a SQLite file; fork \
+                           before the parent opens the queue, or start a new program instead of forking";
+            return Err(StoreError::new(StoreErrorKind::Unsupported, message));
+        }
+        let location = Location { path: path.to_owned() };
+        let clock = Arc::new(Clock::default());
+        let mut threads = Threads::new(gate);
+        let writes = Lane::start(Mode::Write, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
+        let reads = Lane::start(Mode::Read, location, clock, gate, &mut threads)?;
+        Ok(Self { path: path.to_owned(), writes, reads, _threads: threads })
+    }
+}
+
+fn version_number(id: &VersionId) -> Result<i64, StoreError> {
+    id.0.parse().map_err(|_| {
+        StoreError::new(StoreErrorKind::Invalid, format!("{:?} is not the id of a version in a SQLite store", id.0))
+    })
+}
+
+/// How many rows to ask for: one more than wanted tells whether there are more.
+fn bounded(limit: usize) -> usize {
+    limit.clamp(1, MAX_KEYS)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Sqlite
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite:{}", self.path.display())
+    }
+
+    fn clock_resolution_ms(&self) -> i64 {
+        1
+    }
+
+    async fn get(&self, key: &str, if_none_match: Option<&ETag>) -> StoreResult<Got> {
+        let (key, known) = (key.to_owned(), if_none_match.cloned());
+        self.reads.run(move |database, _| statements::get(database, &key, known.as_ref())).await
+    }
+
+    async fn put(&self, key: &str, body: Bytes, condition: &Condition) -> StoreResult<Put> {
+        if body.len() > MAX_BODY {
+            let message = format!("{key:?}: a body of {} bytes; at most {MAX_BODY} are allowed", body.len());
+            return Err(StoreError::new(StoreErrorKind::Invalid, message));
+        }
+        // Hashed here, on the caller's thread: the writer's is the one that all share.
+        let etag = ETag(format!("\"{:x}\"", Md5::digest(&body)));
+        let write = Write { key: key.to_owned(), body, etag, condition: condition.clone() };
+        self.writes.run(move |database, now| put_object(database, now, &write)).await
+    }
+
+    async fn delete_many(&self, keys: &[String]) -> StoreResult<()> {
+        if keys.len() > MAX_KEYS {
+            let message = format!("{} keys in one deletion; at most {MAX_KEYS} are allowed", keys.len());
+            return Err(StoreError::new(StoreErrorKind::Invalid, message));
+        }
+        let keys = keys.to_vec();
+        self.writes.run(move |database, now| statements::delete(database, now, &keys)).await
+    }
+
+    async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
+        let (prefix, after, limit) = (prefix.to_owned(), start_after.map(str::to_owned), bounded(limit));
+        self.reads.run(move |database, _| statements::list(database, &prefix, after.as_deref(), limit)).await
+    }
+
+    async fn versions(&self, key: &str, before: Option<&VersionId>, limit: usize) -> StoreResult<VersionPage> {
+        let before = before.map(version_number).transpose()?.unwrap_or(i64::MAX);
+        let (key, limit) = (key.to_owned(), bounded(limit));
+        self.reads.run(move |database, _| statements::versions(database, &key, before, limit)).await
+    }
+
+    async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got> {
+        let (key, version) = (key.to_owned(), version_number(version)?);
+        self.reads.run(move |database, _| statements::get_version(database, &key, version)).await
+    }
+
+    async fn keeps_versions(&self) -> StoreResult<bool> {
+        self.reads.run(|_, _| Ok(true)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(clean: bool) -> &'static Gate {
+        Box::leak(Box::new(Gate::new(clean)))
+    }
+
+    #[test]
+    fn a_child_that_inherited_locks_is_told_what_to_do() {
+        let error = SqliteStore::open_behind(gate(false), Path::new("q.db")).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Unsupported);
+        assert!(error.message.contains("fork before the parent opens the queue"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_store_of_the_parent_refuses_to_work_in_a_child() {
+        let folder = tempfile::tempdir().unwrap();
+        let gate = gate(true);
+        let store = SqliteStore::open_behind(gate, &folder.path().join("q.db")).unwrap();
+        store.get("x", None).await.unwrap();
+        gate.replace(true);
+        let error = store.get("x", None).await.unwrap_err();
+        assert!(error.kind == StoreErrorKind::Unsupported && error.message.contains("open a new one"), "{error}");
+    }
+}

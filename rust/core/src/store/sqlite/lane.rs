@@ -1,0 +1,194 @@
+//! A thread that owns a connection and serves whatever requests wait in one transaction: group commit.
+
+use std::mem;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::{StoreError, StoreErrorKind, StoreResult, Timed};
+use super::clock::Clock;
+use super::database::Location;
+use super::failure::explain;
+use super::gate::{Gate, Seat};
+use super::statements::{latest_time, set_latest_time};
+use super::threads::Threads;
+use crate::time::Timestamp;
+
+/// Requests that may wait before the callers do.
+const QUEUE: usize = 1_024;
+
+/// Requests that share a transaction at most, so that the first of them does not wait for too many others.
+const GROUP: usize = 512;
+
+/// What a lane's transactions are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mode {
+    /// Take the write lock at the start: a transaction that only finds out later may fail half-way.
+    Write,
+    /// Read one consistent state.
+    Read,
+}
+
+/// The way to the thread. It ends when this is dropped.
+pub(super) struct Lane {
+    gate: &'static Gate,
+    /// Absent only while this is dropped.
+    jobs: Option<mpsc::Sender<Box<dyn Job>>>,
+}
+
+impl Lane {
+    /// Starts the thread, as one of `threads`; it connects when the first request comes.
+    pub(super) fn start(
+        mode: Mode,
+        location: Location,
+        clock: Arc<Clock>,
+        gate: &'static Gate,
+        threads: &mut Threads,
+    ) -> Result<Self, StoreError> {
+        let (jobs, waiting) = mpsc::channel(QUEUE);
+        let name = match mode {
+            Mode::Write => "buquet-db-write",
+            Mode::Read => "buquet-db-read",
+        };
+        let worker = Worker { mode, location, clock, seat: gate.seat() };
+        threads.start(name, move || worker.serve(waiting))?;
+        Ok(Self { gate, jobs: Some(jobs) })
+    }
+
+    /// Runs `work` in a transaction together with whatever else waits; answers once that is committed.
+    pub(super) async fn run<T, W>(&self, work: W) -> StoreResult<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection, Timestamp) -> rusqlite::Result<T> + Send + 'static,
+    {
+        if self.gate.is_inherited() {
+            let message = "this store was opened before a fork and its threads are the parent's; open a new one";
+            return Err(StoreError::new(StoreErrorKind::Unsupported, message));
+        }
+        let (answer, answered) = oneshot::channel();
+        let call = Call { work: Some(work), value: None, answer };
+        let gone = || StoreError::new(StoreErrorKind::Unavailable, "the database's thread has ended; report this");
+        self.jobs.as_ref().ok_or_else(gone)?.send(Box::new(call)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if self.gate.is_inherited() {
+            // Its locks may be held by threads that are not here.
+            mem::forget(self.jobs.take());
+        }
+    }
+}
+
+/// A request as its thread sees it.
+trait Job: Send {
+    /// Whether nobody waits for the answer any more.
+    fn abandoned(&self) -> bool;
+    /// Does the work inside the open transaction and keeps the answer.
+    fn run(&mut self, database: &Connection, now: Timestamp) -> rusqlite::Result<()>;
+    /// Gives the answer: the work's, or what befell the transaction.
+    fn finish(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+struct Call<T, W> {
+    work: Option<W>,
+    value: Option<Timed<T>>,
+    answer: oneshot::Sender<StoreResult<T>>,
+}
+
+impl<T, W> Job for Call<T, W>
+where
+    T: Send,
+    W: FnOnce(&Connection, Timestamp) -> rusqlite::Result<T> + Send,
+{
+    fn abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn run(&mut self, database: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        if let Some(work) = self.work.take() {
+            self.value = Some(Timed { value: work(database, now)?, at: now });
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { value, answer, .. } = *self;
+        let missing = || StoreError::new(StoreErrorKind::Unavailable, "the request was not run; report this");
+        // Nobody waiting any more is no error.
+        drop(answer.send(outcome.and_then(|()| value.ok_or_else(missing))));
+    }
+}
+
+struct Worker {
+    mode: Mode,
+    location: Location,
+    clock: Arc<Clock>,
+    seat: Seat,
+}
+
+impl Worker {
+    fn serve(mut self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+        loop {
+            let mut group: Vec<Box<dyn Job>> = Vec::new();
+            if waiting.blocking_recv_many(&mut group, GROUP) == 0 {
+                return;
+            }
+            group.retain(|job| !job.abandoned());
+            if group.is_empty() {
+                continue;
+            }
+            let outcome = self.commit(&mut group);
+            // Whoever is woken by its answer runs code of its own, which must not hold up a fork.
+            for job in group {
+                job.finish(outcome.clone());
+            }
+            self.limit_log();
+        }
+    }
+
+    fn limit_log(&mut self) {
+        let Mode::Write = self.mode else { return };
+        let pass = self.seat.pass();
+        let Some(connection) = &pass.connection else { return };
+        if let Err(error) = self.location.limit_log(connection) {
+            // What was acknowledged is safe in the log; the next commit tries again.
+            tracing::warn!(%error, path = %self.location.path.display(), "cannot empty the write-ahead log");
+        }
+    }
+
+    /// Serves the whole group in one transaction. An SQL error is the disk's or the file's, never one request's own
+    /// (a refused condition is an answer), so it is everybody's.
+    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let mut pass = self.seat.pass();
+        // Whatever goes wrong with a connection, the next request gets a new one: it is put back only at the end.
+        let connection = match pass.connection.take() {
+            Some(connection) => connection,
+            None => self.location.connect()?,
+        };
+        transact(&connection, self.mode, &self.clock, group).map_err(|error| explain(&self.location.path, &error))?;
+        pass.connection = Some(connection);
+        Ok(())
+    }
+}
+
+fn transact(connection: &Connection, mode: Mode, clock: &Clock, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    let behavior = match mode {
+        Mode::Write => TransactionBehavior::Immediate,
+        Mode::Read => TransactionBehavior::Deferred,
+    };
+    let transaction = Transaction::new_unchecked(connection, behavior)?;
+    let now = clock.now(latest_time(&transaction)?);
+    let changes = transaction.total_changes();
+    for job in group {
+        job.run(&transaction, now)?;
+    }
+    // A transaction that changed nothing needs no sync, so it must not write the clock either.
+    if transaction.total_changes() > changes {
+        set_latest_time(&transaction, now)?;
+    }
+    transaction.commit()
+}

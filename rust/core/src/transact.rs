@@ -1,0 +1,212 @@
+//! Reading a record, changing it, committing it: the one way a record's state changes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use tokio::time::sleep;
+
+use crate::broken::Variant;
+use crate::bucket::{Bucket, Committed, Deleter};
+use crate::error::{Error, Result};
+use crate::id::{CommitId, RecordId};
+use crate::keys::{self, LeaseEntry, ReadyEntry};
+use crate::limits;
+use crate::record::{BatchRecord, CommitMark, EntryState, plan_index, ready_entry_state};
+use crate::store::{Condition, ETag, Got, Object};
+use crate::time::Timestamp;
+
+/// The pause after a commit was overtaken, times how often it was.
+const STEP_BACK: Duration = Duration::from_millis(5);
+
+/// A record as it was last seen in the store.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The record.
+    pub record: BatchRecord,
+    /// The tag of this very revision.
+    pub etag: ETag,
+    /// Server time of its write, if it was read rather than written by us.
+    pub written: Timestamp,
+}
+
+/// What came of an attempt to change a record.
+#[derive(Debug)]
+pub enum Transacted<T> {
+    /// The change is committed. The new revision, unless somebody has already committed over it.
+    Done(T, Option<Box<Stored>>),
+    /// There was nothing to change. The revision that was found.
+    Unchanged(Box<Stored>),
+    /// Somebody else committed first, and a rebase was not asked for.
+    Overtaken,
+    /// The record is gone.
+    Missing,
+    /// It could not be learnt whether the change landed; it may land even later. Whoever finds this commit in the
+    /// record knows that it did.
+    Unknown(T, CommitId, Error),
+}
+
+/// What is needed to commit: a bucket, and somebody to clean up after.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// Deletes what a commit leaves behind.
+    pub deleter: Deleter,
+    /// The true protocol, or a broken one under test.
+    pub variant: Variant,
+}
+
+impl Desk {
+    /// Reads a record out of an object.
+    fn read(key: &str, object: &Object) -> Result<Stored> {
+        let record = BatchRecord::decode(key, &object.body)?;
+        Ok(Stored { record, etag: object.etag.clone(), written: object.last_modified })
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// The store's, and [`Error::Corrupt`] or [`Error::Layout`] if it cannot be read.
+    pub async fn load(&self, id: RecordId) -> Result<Option<Stored>> {
+        let key = keys::record(id);
+        match self.bucket.get(&key, None).await?.value {
+            Got::Found(object) => Self::read(&key, &object).map(Some),
+            Got::Missing | Got::NotModified => Ok(None),
+        }
+    }
+
+    /// Commits a new record; `false` if a void one is in its place, or a real one in that of a void one.
+    ///
+    /// # Errors
+    /// The store's; after [`Error::Unavailable`] it may have landed.
+    pub async fn create(&self, record: &mut BatchRecord) -> Result<bool> {
+        let empty = BatchRecord { tasks: Vec::new(), ..record.clone() };
+        let commit = CommitId::random(self.bucket.entropy());
+        let plan = plan_index(&empty, record, self.bucket.now(), self.variant);
+        record.stamp(commit);
+        if !self.variant.indexes_late() {
+            self.write_entries(&plan.ahead).await?;
+        }
+        let key = keys::record(record.id);
+        let landed = match self.put(&key, record.encode()?, &Condition::IfAbsent, commit).await? {
+            Committed::Landed(_) => true,
+            Committed::Lost(found) => {
+                // The id is random: a record of the same kind is this one, many commits later.
+                let found = found.map(|object| Self::read(&key, &object)).transpose()?;
+                found.is_some_and(|found| found.record.void == record.void)
+            }
+        };
+        if landed && self.variant.indexes_late() {
+            self.write_entries(&plan.ahead).await?;
+        }
+        Ok(landed)
+    }
+
+    /// Applies `change` to the record and commits it. `change` says `None` where there is nothing to do. If somebody
+    /// else commits first, it is applied to what they wrote, when `rebase` is set.
+    ///
+    /// # Errors
+    /// The store's; the change has then not landed.
+    pub async fn transact<T>(
+        &self,
+        mut stored: Stored,
+        rebase: bool,
+        mut change: impl FnMut(&mut BatchRecord, Timestamp) -> Option<T>,
+    ) -> Result<Transacted<T>> {
+        let key = keys::record(stored.record.id);
+        for rebase_count in 0..limits::REBASES {
+            if rebase_count > 0 {
+                self.step_back(rebase_count).await;
+            }
+            let now = self.bucket.now();
+            let mut next = stored.record.clone();
+            let Some(answer) = change(&mut next, now) else { return Ok(Transacted::Unchanged(Box::new(stored))) };
+            let plan = plan_index(&stored.record, &mut next, now, self.variant);
+            let commit = CommitId::random(self.bucket.entropy());
+            next.stamp(commit);
+            if !self.variant.indexes_late() {
+                self.write_entries(&plan.ahead).await?;
+            }
+            let committed = match self.put(&key, next.encode()?, &Condition::IfMatch(stored.etag), commit).await {
+                Err(error @ Error::Unavailable(_)) => return Ok(Transacted::Unknown(answer, commit, error)),
+                committed => committed?,
+            };
+            match committed {
+                Committed::Landed(etag) => {
+                    if self.variant.indexes_late() {
+                        self.write_entries(&plan.ahead).await?;
+                    }
+                    self.deleter.delete(plan.behind);
+                    let written = now;
+                    let stored = etag.map(|etag| Box::new(Stored { record: next, etag, written }));
+                    return Ok(Transacted::Done(answer, stored));
+                }
+                Committed::Lost(found) if !rebase => {
+                    let found = found.map(|object| Self::read(&key, &object)).transpose()?;
+                    let granted = |entry: &LeaseEntry| {
+                        found.as_ref().is_some_and(|found| found.record.leases.contains_key(&entry.lease))
+                    };
+                    let leases: Vec<LeaseEntry> = plan.ahead.iter().filter_map(|key| LeaseEntry::parse(key)).collect();
+                    if leases.iter().any(granted) {
+                        // It landed after all, so many commits ago that the trail has lost it.
+                        let error = Error::Unavailable(format!("{key}: a commit was found to have landed late"));
+                        return Ok(Transacted::Unknown(answer, commit, error));
+                    }
+                    // The lease was made for this commit alone, which cannot land any more.
+                    self.deleter.delete(leases.iter().map(ToString::to_string));
+                    return Ok(Transacted::Overtaken);
+                }
+                Committed::Lost(None) => return Ok(Transacted::Missing),
+                Committed::Lost(Some(object)) => {
+                    stored = Self::read(&key, &object)?;
+                    self.deleter.delete(plan.ahead.into_iter().filter(|key| is_stale_ready(key, &stored.record)));
+                }
+            }
+        }
+        Err(Error::Unavailable(format!("{key}: {} others committed first; try again", limits::REBASES)))
+    }
+
+    /// Lets the others by: the more often a commit was overtaken, the longer.
+    async fn step_back(&self, overtaken: usize) {
+        let most = STEP_BACK * u32::try_from(overtaken).unwrap_or(u32::MAX);
+        sleep(most.mul_f64(self.bucket.entropy().unit())).await;
+    }
+
+    async fn put(&self, key: &str, body: Bytes, condition: &Condition, commit: CommitId) -> Result<Committed> {
+        if self.variant.believes_refusals() {
+            return self.put_believing(key, body, condition, commit).await;
+        }
+        self.bucket.commit(key, body, condition, commit).await
+    }
+
+    /// The broken variant without read-back: sends again after a lost answer and takes a refusal at its word.
+    async fn put_believing(&self, key: &str, body: Bytes, condition: &Condition, _: CommitId) -> Result<Committed> {
+        loop {
+            match self.bucket.put_if(key, body.clone(), condition).await {
+                Ok(crate::store::Put::Stored(etag)) => return Ok(Committed::Landed(Some(etag))),
+                Ok(crate::store::Put::Refused) => {
+                    let Got::Found(object) = self.bucket.get(key, None).await?.value else {
+                        return Ok(Committed::Lost(None));
+                    };
+                    return Ok(Committed::Lost(CommitMark::read(&object.body).map(|_| object)));
+                }
+                Err(error) if error.kind.is_transient() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Writes index entries; their keys say everything.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn write_entries(&self, entries: &[String]) -> Result<()> {
+        try_join_all(entries.iter().map(|key| self.bucket.put(key, Bytes::from_static(b"{}")))).await?;
+        Ok(())
+    }
+}
+
+fn is_stale_ready(key: &str, record: &BatchRecord) -> bool {
+    ReadyEntry::parse(key).is_some_and(|entry| ready_entry_state(&entry, record) == EntryState::Stale)
+}

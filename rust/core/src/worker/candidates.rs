@@ -1,0 +1,197 @@
+//! Index entries a worker knows of: those it may claim now, and those it should look at later.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::entropy::Entropy;
+use crate::keys::ReadyEntry;
+use crate::limits;
+use crate::time::Timestamp;
+
+/// An entry and when it was written, if it was seen in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The entry.
+    pub entry: ReadyEntry,
+    /// Server time of its write.
+    pub written: Option<Timestamp>,
+}
+
+/// The entries, each at most once.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    due: BTreeMap<u8, Vec<Candidate>>,
+    later: BTreeMap<(Timestamp, ReadyEntry), Candidate>,
+    /// Those above, and those that were drawn and are being claimed.
+    known: BTreeSet<ReadyEntry>,
+    /// When the first of those is due for which there was no place.
+    refused: Option<Timestamp>,
+}
+
+impl Candidates {
+    /// How many may be claimed now.
+    pub fn due(&self) -> usize {
+        self.due.values().map(Vec::len).sum()
+    }
+
+    /// Adds an entry to be looked at when it is due, but not before `not_before`. One that is known stays as it is.
+    /// Whether it is new and due.
+    pub fn add(&mut self, candidate: Candidate, not_before: Timestamp, now: Timestamp) -> bool {
+        if self.known.contains(&candidate.entry) {
+            return false;
+        }
+        let at = candidate.entry.due.max(not_before);
+        if at <= now {
+            if self.due() >= limits::CANDIDATES / 2 {
+                self.refuse(at);
+                return false;
+            }
+            self.due.entry(candidate.entry.priority).or_default().push(candidate);
+        } else {
+            self.later.insert((at, candidate.entry), candidate);
+        }
+        self.known.insert(candidate.entry);
+        // Of those that wait the first due are kept.
+        if self.later.len() > limits::CANDIDATES / 2
+            && let Some(((at, _), last)) = self.later.pop_last()
+        {
+            self.known.remove(&last.entry);
+            self.refuse(at);
+        }
+        at <= now
+    }
+
+    fn refuse(&mut self, at: Timestamp) {
+        self.refused = Some(self.refused.map_or(at, |earliest| earliest.min(at)));
+    }
+
+    /// Whether an entry for which there was no place is due by now; said once.
+    pub fn take_refused(&mut self, now: Timestamp) -> bool {
+        self.refused.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Makes an entry due that waits although its record is there now.
+    pub fn bring_forward(&mut self, entry: &ReadyEntry, now: Timestamp) {
+        let place = self.later.iter().find(|((_, waiting), _)| waiting == entry).map(|(place, _)| *place);
+        if let Some(candidate) = place.filter(|_| entry.due <= now).and_then(|place| self.later.remove(&place)) {
+            self.due.entry(entry.priority).or_default().push(candidate);
+        }
+    }
+
+    /// Forgets an entry that was drawn.
+    pub fn done(&mut self, entry: &ReadyEntry) {
+        self.known.remove(entry);
+    }
+
+    /// When the next entry that waits for its time is due, or one for which there was no place.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let kept = self.later.first_key_value().map(|((at, _), _)| *at);
+        kept.into_iter().chain(self.refused).min()
+    }
+
+    /// Makes due what has become due.
+    pub fn ripen(&mut self, now: Timestamp) {
+        while let Some(first) = self.later.first_entry() {
+            if first.key().0 > now {
+                return;
+            }
+            let candidate = first.remove();
+            self.due.entry(candidate.entry.priority).or_default().push(candidate);
+        }
+    }
+
+    /// Takes one by lot; it stays known until it is [done](Self::done) with: a priority `p` that is present counts `(p + 1)²`, so that 9 goes a hundred times as often as
+    /// 0 and 0 still goes; within a priority all are equal, so that workers seldom reach for the same one.
+    pub fn draw(&mut self, entropy: &Entropy) -> Option<Candidate> {
+        self.due.retain(|_, candidates| !candidates.is_empty());
+        let weight = |priority: u8| (u64::from(priority) + 1).pow(2);
+        let mut lot = entropy.below(self.due.keys().map(|priority| weight(*priority)).sum());
+        let (_, candidates) = self.due.iter_mut().find(|(priority, _)| {
+            let found = lot < weight(**priority);
+            lot = lot.saturating_sub(weight(**priority));
+            found
+        })?;
+        let place = entropy.below(u64::try_from(candidates.len()).unwrap_or(u64::MAX));
+        let candidate = candidates.swap_remove(usize::try_from(place).unwrap_or(0));
+        Some(candidate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::RecordId;
+
+    fn candidate(entropy: &Entropy, priority: u8, due: i64) -> Candidate {
+        let record = RecordId::random(entropy);
+        let entry = ReadyEntry { due: Timestamp(due), record, seq: 1, priority, type_hash: 0, pending: 1 };
+        Candidate { entry, written: None }
+    }
+
+    #[test]
+    fn an_entry_is_known_once_until_it_is_done_with() {
+        let (entropy, mut candidates) = (Entropy::seeded(1), Candidates::default());
+        let one = candidate(&entropy, 5, 0);
+        candidates.add(one, Timestamp(0), Timestamp(10));
+        candidates.add(one, Timestamp(0), Timestamp(10));
+        assert_eq!(candidates.draw(&entropy), Some(one));
+        assert_eq!(candidates.draw(&entropy), None);
+        assert!(!candidates.add(one, Timestamp(0), Timestamp(10)), "it is being claimed");
+        candidates.done(&one.entry);
+        assert!(candidates.add(one, Timestamp(0), Timestamp(10)));
+    }
+
+    #[test]
+    fn an_entry_waits_for_its_time() {
+        let (entropy, mut candidates) = (Entropy::seeded(1), Candidates::default());
+        candidates.add(candidate(&entropy, 5, 1_000), Timestamp(0), Timestamp(10));
+        candidates.add(candidate(&entropy, 5, 0), Timestamp(500), Timestamp(10));
+        assert_eq!((candidates.due(), candidates.next_due()), (0, Some(Timestamp(500))));
+        candidates.ripen(Timestamp(999));
+        assert_eq!((candidates.due(), candidates.next_due()), (1, Some(Timestamp(1_000))));
+    }
+
+    #[test]
+    fn an_entry_that_waits_for_its_record_is_brought_forward_when_that_is_there() {
+        let (entropy, mut candidates) = (Entropy::seeded(1), Candidates::default());
+        let one = candidate(&entropy, 5, 0);
+        candidates.add(one, Timestamp(500), Timestamp(10));
+        candidates.bring_forward(&one.entry, Timestamp(10));
+        assert_eq!(candidates.draw(&entropy), Some(one));
+    }
+
+    #[test]
+    fn high_priorities_go_first_mostly_and_low_ones_are_not_starved() {
+        let (entropy, mut drawn) = (Entropy::seeded(1), [0_u32; 10]);
+        for _ in 0..10_000 {
+            let mut candidates = Candidates::default();
+            for priority in [0, 9] {
+                candidates.add(candidate(&entropy, priority, 0), Timestamp(0), Timestamp(10));
+            }
+            drawn[usize::from(candidates.draw(&entropy).unwrap().entry.priority)] += 1;
+        }
+        assert!((50..200).contains(&drawn[0]), "about 1 in 101, was {drawn:?}");
+    }
+
+    #[test]
+    fn the_number_of_known_entries_is_bounded() {
+        let (entropy, mut candidates) = (Entropy::seeded(1), Candidates::default());
+        for _ in 0..limits::CANDIDATES + 10 {
+            candidates.add(candidate(&entropy, 5, 0), Timestamp(0), Timestamp(10));
+        }
+        assert_eq!(candidates.due(), limits::CANDIDATES / 2);
+        assert!(candidates.take_refused(Timestamp(10)) && !candidates.take_refused(Timestamp(10)));
+    }
+
+    #[test]
+    fn of_more_waiting_entries_than_there_is_place_for_the_first_due_are_kept() {
+        let (entropy, mut candidates) = (Entropy::seeded(1), Candidates::default());
+        for due in (1..=i64::try_from(limits::CANDIDATES).unwrap()).rev() {
+            candidates.add(candidate(&entropy, 5, due), Timestamp(0), Timestamp(0));
+        }
+        assert_eq!(candidates.next_due(), Some(Timestamp(1)));
+        let first_refused = Timestamp(i64::try_from(limits::CANDIDATES / 2 + 1).unwrap());
+        assert!(!candidates.take_refused(Timestamp(first_refused.0 - 1)), "not before it is due");
+        candidates.ripen(Timestamp(i64::MAX));
+        assert_eq!((candidates.due(), candidates.take_refused(first_refused)), (limits::CANDIDATES / 2, true));
+    }
+}

@@ -1,0 +1,204 @@
+//! Claiming: one record, read, put under a lease, committed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::candidates::Candidate;
+use super::hold::Slot;
+use super::settle::WorkOutcome;
+use super::shared::{Phase, Shared};
+use crate::error::Error;
+use crate::id::{CommitId, LeaseId};
+use crate::keys::{self, ReadyEntry};
+use crate::limits;
+use crate::record::{BatchRecord, EntryState, Extra, Lease, Options, is_overdue, ready_entry_state};
+use crate::time::Timestamp;
+use crate::transact::{Stored, Transacted};
+
+/// How long an entry whose record another worker just changed is left alone.
+const STEP_ASIDE: Duration = Duration::from_millis(100);
+/// How long a record that cannot be read is left alone.
+const SET_ASIDE: Duration = Duration::from_mins(10);
+
+/// What to do with a candidate after a claim.
+enum Next {
+    /// Nothing; it was used up, or leads nowhere.
+    Forget,
+    /// Look at it again, but not before this moment.
+    Again(Timestamp),
+}
+
+impl Shared {
+    /// Claims up to `most` tasks of the record a candidate leads to; they were reserved before.
+    pub async fn claim(self: Arc<Self>, candidate: Candidate, most: usize) {
+        let record = candidate.entry.record;
+        let slot = self.lock().hold.slot(record);
+        let next = match self.try_claim(&candidate, &slot, most).await {
+            Ok(next) => next,
+            Err(error @ (Error::Corrupt(_) | Error::Layout(_))) => {
+                self.report(&keys::record(record), format!("{error}; set aside for {} s", SET_ASIDE.as_secs()));
+                Next::Again(self.now().after(SET_ASIDE))
+            }
+            Err(error) => {
+                tracing::warn!(%error, %record, "claim failed");
+                Next::Again(self.now().after(Duration::from_secs(1)))
+            }
+        };
+        drop(slot);
+        self.lock().candidates.done(&candidate.entry);
+        if let Next::Again(at) = next {
+            self.add_candidate(candidate, at);
+        }
+        {
+            let mut inner = self.lock();
+            inner.reserved -= most;
+            inner.claims -= 1;
+            inner.hold.tidy(record);
+        }
+        self.wake.notify_one();
+        self.changed.notify_waiters();
+    }
+
+    #[expect(clippy::significant_drop_tightening, reason = "commits of one record go one after the other")]
+    async fn try_claim(self: &Arc<Self>, candidate: &Candidate, slot: &Slot, most: usize) -> Result<Next, Error> {
+        let entry = &candidate.entry;
+        let mut cached = slot.stored.lock().await;
+        let trusted = cached.take().filter(|stored| stored.record.ready_entry().as_ref() == Some(entry));
+        let stored = match trusted {
+            Some(stored) => *stored,
+            None => match self.desk().load(entry.record).await? {
+                Some(stored) => stored,
+                None => return self.look_into_nowhere(candidate).await,
+            },
+        };
+        self.notice_losses(&stored.record);
+        match ready_entry_state(entry, &stored.record) {
+            EntryState::Current if self.options.types.contains(&stored.record.kind) => {}
+            // Another type with the same hash.
+            EntryState::Current => return Ok(Next::Again(self.now().after(SET_ASIDE))),
+            EntryState::Ahead => return Ok(Next::Again(soon(candidate.written, self.now()))),
+            EntryState::Stale => {
+                self.desk().deleter.delete([entry.to_string()]);
+                return Ok(Next::Forget);
+            }
+        }
+        let lease = LeaseId::random(self.entropy());
+        let worker = self.id;
+        let claimed = self
+            .desk()
+            .transact(stored, false, |record, now| {
+                let expires_at = now.after(record.options.timeout()).after(limits::LEASE_SLACK);
+                let holder = Lease { worker, expires_at, extra: Extra::new() };
+                let claimed = record.claim(lease, holder, now, most);
+                (!claimed.is_empty()).then_some(claimed)
+            })
+            .await?;
+        match claimed {
+            Transacted::Done(claimed, Some(stored)) => {
+                let next = self.take_in(entry, &stored, lease, &claimed);
+                *cached = Some(stored);
+                Ok(next)
+            }
+            Transacted::Done(claimed, None) => {
+                // Somebody committed right over it; the lease is in, so read the tasks from what is there now.
+                let Some(stored) = self.desk().load(entry.record).await? else { return Ok(Next::Forget) };
+                Ok(self.take_in(entry, &stored, lease, &claimed))
+            }
+            Transacted::Unchanged(stored) => Ok(again_when_due(&stored.record, self.now())),
+            Transacted::Overtaken => Ok(Next::Again(self.now().after(self.jittered(STEP_ASIDE)))),
+            Transacted::Missing => Ok(Next::Forget),
+            Transacted::Unknown(claimed, commit, error) => {
+                tracing::warn!(%error, record = %entry.record, "a claim's outcome is unknown");
+                self.resolve_doubt(entry, lease, commit, &claimed).await
+            }
+        }
+    }
+
+    /// Takes in what was claimed; tells when the candidate is worth another look.
+    fn take_in(self: &Arc<Self>, entry: &ReadyEntry, stored: &Stored, lease: LeaseId, claimed: &[u16]) -> Next {
+        let record = &stored.record;
+        // Tasks that were taken back between the commit and a later read are not ours any more.
+        let ours: Vec<u16> = claimed
+            .iter()
+            .copied()
+            .filter(|n| record.tasks.get(usize::from(*n)).is_some_and(|task| task.lease == Some(lease)))
+            .collect();
+        let phase = {
+            let mut inner = self.lock();
+            inner.hold.adopt(record, lease, &ours, Instant::now());
+            inner.claimed = true;
+            inner.phase
+        };
+        self.pulse.notify_one();
+        if phase != Phase::Running {
+            let fetched = self.take_fetched(Duration::ZERO);
+            let worker = Arc::clone(self);
+            self.spawner.spawn(async move {
+                Self::settle(&worker, fetched.into_iter().map(WorkOutcome::release).collect()).await;
+            });
+        }
+        match record.ready_entry() {
+            Some(current) if current == *entry => Next::Again(Timestamp(0)),
+            Some(entry) => {
+                self.add_candidate(Candidate { entry, written: None }, Timestamp(0));
+                Next::Forget
+            }
+            None => Next::Forget,
+        }
+    }
+
+    /// After a commit whose outcome is unknown: looks once more. If it is still unknown, the sweep will find out.
+    async fn resolve_doubt(
+        self: &Arc<Self>,
+        entry: &ReadyEntry,
+        lease: LeaseId,
+        commit: CommitId,
+        claimed: &[u16],
+    ) -> Result<Next, Error> {
+        let Some(stored) = self.desk().load(entry.record).await? else { return Ok(Next::Forget) };
+        if stored.record.has_commit(commit) || stored.record.leases.contains_key(&lease) {
+            return Ok(self.take_in(entry, &stored, lease, claimed));
+        }
+        Ok(Next::Again(self.now().after(limits::GRACE)))
+    }
+
+    /// An entry without a record: a submit under way, or one that was abandoned. After the grace period its place is
+    /// taken by a void record, so that a late commit of it cannot land; only then is the entry surely stale.
+    async fn look_into_nowhere(&self, candidate: &Candidate) -> Result<Next, Error> {
+        let now = self.now();
+        if !candidate.written.is_some_and(|written| is_overdue(written, now)) {
+            return Ok(Next::Again(soon(candidate.written, now)));
+        }
+        let commit = CommitId::random(self.entropy());
+        let entry = &candidate.entry;
+        let mut void = BatchRecord::new(entry.record, String::new(), Options::default(), now, Vec::new(), commit);
+        void.void = true;
+        void.seq = entry.seq;
+        if self.desk().create(&mut void).await? {
+            tracing::info!(record = %entry.record, "voided a submit that was abandoned half way");
+            self.desk().deleter.delete([entry.to_string()]);
+            return Ok(Next::Forget);
+        }
+        Ok(Next::Again(now))
+    }
+
+    pub fn jittered(&self, longest: Duration) -> Duration {
+        longest.mul_f64(self.entropy().unit().mul_add(0.5, 0.5))
+    }
+}
+
+/// When to look again for a record that its entry is ahead of: the commit is most likely on its way, so at first at
+/// once, and then after as long again as it has been missing.
+fn soon(written: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    // What was not listed was announced after its commit: then something is wrong, and there is no haste.
+    let age = written.map_or(limits::GRACE, |written| now.since(written));
+    now.after(age.clamp(STEP_ASIDE, limits::GRACE))
+}
+
+/// Nothing was due after all: look again when something is, and not at once in any case.
+fn again_when_due(record: &BatchRecord, now: Timestamp) -> Next {
+    let earliest = now.after(STEP_ASIDE);
+    record.ready.as_ref().map_or(Next::Forget, |ready| Next::Again(ready.due.max(earliest)))
+}

@@ -1,0 +1,88 @@
+//! The heartbeat: one object a worker, however many leases it holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+
+use super::registry::Registration;
+use super::shared::{Phase, Shared};
+use crate::error::{Error, Result};
+use crate::keys;
+
+/// The wait after a heartbeat that could not be written.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Writes the heartbeat.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn beat(&self) -> Result<()> {
+        let began = Instant::now();
+        let body = serde_json::to_vec(&self.registration())
+            .map(Bytes::from)
+            .map_err(|error| Error::Internal(format!("a heartbeat cannot be written as JSON: {error}")))?;
+        self.desk().bucket.put(&keys::worker(self.id), body).await?;
+        // Counted from before the request: the server cannot have stamped it earlier.
+        self.lock().last_beat = Some(began);
+        Ok(())
+    }
+
+    /// Makes sure before a claim that others see this worker alive: one that cannot write its heartbeat claims nothing.
+    pub async fn ensure_fresh_beat(&self) -> Result<()> {
+        let fresh = self.settings().heartbeat * 2;
+        let last = self.lock().last_beat;
+        if last.is_some_and(|last| last.elapsed() < fresh) { Ok(()) } else { self.beat().await }
+    }
+
+    /// Beats until the worker is stopped: often while it holds leases, seldom while it does not.
+    pub async fn keep_beating(self: Arc<Self>) {
+        loop {
+            let (holds, last, phase) = {
+                let inner = self.lock();
+                (!inner.hold.tasks.is_empty() || inner.claims > 0, inner.last_beat, inner.phase)
+            };
+            if phase == Phase::Stopped {
+                return;
+            }
+            let interval = if holds { self.settings().heartbeat } else { self.settings().idle_heartbeat };
+            let age = last.map_or(interval, |last| last.elapsed());
+            if age < interval {
+                tokio::select! {
+                    biased;
+                    () = self.pulse.notified() => {}
+                    () = sleep(interval.saturating_sub(age)) => {}
+                }
+            } else if let Err(error) = self.beat().await {
+                tracing::warn!(%error, "the heartbeat could not be written; no work is claimed until it can");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Takes the worker off the list.
+    pub async fn deregister(&self) {
+        if let Err(error) = self.desk().bucket.delete_many(&[keys::worker(self.id)]).await {
+            tracing::warn!(%error, "the worker could not be taken off the list; it will show as lost");
+        }
+        self.core.bell.flush().await;
+        self.desk().deleter.flush().await;
+    }
+
+    fn registration(&self) -> Registration {
+        let inner = self.lock();
+        Registration {
+            id: self.id,
+            host: self.options.host.clone(),
+            pid: self.options.pid,
+            types: self.options.types.clone(),
+            concurrency: self.options.concurrency,
+            started_at: self.started_at,
+            state: inner.phase,
+            running: inner.hold.tasks.len(),
+            beat: format!("{:016x}", self.entropy().bits()),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a worker holds: its leases, the records they lie in, and the tasks not yet handed out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{Mutex as AsyncMutex, oneshot};
+use tokio::time::Instant;
+
+use super::settle::{Verdict, WorkOutcome};
+use crate::id::{LeaseId, RecordId, TaskId};
+use crate::record::{BatchRecord, Json};
+use crate::time::Timestamp;
+use crate::transact::Stored;
+
+/// A task to run.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// The task.
+    pub id: TaskId,
+    /// The lease to settle it under.
+    pub lease: LeaseId,
+    /// Its type.
+    pub kind: String,
+    /// Its input.
+    pub input: Json,
+    /// Which start this is; 1 is the first.
+    pub attempt: u32,
+    /// Retries spent so far.
+    pub retry_count: u32,
+    /// Retries it may spend.
+    pub max_retries: u32,
+    /// Its priority.
+    pub priority: u8,
+    /// How long the attempt may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// When the lease falls.
+    pub expires_at: Timestamp,
+    /// When the task was submitted.
+    pub submitted_at: Timestamp,
+}
+
+/// The record of some held tasks. Commits of this worker to it go one after the other, through here.
+#[derive(Debug, Default)]
+pub struct Slot {
+    /// The revision this worker wrote or read last, if it may still be the current one.
+    pub stored: AsyncMutex<Option<Box<Stored>>>,
+    /// Outcomes waiting to be committed together.
+    pub outbox: Mutex<Outbox>,
+}
+
+/// Outcomes of one record on their way.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Those not committed yet.
+    pub waiting: Vec<(WorkOutcome, oneshot::Sender<Verdict>)>,
+    /// Somebody is committing.
+    pub busy: bool,
+}
+
+/// A held task.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    /// Under which lease.
+    pub lease: LeaseId,
+    /// The first revision it was seen in; older ones know nothing of it.
+    pub since: u64,
+    /// Its outcome is on its way.
+    pub settling: bool,
+}
+
+/// Everything held.
+#[derive(Debug, Default)]
+pub struct Hold {
+    /// Every task under a lease of this worker.
+    pub tasks: BTreeMap<TaskId, Held>,
+    /// Those not handed out yet, with when they were fetched, oldest first.
+    pub fetched: VecDeque<(Instant, Assignment)>,
+    /// The records they lie in.
+    pub slots: BTreeMap<RecordId, Arc<Slot>>,
+}
+
+impl Hold {
+    /// The slot of a record.
+    pub fn slot(&mut self, id: RecordId) -> Arc<Slot> {
+        Arc::clone(self.slots.entry(id).or_default())
+    }
+
+    /// The held tasks of a record.
+    pub fn of_record(&self, id: RecordId) -> impl Iterator<Item = (&TaskId, &Held)> {
+        self.tasks.range(id.task(0)..=id.task(u16::MAX))
+    }
+
+    /// Forgets a record's slot if nothing is held or under way in it.
+    pub fn tidy(&mut self, id: RecordId) {
+        let held = self.of_record(id).next().is_some();
+        // One reference is the map's own; another belongs to somebody who is using it.
+        if !held && self.slots.get(&id).is_some_and(|slot| Arc::strong_count(slot) == 1) {
+            self.slots.remove(&id);
+        }
+    }
+
+    /// Takes in freshly claimed tasks.
+    pub fn adopt(&mut self, record: &BatchRecord, lease: LeaseId, claimed: &[u16], now: Instant) {
+        let expires_at = record.leases.get(&lease).map_or(record.created_at, |held| held.expires_at);
+        for task in claimed.iter().filter_map(|n| record.tasks.get(usize::from(*n))) {
+            let id = record.id.task(task.n);
+            let assignment = Assignment {
+                id,
+                lease,
+                kind: record.kind.clone(),
+                input: task.input.clone(),
+                attempt: task.attempt,
+                retry_count: task.retry_count,
+                max_retries: record.options.retry.max_retries,
+                priority: record.options.priority,
+                timeout_ms: record.options.timeout_ms,
+                expires_at,
+                submitted_at: task.submitted_at,
+            };
+            self.tasks.insert(id, Held { lease, since: record.rev, settling: false });
+            self.fetched.push_back((now, assignment));
+        }
+    }
+}

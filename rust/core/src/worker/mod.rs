@@ -1,0 +1,189 @@
+//! A worker: claims tasks, hands them out, stores their outcomes, and looks after what others left behind.
+
+mod candidates;
+mod claim;
+mod find;
+mod heartbeat;
+mod hold;
+mod rate;
+mod registry;
+mod settle;
+mod shared;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+pub use self::hold::Assignment;
+pub use self::registry::{Registration, Seen};
+pub use self::settle::{Settled, Verdict, WorkOutcome};
+use self::shared::Shared;
+pub use self::shared::{Lost, Phase, Problem};
+use crate::error::{Error, Result};
+use crate::id::{LeaseId, TaskId, WorkerId};
+use crate::limits;
+use crate::queue::{Queue, check_type};
+use crate::tasks::TaskOwner;
+use crate::time::Timestamp;
+
+/// How long `stop` waits for claims and outcomes under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a worker is to be.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The task types it has handlers for.
+    pub types: Vec<String>,
+    /// How many tasks it runs at a time; told to those who list workers.
+    pub concurrency: usize,
+    /// How many tasks to fetch ahead of need; `None` for about a second's worth at the rate of the last second.
+    pub prefetch: Option<usize>,
+    /// The machine it runs on, for those who list workers.
+    pub host: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// What `next` found.
+#[derive(Clone, Debug)]
+pub struct Next {
+    /// Tasks to run now.
+    pub assignments: Vec<Assignment>,
+    /// Tasks handed out earlier whose lease is gone: stop them, their outcome cannot be stored.
+    pub lost: Vec<Lost>,
+    /// Stored objects that could not be used and were set aside.
+    pub problems: Vec<Problem>,
+    /// Whether more may come.
+    pub phase: Phase,
+}
+
+/// A running worker. Dropping it is like a crash: leases fall when its heartbeat is stale. [`Worker::stop`] ends it
+/// well.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    tasks: TaskOwner,
+    _queue: Queue,
+}
+
+impl Worker {
+    /// Registers a worker and starts looking for work.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for bad options; the store's if it cannot be registered.
+    pub async fn start(queue: &Queue, options: Options) -> Result<Self> {
+        if options.types.is_empty() {
+            return Err(Error::Invalid("the worker has no task types: name those it has handlers for".into()));
+        }
+        options.types.iter().try_for_each(|kind| check_type(kind))?;
+        if options.concurrency == 0 || options.concurrency > limits::HELD_TASKS {
+            return Err(Error::Invalid(format!(
+                "concurrency is {}; give 1 to {}",
+                options.concurrency,
+                limits::HELD_TASKS
+            )));
+        }
+        let tasks = TaskOwner::default();
+        let shared = Arc::new(Shared::new(Arc::clone(queue.core()), options, tasks.spawner()));
+        shared.beat().await?;
+        let nearby: std::sync::Weak<Shared> = Arc::downgrade(&shared);
+        queue.core().add_nearby(nearby);
+        let spawner = tasks.spawner();
+        spawner.spawn(Arc::clone(&shared).keep_beating());
+        spawner.spawn(Arc::clone(&shared).keep_finding());
+        spawner.spawn(Arc::clone(&shared).keep_sweeping());
+        Ok(Self { shared, tasks, _queue: queue.clone() })
+    }
+
+    /// The worker's id.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.shared.id
+    }
+
+    /// Waits up to `wait` for work and returns up to `max` tasks, at once if there are any, or news of lost ones.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once stopped.
+    pub async fn next(&self, max: usize, wait: Duration) -> Result<Next> {
+        let deadline = Instant::now() + wait.min(limits::LONGEST);
+        let phase_before = self.shared.lock().phase;
+        let _demand = self.shared.demand(max);
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let next = self.shared.take_next(max);
+            let idle = next.assignments.is_empty() && next.lost.is_empty() && next.problems.is_empty();
+            if !idle || next.phase != phase_before || next.phase == Phase::Stopped {
+                return if next.phase == Phase::Stopped { Err(self.closed()) } else { Ok(next) };
+            }
+            if timeout_at(deadline, changed).await.is_err() {
+                return Ok(self.shared.take_next(max));
+            }
+        }
+    }
+
+    /// Stores outcomes; answers in their order, once each is durable or decided.
+    pub async fn settle(&self, outcomes: Vec<WorkOutcome>) -> Vec<Settled> {
+        Shared::settle(&self.shared, outcomes).await
+    }
+
+    /// Gives a task at least `by` from now until its lease falls.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if it is not held any more; the store's.
+    pub async fn extend(&self, id: TaskId, lease: LeaseId, by: Duration) -> Result<Timestamp> {
+        if by > limits::LONGEST {
+            return Err(Error::Invalid(format!("the extension is {} s; give up to 366 days", by.as_secs())));
+        }
+        Shared::extend(&self.shared, id, lease, by).await
+    }
+
+    /// Stops claiming and gives back what was fetched ahead and not handed out. What runs may still be settled.
+    pub async fn drain(&self) {
+        self.shared.set_phase(Phase::Draining);
+        self.await_until(|| !self.shared.is_claiming()).await;
+        let waiting = self.shared.take_fetched(Duration::ZERO);
+        self.release(waiting).await;
+    }
+
+    /// Gives back everything still held, deregisters, and ends the worker. Returns how many tasks were given back.
+    pub async fn stop(&self) -> usize {
+        self.shared.set_phase(Phase::Stopped);
+        self.await_until(|| !self.shared.is_claiming()).await;
+        self.shared.take_fetched(Duration::ZERO);
+        let held = self.shared.all_held();
+        let released = self.release(held).await;
+        self.await_until(|| !self.shared.is_settling()).await;
+        self.shared.deregister().await;
+        self.tasks.abort_all();
+        self.shared.let_go();
+        released
+    }
+
+    async fn release(&self, held: Vec<(TaskId, LeaseId)>) -> usize {
+        let releases = held.into_iter().map(WorkOutcome::release).collect();
+        let settled = Shared::settle(&self.shared, releases).await;
+        settled.iter().filter(|settled| matches!(settled.verdict, Verdict::Committed { .. })).count()
+    }
+
+    /// Waits until what `done` asks for is so, within reason.
+    async fn await_until(&self, done: impl Fn() -> bool + Send + Sync) {
+        let deadline = Instant::now() + STOP_PATIENCE;
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if done() || timeout_at(deadline, changed).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn closed(&self) -> Error {
+        Error::Closed(format!("worker {} was stopped", self.id()))
+    }
+}

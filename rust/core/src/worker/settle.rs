@@ -1,0 +1,337 @@
+//! Storing outcomes. Those of one record that finish together are committed together.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::hold::Slot;
+use super::shared::Shared;
+use crate::error::{Error, Result};
+use crate::id::{CommitId, LeaseId, RecordId, TaskId};
+use crate::limits;
+use crate::queue::check_payload;
+use crate::record::{BatchRecord, Outcome, Settlement, TaskStatus};
+use crate::time::Timestamp;
+use crate::transact::Transacted;
+
+/// The first and the longest pause before outcomes that could not be stored are tried again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What a handler's attempt came to, and whose it was.
+#[derive(Clone, Debug)]
+pub struct WorkOutcome {
+    /// The task.
+    pub id: TaskId,
+    /// The lease it was handed out under.
+    pub lease: LeaseId,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+impl WorkOutcome {
+    /// Gives a task back.
+    #[must_use]
+    pub const fn release((id, lease): (TaskId, LeaseId)) -> Self {
+        Self { id, lease, outcome: Outcome::Release }
+    }
+}
+
+/// What became of one outcome.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The task.
+    pub id: TaskId,
+    /// The decision.
+    pub verdict: Verdict,
+}
+
+/// The decision on one outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is stored.
+    Committed {
+        /// The task's new status.
+        status: TaskStatus,
+        /// When it may start again, if it is pending.
+        available_at: Option<Timestamp>,
+    },
+    /// The lease is not this worker's any more: the result was dropped.
+    LeaseLost(String),
+    /// It cannot be stored as it is; the lease is still held, settle it otherwise.
+    Refused(String),
+}
+
+fn lease_lost(id: TaskId) -> Verdict {
+    Verdict::LeaseLost(format!("task {id} is not under this lease any more; its result was dropped"))
+}
+
+impl Shared {
+    /// Stores outcomes; answers in their order.
+    pub async fn settle(worker: &Arc<Self>, outcomes: Vec<WorkOutcome>) -> Vec<Settled> {
+        let mut answers = Vec::with_capacity(outcomes.len());
+        let mut records = BTreeMap::new();
+        for outcome in outcomes {
+            let id = outcome.id;
+            match worker.enqueue(outcome) {
+                Ok((slot, answer)) => {
+                    records.insert(id.record(), slot);
+                    answers.push((id, Ok(answer)));
+                }
+                Err(verdict) => answers.push((id, Err(verdict))),
+            }
+        }
+        for (id, slot) in records {
+            worker.start_committing(id, slot);
+        }
+        join_all(answers.into_iter().map(|(id, answer)| async move {
+            let verdict = match answer {
+                Ok(answer) => answer.await.unwrap_or_else(|_| Verdict::LeaseLost("the worker was stopped".into())),
+                Err(verdict) => verdict,
+            };
+            Settled { id, verdict }
+        }))
+        .await
+    }
+
+    /// Puts an outcome on its way; or says at once why not.
+    fn enqueue(&self, outcome: WorkOutcome) -> std::result::Result<(Arc<Slot>, oneshot::Receiver<Verdict>), Verdict> {
+        if let Outcome::Complete { output } = &outcome.outcome {
+            check_payload("output", output).map_err(|error| Verdict::Refused(error.to_string()))?;
+        }
+        let mut inner = self.lock();
+        let held = inner.hold.tasks.get_mut(&outcome.id).filter(|held| held.lease == outcome.lease && !held.settling);
+        match held {
+            Some(held) => held.settling = true,
+            None if self.core.settings.variant.ignores_leases() => {}
+            None => return Err(lease_lost(outcome.id)),
+        }
+        // Also what was not handed out yet can be settled: it was given back.
+        inner.hold.fetched.retain(|(_, task)| task.id != outcome.id);
+        let slot = inner.hold.slot(outcome.id.record());
+        drop(inner);
+        let (answer, answered) = oneshot::channel();
+        slot.outbox.lock().unwrap_or_else(PoisonError::into_inner).waiting.push((outcome, answer));
+        Ok((slot, answered))
+    }
+
+    fn start_committing(self: &Arc<Self>, id: RecordId, slot: Arc<Slot>) {
+        let busy = {
+            let mut outbox = slot.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut outbox.busy, true)
+        };
+        if !busy {
+            let worker = Arc::clone(self);
+            self.spawner.spawn(async move {
+                worker.commit_outbox(id, &slot).await;
+                drop(slot);
+                worker.lock().hold.tidy(id);
+            });
+        }
+    }
+
+    /// Commits a record's outcomes until none is left.
+    async fn commit_outbox(self: &Arc<Self>, id: RecordId, slot: &Slot) {
+        loop {
+            self.await_company(id).await;
+            let batch = {
+                let mut outbox = slot.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+                if outbox.waiting.is_empty() {
+                    outbox.busy = false;
+                    return;
+                }
+                std::mem::take(&mut outbox.waiting)
+            };
+            let (outcomes, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            let verdicts = self.commit_outcomes(id, slot, &outcomes).await;
+            self.forget(&outcomes, &verdicts);
+            for (answer, verdict) in answers.into_iter().zip(verdicts) {
+                let _ = answer.send(verdict);
+            }
+        }
+    }
+
+    /// Waits a moment for tasks of the same record that still run here; a lone task waits for nobody.
+    async fn await_company(&self, id: RecordId) {
+        let deadline = Instant::now() + self.settings().settle_linger;
+        let step = self.settings().settle_linger / 5;
+        loop {
+            let company = self.lock().hold.of_record(id).any(|(_, held)| !held.settling);
+            if !company || Instant::now() >= deadline {
+                return;
+            }
+            sleep(step).await;
+        }
+    }
+
+    fn forget(&self, outcomes: &[WorkOutcome], verdicts: &[Verdict]) {
+        let mut inner = self.lock();
+        for (outcome, verdict) in outcomes.iter().zip(verdicts) {
+            if matches!(verdict, Verdict::Refused(_)) {
+                if let Some(held) = inner.hold.tasks.get_mut(&outcome.id) {
+                    held.settling = false;
+                }
+            } else if inner.hold.tasks.get(&outcome.id).is_some_and(|held| held.lease == outcome.lease) {
+                inner.hold.tasks.remove(&outcome.id);
+            }
+        }
+        let ran = |(outcome, verdict): &(&WorkOutcome, &Verdict)| {
+            matches!(outcome.outcome, Outcome::Complete { .. } | Outcome::Fail { .. })
+                && matches!(verdict, Verdict::Committed { .. })
+        };
+        let finished = outcomes.iter().zip(verdicts).filter(ran).count();
+        inner.rate.add(finished, Instant::now());
+        drop(inner);
+        self.wake.notify_one();
+        self.pulse.notify_one();
+        self.changed.notify_waiters();
+    }
+
+    /// Commits outcomes, however long it takes: a finished task's result is worth waiting for, and the record says
+    /// when it is too late.
+    async fn commit_outcomes(self: &Arc<Self>, id: RecordId, slot: &Slot, outcomes: &[WorkOutcome]) -> Vec<Verdict> {
+        let mut doubts = Vec::new();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.try_commit(id, slot, outcomes, &mut doubts).await {
+                Ok(verdicts) => return verdicts,
+                Err(error @ (Error::Corrupt(_) | Error::Layout(_))) => {
+                    let message = format!("the outcome could not be stored: {error}");
+                    self.report(&crate::keys::record(id), message.clone());
+                    return vec![Verdict::LeaseLost(message); outcomes.len()];
+                }
+                Err(error) => {
+                    tracing::warn!(%error, record = %id, "outcomes not stored yet; trying again");
+                    sleep(self.jittered(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn try_commit(
+        self: &Arc<Self>,
+        id: RecordId,
+        slot: &Slot,
+        outcomes: &[WorkOutcome],
+        doubts: &mut Vec<(CommitId, Vec<Settlement>)>,
+    ) -> Result<Vec<Verdict>> {
+        let mut cached = slot.stored.lock().await;
+        let stored = match cached.take() {
+            Some(stored) => *stored,
+            None => match self.desk().load(id).await? {
+                Some(stored) => stored,
+                None => return Ok(outcomes.iter().map(|outcome| lease_lost(outcome.id)).collect()),
+            },
+        };
+        let ignores_leases = self.settings().variant.ignores_leases();
+        let (mut landed, mut ready_before) = (None, None);
+        let change = |record: &mut BatchRecord, now| {
+            ready_before.clone_from(&record.ready);
+            // A commit of these outcomes whose answer never came may be in after all.
+            landed = doubts.iter().find(|(commit, _)| record.has_commit(*commit)).map(|(_, done)| done.clone());
+            if landed.is_some() {
+                return None;
+            }
+            let settlements: Vec<_> =
+                outcomes.iter().map(|outcome| self.apply(record, outcome, now, ignores_leases)).collect();
+            settlements.iter().any(|done| *done != Settlement::LeaseLost).then_some(settlements)
+        };
+        let transacted = self.desk().transact(stored, true, change).await?;
+        let settlements = match transacted {
+            Transacted::Done(settlements, stored) => {
+                if let Some(stored) = &stored {
+                    self.core.show(&stored.record);
+                    self.notice_losses(&stored.record);
+                    if let Some(entry) = stored.record.ready_entry().filter(|_| stored.record.ready != ready_before) {
+                        self.core.announce(entry);
+                    }
+                } else {
+                    self.core.ring();
+                }
+                *cached = stored;
+                settlements
+            }
+            Transacted::Unchanged(stored) => {
+                self.core.show(&stored.record);
+                self.notice_losses(&stored.record);
+                *cached = Some(stored);
+                landed.unwrap_or_else(|| vec![Settlement::LeaseLost; outcomes.len()])
+            }
+            Transacted::Unknown(settlements, commit, error) => {
+                doubts.push((commit, settlements));
+                return Err(error);
+            }
+            Transacted::Missing | Transacted::Overtaken => vec![Settlement::LeaseLost; outcomes.len()],
+        };
+        drop(cached);
+        Ok(outcomes.iter().zip(settlements).map(|(outcome, settlement)| verdict(outcome.id, settlement)).collect())
+    }
+
+    fn apply(&self, record: &mut BatchRecord, outcome: &WorkOutcome, now: Timestamp, any_lease: bool) -> Settlement {
+        let current = record.task(outcome.id).and_then(|task| task.lease);
+        let lease = if any_lease { current.unwrap_or(outcome.lease) } else { outcome.lease };
+        record.settle(outcome.id, lease, &outcome.outcome, now, self.entropy().unit())
+    }
+
+    /// Moves a lease's end, so that the attempt has `by` from now and its outcome can still be stored after it.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if the lease is gone; the store's.
+    pub async fn extend(worker: &Arc<Self>, id: TaskId, lease: LeaseId, by: Duration) -> Result<Timestamp> {
+        let extended = worker.try_extend(id, lease, by).await;
+        worker.lock().hold.tidy(id.record());
+        extended
+    }
+
+    #[expect(clippy::significant_drop_tightening, reason = "commits of one record go one after the other")]
+    async fn try_extend(&self, id: TaskId, lease: LeaseId, by: Duration) -> Result<Timestamp> {
+        let worker = self;
+        let slot = {
+            let mut inner = worker.lock();
+            let held = inner.hold.tasks.get(&id).is_some_and(|held| held.lease == lease && !held.settling);
+            if !held {
+                return Err(Error::LeaseLost(format!("task {id} is not under this lease any more")));
+            }
+            inner.hold.slot(id.record())
+        };
+        let mut cached = slot.stored.lock().await;
+        let stored = match cached.take() {
+            Some(stored) => *stored,
+            None => worker
+                .desk()
+                .load(id.record())
+                .await?
+                .ok_or_else(|| Error::LeaseLost(format!("the record of task {id} is gone")))?,
+        };
+        let change = |record: &mut BatchRecord, now: Timestamp| {
+            record.extend(id, lease, now.after(by).after(limits::LEASE_SLACK))
+        };
+        match worker.desk().transact(stored, true, change).await? {
+            Transacted::Done(expires_at, stored) => {
+                *cached = stored;
+                Ok(expires_at)
+            }
+            Transacted::Unknown(_, _, error) => Err(error),
+            Transacted::Unchanged(stored) => {
+                worker.notice_losses(&stored.record);
+                *cached = Some(stored);
+                Err(Error::LeaseLost(format!("task {id} is not under this lease any more")))
+            }
+            Transacted::Missing | Transacted::Overtaken => {
+                Err(Error::LeaseLost(format!("the record of task {id} is gone")))
+            }
+        }
+    }
+}
+
+fn verdict(id: TaskId, settlement: Settlement) -> Verdict {
+    match settlement {
+        Settlement::Applied { status, available_at } => Verdict::Committed { status, available_at },
+        Settlement::LeaseLost => lease_lost(id),
+    }
+}

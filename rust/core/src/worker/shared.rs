@@ -1,0 +1,291 @@
+//! What a worker's parts share.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::candidates::{Candidate, Candidates};
+use super::hold::Hold;
+use super::rate::Rate;
+use super::{Next, Options};
+use crate::entropy::Entropy;
+use crate::id::{LeaseId, TaskId, WorkerId};
+use crate::keys::{self, ReadyEntry};
+use crate::limits;
+use crate::queue::{Core, Nearby, Settings};
+use crate::record::BatchRecord;
+use crate::tasks::Spawner;
+use crate::time::Timestamp;
+use crate::transact::Desk;
+
+/// How far a worker's life has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// It claims tasks.
+    #[default]
+    Running,
+    /// It finishes what it holds.
+    Draining,
+    /// It is over.
+    Stopped,
+}
+
+/// A task whose lease is gone.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Lost {
+    /// The task.
+    pub id: TaskId,
+    /// The lease it was handed out under.
+    pub lease: LeaseId,
+    /// What happened.
+    pub reason: String,
+}
+
+/// A stored object that could not be used.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Problem {
+    /// Its key.
+    pub key: String,
+    /// What is wrong with it and what was done.
+    pub message: String,
+}
+
+/// News kept for `next` at most.
+const MOST_NEWS: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub struct Inner {
+    pub phase: Phase,
+    pub hold: Hold,
+    pub candidates: Candidates,
+    /// Tasks that claims under way may bring.
+    pub reserved: usize,
+    pub claims: usize,
+    /// Free capacity of those who wait for work.
+    pub demand: usize,
+    pub rate: Rate,
+    pub lost: Vec<Lost>,
+    pub problems: Vec<Problem>,
+    pub last_beat: Option<Instant>,
+    /// Something was claimed since the last sweep.
+    pub claimed: bool,
+    /// Something fetched ahead was not wanted in time: fetch nothing ahead until something is handed out again.
+    pub overfetched: bool,
+}
+
+#[derive(Debug)]
+pub struct Shared {
+    pub core: Arc<Core>,
+    pub id: WorkerId,
+    pub options: Options,
+    pub started_at: Timestamp,
+    pub spawner: Spawner,
+    type_hashes: BTreeSet<u32>,
+    inner: Mutex<Inner>,
+    /// Wakes the finder.
+    pub wake: Notify,
+    /// Wakes those who wait for work or for claims to end.
+    pub changed: Notify,
+    /// Wakes the heartbeat.
+    pub pulse: Notify,
+}
+
+/// The capacity of one waiting `next`, withdrawn when it ends.
+pub struct Demand<'a> {
+    shared: &'a Shared,
+    max: usize,
+}
+
+impl Drop for Demand<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        inner.demand = inner.demand.saturating_sub(self.max);
+    }
+}
+
+impl Shared {
+    pub fn new(core: Arc<Core>, options: Options, spawner: Spawner) -> Self {
+        Self {
+            id: WorkerId::random(core.desk.bucket.entropy()),
+            started_at: core.desk.bucket.now(),
+            type_hashes: options.types.iter().map(|kind| keys::type_hash(kind)).collect(),
+            core,
+            options,
+            spawner,
+            inner: Mutex::default(),
+            wake: Notify::new(),
+            changed: Notify::new(),
+            pulse: Notify::new(),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn desk(&self) -> &Desk {
+        &self.core.desk
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.core.settings
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.core.desk.bucket.now()
+    }
+
+    pub fn entropy(&self) -> &Entropy {
+        self.core.desk.bucket.entropy()
+    }
+
+    /// Whether an entry may concern this worker's types.
+    pub fn knows(&self, entry: &ReadyEntry) -> bool {
+        self.type_hashes.contains(&entry.type_hash)
+    }
+
+    pub fn set_phase(&self, phase: Phase) {
+        {
+            let mut inner = self.lock();
+            inner.phase = inner.phase.max(phase);
+        }
+        self.changed.notify_waiters();
+        self.wake.notify_one();
+        self.pulse.notify_one();
+    }
+
+    pub fn demand(&self, max: usize) -> Demand<'_> {
+        let max = max.min(limits::HELD_TASKS);
+        let mut inner = self.lock();
+        inner.demand = inner.demand.saturating_add(max);
+        drop(inner);
+        self.wake.notify_one();
+        Demand { shared: self, max }
+    }
+
+    pub fn take_next(&self, max: usize) -> Next {
+        let mut inner = self.lock();
+        let count = if inner.phase == Phase::Running { max.min(inner.hold.fetched.len()) } else { 0 };
+        let assignments: Vec<_> = inner.hold.fetched.drain(..count).map(|(_, assignment)| assignment).collect();
+        inner.overfetched &= assignments.is_empty();
+        let next = Next {
+            assignments,
+            lost: std::mem::take(&mut inner.lost),
+            problems: std::mem::take(&mut inner.problems),
+            phase: inner.phase,
+        };
+        drop(inner);
+        if !next.assignments.is_empty() {
+            self.wake.notify_one();
+        }
+        next
+    }
+
+    /// Takes back what was fetched at least `age` ago and not handed out.
+    pub fn take_fetched(&self, age: Duration) -> Vec<(TaskId, LeaseId)> {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let old = |(fetched, _): &(Instant, _)| now.saturating_duration_since(*fetched) >= age;
+        let count = inner.hold.fetched.iter().take_while(|fetched| old(fetched)).count();
+        inner.hold.fetched.drain(..count).map(|(_, task)| (task.id, task.lease)).collect()
+    }
+
+    pub fn all_held(&self) -> Vec<(TaskId, LeaseId)> {
+        let inner = self.lock();
+        inner.hold.tasks.iter().filter(|(_, held)| !held.settling).map(|(id, held)| (*id, held.lease)).collect()
+    }
+
+    pub fn is_claiming(&self) -> bool {
+        self.lock().claims > 0
+    }
+
+    /// Forgets everything held; outcomes that are still on their way are answered as lost.
+    pub fn let_go(&self) {
+        let hold = std::mem::take(&mut self.lock().hold);
+        for slot in hold.slots.values() {
+            slot.outbox.lock().unwrap_or_else(PoisonError::into_inner).waiting.clear();
+        }
+    }
+
+    pub fn is_settling(&self) -> bool {
+        self.lock().hold.tasks.values().any(|held| held.settling)
+    }
+
+    /// How many more tasks to claim: what is asked for and what is fetched ahead, less what is there or on its way.
+    pub fn room(&self) -> usize {
+        let mut inner = self.lock();
+        if inner.phase != Phase::Running {
+            return 0;
+        }
+        let rate = inner.rate.per_second(Instant::now());
+        let ahead = if inner.overfetched { 0 } else { self.options.prefetch.unwrap_or(rate) };
+        let wanted = inner.demand.saturating_add(ahead);
+        let most = limits::HELD_TASKS.saturating_sub(inner.hold.tasks.len());
+        wanted.saturating_sub(inner.hold.fetched.len()).min(most).saturating_sub(inner.reserved)
+    }
+
+    /// What is due later is left to a later look: there may be any number of it.
+    pub fn horizon(&self) -> Timestamp {
+        self.now().after(self.settings().full_look * 2)
+    }
+
+    /// Remembers an entry; whether it is new and due.
+    pub fn add_candidate(&self, candidate: Candidate, not_before: Timestamp) -> bool {
+        let now = self.now();
+        self.lock().candidates.add(candidate, not_before, now)
+    }
+
+    pub fn report(&self, key: &str, message: String) {
+        tracing::error!(key, message, "set aside");
+        let mut inner = self.lock();
+        if inner.problems.len() < MOST_NEWS {
+            inner.problems.push(Problem { key: key.to_owned(), message });
+        }
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// Notices which held tasks a record no longer grants to this worker.
+    pub fn notice_losses(&self, record: &BatchRecord) {
+        let mut inner = self.lock();
+        let gone: Vec<(TaskId, LeaseId)> = inner
+            .hold
+            .of_record(record.id)
+            .filter(|(id, held)| {
+                let gone = record.task(**id).is_none_or(|task| task.lease != Some(held.lease));
+                gone && !held.settling && record.rev >= held.since
+            })
+            .map(|(id, held)| (*id, held.lease))
+            .collect();
+        for (id, lease) in &gone {
+            inner.hold.tasks.remove(id);
+            inner.hold.fetched.retain(|(_, task)| task.id != *id);
+            if inner.lost.len() < MOST_NEWS {
+                let reason = "the lease is gone: its time was up, or this worker was taken for dead".to_owned();
+                inner.lost.push(Lost { id: *id, lease: *lease, reason });
+            }
+        }
+        if !gone.is_empty() {
+            inner.hold.tidy(record.id);
+        }
+        drop(inner);
+        if !gone.is_empty() {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+impl Nearby for Shared {
+    fn offer(&self, entry: ReadyEntry) {
+        if self.knows(&entry) && entry.due <= self.horizon() {
+            self.add_candidate(Candidate { entry, written: None }, Timestamp(0));
+            let now = self.now();
+            self.lock().candidates.bring_forward(&entry, now);
+            self.wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A model of several processes that change one record through the index-ahead rule: each request of each process is
+//! one step, any step may be a process's last, deletes arrive late, and readers clean up meanwhile. After every
+//! step some entry must lead to every unfinished task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use buquet_core::entropy::Entropy;
+use buquet_core::id::{LeaseId, TaskId};
+use buquet_core::keys::{LeaseEntry, ReadyEntry};
+use buquet_core::record::{
+    BatchRecord, EntryState, Fall, IndexPlan, Outcome, Settlement, Task, TaskStatus, lease_entry_state,
+    ready_entry_state,
+};
+use buquet_core::time::Timestamp;
+
+use super::sequences::leads;
+use super::story::*;
+
+/// S3 tells times in whole seconds.
+const RESOLUTION_MS: i64 = 1_000;
+const MARGIN: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Debug)]
+enum Change {
+    Claim(LeaseId, usize),
+    Settle(TaskId, LeaseId, Outcome),
+    Extend(TaskId, LeaseId, Duration),
+    Fall(LeaseId, Fall),
+    Fence,
+}
+
+impl Change {
+    /// Only a claim gives up when somebody else commits first.
+    const fn is_rebased(&self) -> bool {
+        !matches!(self, Self::Claim(..))
+    }
+
+    /// Applies the change; `false` where there is nothing to change.
+    fn apply(&self, record: &mut BatchRecord, now: Timestamp) -> bool {
+        match self {
+            Self::Claim(lease, room) => {
+                !record.claim(*lease, holder(1, now.after(Duration::from_secs(90))), now, *room).is_empty()
+            }
+            Self::Settle(id, lease, outcome) => record.settle(*id, *lease, outcome, now, 0.5) != Settlement::LeaseLost,
+            Self::Extend(id, lease, by) => record.extend(*id, *lease, now.after(*by)).is_some(),
+            Self::Fall(lease, why) => {
+                let held = record.leases.contains_key(lease);
+                record.fall(*lease, *why, now, 0.5);
+                held
+            }
+            Self::Fence => true,
+        }
+    }
+}
+
+/// A process on its way to a commit: first the entries ahead, one by one, then the conditional write.
+struct Committer {
+    change: Change,
+    base: BatchRecord,
+    next: BatchRecord,
+    plan: IndexPlan,
+    written: usize,
+}
+
+struct World {
+    entropy: Entropy,
+    record: BatchRecord,
+    record_written: Timestamp,
+    index: BTreeMap<String, Timestamp>,
+    now: Timestamp,
+    number: u64,
+    committers: Vec<Committer>,
+    /// Deletes that somebody decided on and that have not arrived.
+    deletes: Vec<String>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let tasks = (0..4).map(|n| Task::new(n, json("1"), START, (n == 3).then(|| at(30)))).collect();
+        let record = created(tasks);
+        let index = BTreeMap::from([(record.ready_entry().unwrap().to_string(), START)]);
+        let entropy = Entropy::seeded(seed);
+        let (committers, deletes) = (Vec::new(), Vec::new());
+        Self { entropy, record, record_written: START, index, now: START, number: 1, committers, deletes }
+    }
+
+    fn below(&self, bound: usize) -> usize {
+        usize::try_from(self.entropy.below(u64::try_from(bound).unwrap())).unwrap()
+    }
+
+    fn server_time(&self) -> Timestamp {
+        Timestamp(self.now.0 - self.now.0 % RESOLUTION_MS)
+    }
+
+    fn fresh(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn some_change(&mut self) -> Change {
+        let task = &self.record.tasks[self.below(self.record.tasks.len())];
+        let (id, held) = (self.record.id.task(task.n), task.lease);
+        match (self.below(10), held) {
+            (0, _) => Change::Fence,
+            (1, Some(lease)) => Change::Fall(lease, Fall::WorkerLost),
+            (2, Some(lease)) => Change::Fall(lease, Fall::Expired),
+            (3..6, Some(lease)) => Change::Extend(id, lease, Duration::from_secs(60 * (1 + self.entropy.below(4)))),
+            (_, Some(lease)) => {
+                // Mostly something that keeps the task going.
+                let outcomes = [Outcome::Release, fail(true, None), Outcome::Reschedule { at: self.now }, complete()];
+                Change::Settle(id, lease, outcomes[self.below(13) % 4].clone())
+            }
+            _ => Change::Claim(lease(self.fresh()), 1 + self.below(3)),
+        }
+    }
+
+    fn prepare(&mut self, change: Change) {
+        let base = self.record.clone();
+        let mut next = base.clone();
+        if change.apply(&mut next, self.now) {
+            let number = self.fresh();
+            let plan = step(&base, &mut next, self.now, number);
+            self.committers.push(Committer { change, base, next, plan, written: 0 });
+        }
+    }
+
+    fn advance(&mut self, which: usize) {
+        let written = self.server_time();
+        let committer = &mut self.committers[which];
+        if let Some(key) = committer.plan.ahead.get(committer.written) {
+            committer.written += 1;
+            self.index.insert(key.clone(), written);
+            return;
+        }
+        let Committer { change, base, next, plan, .. } = self.committers.swap_remove(which);
+        if base.commit == self.record.commit {
+            (self.record, self.record_written) = (next, written);
+            self.deletes.extend(plan.behind);
+        } else if change.is_rebased() {
+            let stale = |key: &String| ready_state(key, &self.record) == Some(EntryState::Stale);
+            self.deletes.extend(plan.ahead.into_iter().filter(stale));
+            self.prepare(change);
+        } else {
+            self.deletes.extend(plan.ahead.into_iter().filter(|key| LeaseEntry::parse(key).is_some()));
+        }
+    }
+
+    fn state(&self, key: &str) -> EntryState {
+        ready_state(key, &self.record).unwrap_or_else(|| {
+            let entry = LeaseEntry::parse(key).unwrap();
+            lease_entry_state(&entry, self.index[key], &self.record, self.record_written, MARGIN)
+        })
+    }
+
+    fn act(&mut self) {
+        match self.below(20) {
+            0..4 if self.committers.len() < 4 => {
+                let change = self.some_change();
+                self.prepare(change);
+            }
+            4..11 if !self.committers.is_empty() => self.advance(self.below(self.committers.len())),
+            11 if !self.committers.is_empty() => {
+                // It crashes.
+                self.committers.swap_remove(self.below(self.committers.len()));
+            }
+            12..14 if !self.deletes.is_empty() => {
+                let key = self.deletes.swap_remove(self.below(self.deletes.len()));
+                self.index.remove(&key);
+            }
+            14 if !self.deletes.is_empty() => {
+                self.deletes.swap_remove(self.below(self.deletes.len()));
+            }
+            15..18 if !self.index.is_empty() => {
+                let key = self.index.keys().nth(self.below(self.index.len())).unwrap().clone();
+                if self.state(&key) == EntryState::Stale {
+                    self.deletes.push(key);
+                }
+            }
+            18 => self.now = self.now.after(Duration::from_secs(self.entropy.below(20))),
+            _ => self.now = self.now.after(Duration::from_millis(self.entropy.below(1_500))),
+        }
+    }
+
+    fn leads(&self) -> bool {
+        leads(&self.index.keys().cloned().collect::<BTreeSet<_>>(), &self.record, self.now)
+    }
+}
+
+fn ready_state(key: &str, record: &BatchRecord) -> Option<EntryState> {
+    ReadyEntry::parse(key).map(|entry| ready_entry_state(&entry, record))
+}
+
+#[test]
+fn whoever_crashes_wherever_some_entry_leads_to_every_unfinished_task() {
+    for seed in 0..1_500 {
+        let mut world = World::new(seed);
+        for number in 0..400 {
+            world.act();
+            assert!(world.leads(), "seed {seed}, step {number}: {:#?}\n{}", world.index, text(&world.record));
+        }
+    }
+}
+
+#[test]
+fn what_crashes_leave_behind_is_stale_once_the_record_is_finished_and_fenced() {
+    for seed in 0..300 {
+        let mut world = World::new(seed);
+        (0..200).for_each(|_| world.act());
+        world.committers.clear();
+        world.deletes.clear();
+        while !world.record.is_finished() {
+            world.now = world.now.after(Duration::from_secs(700));
+            let running = world.record.tasks.iter().find(|task| task.status == TaskStatus::Running);
+            let change = match running {
+                Some(task) => Change::Settle(world.record.id.task(task.n), task.lease.unwrap(), complete()),
+                None => Change::Claim(lease(world.fresh()), 9),
+            };
+            world.prepare(change);
+            while !world.committers.is_empty() {
+                world.advance(0);
+            }
+        }
+        world.now = world.now.after(MARGIN * 2);
+        world.prepare(Change::Fence);
+        world.advance(0);
+        for key in world.index.keys() {
+            assert_eq!(world.state(key), EntryState::Stale, "seed {seed}: {key}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The record's state machine: every transition, every illegal one, and what must hold whatever their order.
+#![cfg(test)]
+
+mod codec;
+mod crashes;
+mod entries;
+mod foreign;
+mod leases;
+mod sequences;
+mod story;
+mod transitions;
