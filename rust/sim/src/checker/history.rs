@@ -1,0 +1,162 @@
+//! The store's changes, sorted by what they are about.
+
+use std::collections::BTreeMap;
+
+use buquet_core::store::memory::Change;
+use buquet_core::time::Timestamp;
+
+use super::Findings;
+use super::view::{Record, Status, Task, TaskError};
+
+/// One revision of a record.
+#[derive(Clone, Debug)]
+pub(super) struct Revision {
+    pub at: Timestamp,
+    pub record: Record,
+}
+
+/// How an attempt ended in the store.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    /// When the commit landed.
+    pub at: Timestamp,
+    pub task: String,
+    pub lease: String,
+    pub worker: String,
+    /// When the lease would have fallen.
+    pub expires_at: Timestamp,
+    pub attempt: u32,
+    /// What became of the task.
+    pub status: Status,
+    pub available_at: Timestamp,
+    pub output: Option<String>,
+    pub error: Option<TaskError>,
+    pub retry_spent: bool,
+    pub worker_lost: bool,
+    /// Retries and losses so far.
+    pub retries_left: bool,
+    pub losses: u32,
+    /// How many commits the record saw after it.
+    pub commits_after: usize,
+}
+
+/// An attempt's beginning.
+#[derive(Clone, Debug)]
+pub(super) struct Beginning {
+    pub at: Timestamp,
+    pub attempt: u32,
+    pub worker: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    /// By key.
+    pub records: BTreeMap<String, Vec<Revision>>,
+    /// When each worker's heartbeat object was written (`true`) or deleted; by worker.
+    pub beats: BTreeMap<String, Vec<(Timestamp, bool)>>,
+    /// By task and lease.
+    pub beginnings: BTreeMap<(String, String), Beginning>,
+    pub endings: Vec<Ending>,
+}
+
+impl History {
+    pub fn read(changes: &[Change], found: &mut Findings) -> Self {
+        let mut history = Self::default();
+        for change in changes {
+            if change.key.starts_with("tasks/") {
+                history.read_revision(change, found);
+            } else if let Some(worker) = change.key.strip_prefix("workers/").and_then(|key| key.strip_suffix(".json")) {
+                history.beats.entry(worker.to_owned()).or_default().push((change.at, change.body.is_some()));
+            }
+        }
+        history.find_attempts(found);
+        history
+    }
+
+    fn read_revision(&mut self, change: &Change, found: &mut Findings) {
+        let Some(body) = &change.body else {
+            return found.add("records stay", format!("{} was deleted", change.key));
+        };
+        match serde_json::from_slice(body) {
+            Ok(record) => {
+                self.records.entry(change.key.clone()).or_default().push(Revision { at: change.at, record });
+            }
+            Err(error) => found.add("documented JSON", format!("{}: {error}", change.key)),
+        }
+    }
+
+    fn find_attempts(&mut self, found: &mut Findings) {
+        for revisions in self.records.values() {
+            for (n, pair) in revisions.windows(2).enumerate() {
+                let [old, new] = pair else { continue };
+                let commits_after = revisions.len() - n - 2;
+                for (before, after) in old.record.tasks.iter().zip(&new.record.tasks) {
+                    let task = new.record.task_id(after.n);
+                    if before.lease != after.lease {
+                        if let Some(lease) = &before.lease {
+                            let ending = Ending::of(&old.record, task.clone(), lease, before, after, new.at);
+                            self.endings.push(Ending { commits_after, ..ending });
+                        }
+                        if let Some(lease) = &after.lease {
+                            let worker = after.worker.clone().unwrap_or_default();
+                            let beginning = Beginning { at: new.at, attempt: after.attempt, worker };
+                            if self.beginnings.insert((task.clone(), lease.clone()), beginning).is_some() {
+                                found.add("leases are new", format!("task {task} came under lease {lease} twice"));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What happened, by kind.
+    pub fn happened(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        let mut add = |kind, count: usize| *counts.entry(kind).or_default() += count as u64;
+        add("records", self.records.len());
+        add("records voided", self.last().filter(|(_, record)| record.void).count());
+        add("commits", self.records.values().map(Vec::len).sum());
+        add("starts", self.beginnings.len());
+        for ending in &self.endings {
+            let kind = match (ending.status, &ending.error) {
+                _ if ending.worker_lost => "workers lost",
+                (Status::Completed, _) => "completed",
+                (Status::Failed, _) => "failed",
+                (_, Some(error)) if error.kind == "Timeout" => "overdue",
+                (_, Some(_)) => "retried",
+                _ => "given back or put off",
+            };
+            add(kind, 1);
+        }
+        counts
+    }
+
+    /// The last revision of each record.
+    pub fn last(&self) -> impl Iterator<Item = (&String, &Record)> {
+        self.records.iter().filter_map(|(key, revisions)| revisions.last().map(|last| (key, &last.record)))
+    }
+}
+
+impl Ending {
+    fn of(record: &Record, id: String, lease: &str, before: &Task, after: &Task, at: Timestamp) -> Self {
+        let held = record.leases.get(lease);
+        Self {
+            at,
+            task: id,
+            lease: lease.to_owned(),
+            worker: held.map(|held| held.worker.clone()).unwrap_or_default(),
+            expires_at: held.map(|held| held.expires_at).unwrap_or_default(),
+            attempt: before.attempt,
+            status: after.status,
+            available_at: after.available_at,
+            output: after.output.as_ref().map(|output| output.get().to_owned()),
+            error: if after.error == before.error { None } else { after.error.clone() },
+            retry_spent: after.retry_count == before.retry_count + 1,
+            worker_lost: after.loss_count == before.loss_count + 1,
+            retries_left: before.retry_count < record.options.retry.max_retries,
+            losses: after.loss_count,
+            commits_after: 0,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Every revision of every record must be a legal successor of the one before.
+
+use std::collections::BTreeMap;
+
+use super::Findings;
+use super::history::{History, Revision};
+use super::view::{Record, Status, Task};
+
+pub(super) fn check(history: &History, found: &mut Findings) {
+    let mut commits = BTreeMap::new();
+    for (key, revisions) in &history.records {
+        for revision in revisions {
+            if let Some(other) = commits.insert(revision.record.commit.clone(), key) {
+                found.add("one commit, one revision", format!("{key} and {other}: {}", revision.record.commit));
+            }
+            check_shape(key, &revision.record, found);
+        }
+        if let Some(first) = revisions.first() {
+            check_first(key, &first.record, found);
+        }
+        for pair in revisions.windows(2) {
+            let [old, new] = pair else { continue };
+            check_step(key, old, new, found);
+        }
+    }
+}
+
+fn check_first(key: &str, record: &Record, found: &mut Findings) {
+    let fresh = |task: &Task| task.status == Status::Pending && task.attempt == 0 && task.retry_count == 0;
+    let good = record.rev == 1 && record.leases.is_empty() && record.tasks.iter().all(fresh);
+    found.require(good, "legal history", || format!("{key} does not begin as a submit"));
+    found.require(record.void == record.tasks.is_empty(), "legal history", || format!("{key}: void, but with tasks"));
+}
+
+/// What must hold in any revision by itself.
+fn check_shape(key: &str, record: &Record, found: &mut Findings) {
+    for task in &record.tasks {
+        let held = task.lease.as_ref().is_some_and(|lease| {
+            record.leases.get(lease).is_some_and(|held| Some(&held.worker) == task.worker.as_ref())
+        });
+        let good = match task.status {
+            Status::Pending => task.lease.is_none() && task.completed_at.is_none(),
+            Status::Running => held && task.started_at.is_some() && task.completed_at.is_none(),
+            Status::Completed => task.lease.is_none() && task.output.is_some() && task.completed_at.is_some(),
+            Status::Failed => task.lease.is_none() && task.error.is_some() && task.completed_at.is_some(),
+            Status::Cancelled | Status::Expired | Status::Archived => false,
+        };
+        found.require(good, "legal history", || {
+            format!("{key} rev {}: task {} is {} with other fields", record.rev, task.n, task.status.name())
+        });
+    }
+    let idle = |lease: &String| !record.tasks.iter().any(|task| task.lease.as_ref() == Some(lease));
+    if let Some(lease) = record.leases.keys().find(|lease| idle(lease)) {
+        found.add("legal history", format!("{key} rev {}: lease {lease} holds nothing", record.rev));
+    }
+    let first_due =
+        record.tasks.iter().filter(|task| task.status == Status::Pending).map(|task| task.available_at).min();
+    let good = match (&record.ready, first_due) {
+        (Some(ready), Some(due)) => ready.due <= due && ready.seq <= record.seq,
+        (None, None) => true,
+        _ => false,
+    };
+    found.require(good, "legal history", || {
+        format!("{key} rev {}: its ready entry is not that of its tasks", record.rev)
+    });
+}
+
+fn check_step(key: &str, old: &Revision, new: &Revision, found: &mut Findings) {
+    let (before, after) = (&old.record, &new.record);
+    let what = |text: &str| format!("{key} rev {} -> {}: {text}", before.rev, after.rev);
+    found.require(after.rev == before.rev + 1, "rev + 1", || what("not the next revision"));
+    let same = before.id == after.id && before.kind == after.kind && before.tasks.len() == after.tasks.len();
+    found.require(same, "legal history", || what("another record"));
+    found.require(after.seq >= before.seq, "legal history", || what("seq went back"));
+    let reused = match (&before.ready, &after.ready) {
+        (Some(was), Some(is)) => is.seq == was.seq && is.due != was.due,
+        (None, Some(is)) => is.seq <= before.seq,
+        _ => false,
+    };
+    found.require(!reused, "ready entries are new", || what("a new ready entry has an old number"));
+    for (lease, held) in &before.leases {
+        let later =
+            after.leases.get(lease).is_none_or(|now| now.worker == held.worker && now.expires_at >= held.expires_at);
+        found.require(later, "legal history", || what("a lease changed hands or ends earlier"));
+    }
+    for (was, is) in before.tasks.iter().zip(&after.tasks) {
+        if let Err(text) = check_task(was, is, new) {
+            found.add("legal history", what(&format!("task {}: {text}", was.n)));
+        }
+    }
+}
+
+/// The checker's own table of what one commit may do to one task.
+fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
+    let same = was.n == is.n && was.input.get() == is.input.get() && was.submitted_at == is.submitted_at;
+    if !same {
+        return Err("input, number or submission changed".into());
+    }
+    let counted = is.attempt >= was.attempt && is.retry_count >= was.retry_count && is.loss_count >= was.loss_count;
+    if !counted {
+        return Err("a count went back".into());
+    }
+    match (was.status, is.status) {
+        (Status::Pending, Status::Running) => {
+            if is.attempt != was.attempt + 1 || is.retry_count != was.retry_count {
+                return Err("a start counts one attempt and nothing else".into());
+            }
+            if new.at < was.available_at {
+                return Err(format!("started at {}, before it was available at {}", new.at, was.available_at));
+            }
+            Ok(())
+        }
+        (Status::Running, Status::Running) if was.lease == is.lease => unchanged(was, is),
+        (Status::Running, Status::Running) => Err("went from one lease to another without an end".into()),
+        (Status::Running, Status::Pending | Status::Completed | Status::Failed) if was.attempt == is.attempt => Ok(()),
+        (Status::Pending, Status::Pending)
+        | (Status::Completed, Status::Completed)
+        | (Status::Failed, Status::Failed) => unchanged(was, is),
+        (from, to) => Err(format!("{} -> {}", from.name(), to.name())),
+    }
+}
+
+fn unchanged(was: &Task, is: &Task) -> Result<(), String> {
+    let text = |task: &Task| task.output.as_ref().map(|output| output.get().to_owned());
+    let same = was.attempt == is.attempt
+        && was.retry_count == is.retry_count
+        && was.loss_count == is.loss_count
+        && was.lease == is.lease
+        && was.worker == is.worker
+        && was.available_at == is.available_at
+        && was.started_at == is.started_at
+        && was.completed_at == is.completed_at
+        && was.error == is.error
+        && text(was) == text(is);
+    if same { Ok(()) } else { Err(format!("changed while {}", was.status.name())) }
+}

@@ -1,0 +1,109 @@
+//! A stored record as the checker reads it: the documented JSON, nothing of the engine.
+
+use std::collections::BTreeMap;
+
+use buquet_core::time::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Record {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub options: Options,
+    pub rev: u64,
+    pub commit: String,
+    pub seq: u64,
+    pub ready: Option<Ready>,
+    pub leases: BTreeMap<String, Lease>,
+    #[serde(default)]
+    pub void: bool,
+    pub tasks: Vec<Task>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Options {
+    pub retry: Retry,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Retry {
+    pub max_retries: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Ready {
+    pub due: Timestamp,
+    pub seq: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Lease {
+    pub worker: String,
+    pub expires_at: Timestamp,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Task {
+    pub n: u16,
+    pub status: Status,
+    pub input: Box<RawValue>,
+    pub output: Option<Box<RawValue>>,
+    pub attempt: u32,
+    pub retry_count: u32,
+    #[serde(default)]
+    pub loss_count: u32,
+    pub submitted_at: Timestamp,
+    pub available_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub completed_at: Option<Timestamp>,
+    pub lease: Option<String>,
+    pub worker: Option<String>,
+    pub error: Option<TaskError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct TaskError {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub message: String,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    Pending,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+    Expired,
+    Archived,
+}
+
+impl Status {
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Archived => "archived",
+        }
+    }
+}
+
+impl Record {
+    /// The id of one of its tasks: its own with the task's number in the last four hex digits.
+    pub fn task_id(&self, n: u16) -> String {
+        format!("{}{n:04x}", self.id.get(..self.id.len().saturating_sub(4)).unwrap_or_default())
+    }
+}

@@ -1,0 +1,102 @@
+//! What happens between an assignment and its outcome.
+
+use std::time::Duration;
+
+use buquet_core::record::{Failure, Json, Outcome};
+use buquet_core::worker::{Assignment, Worker};
+use tokio::time::sleep;
+
+use super::Living;
+use crate::journal::Decision;
+use crate::script::{Script, Step};
+
+/// A little more than an output may have.
+const TOO_LARGE: usize = 130 * 1024;
+
+/// What a handler came to, in the engine's words and in the checker's.
+#[derive(Clone, Debug)]
+pub(super) struct Decided {
+    pub outcome: Outcome,
+    pub decision: Decision,
+    /// To be tried first, and refused.
+    pub oversized: bool,
+}
+
+impl Living {
+    /// Runs the handler of an assignment; `None` if it took its process with it.
+    pub(super) async fn handle(&self, worker: &Worker, task: &Assignment, script: &Script) -> Option<Decided> {
+        let step = script.step(task.attempt);
+        let runs = step.duration(Duration::from_millis(task.timeout_ms));
+        if let Step::Extend { by_ms, .. } = step {
+            sleep(runs / 2).await;
+            self.store.resumed().await;
+            let extended = worker.extend(task.id, task.lease, Duration::from_millis(by_ms)).await;
+            let detail = extended.map_or_else(|error| error.code().to_owned(), |at| at.to_string());
+            self.world.trace.event(&self.name, "extended", &format!("{} {detail}", task.id));
+            sleep(runs / 2).await;
+        } else {
+            sleep(runs).await;
+        }
+        // A stalled process decides nothing.
+        self.store.resumed().await;
+        if matches!(step, Step::Die { .. }) {
+            self.store.crash();
+            return None;
+        }
+        let decided = self.decide(step, task, script);
+        self.world.trace.event(&self.name, "decided", &format!("{} {:?}", task.id, decided.decision));
+        Some(decided)
+    }
+
+    fn decide(&self, step: Step, task: &Assignment, script: &Script) -> Decided {
+        let now = self.queue.bucket().now();
+        let words = format!("{}/{}/{}", script.label, task.attempt, task.lease);
+        let fail = |kind: &str, retry, delay_ms: Option<u64>| {
+            let error = Failure { kind: kind.to_owned(), message: words.clone(), traceback: None };
+            let retry_at = delay_ms.map(|delay| now.after(Duration::from_millis(delay)));
+            let decision = Decision::Fail { message: words.clone(), retry };
+            (Outcome::Fail { error, retry, retry_at }, decision)
+        };
+        let (outcome, decision) = match step {
+            Step::Complete { .. } | Step::Overrun { .. } | Step::Extend { .. } | Step::Die { .. } => {
+                let output = format!("\"{words}\"");
+                let json = Json::parse(&output).ok();
+                json.map_or_else(
+                    || fail("SimulationError", false, None),
+                    |json| (Outcome::Complete { output: json }, Decision::Complete(output.clone())),
+                )
+            }
+            Step::Fail { retry, delay_ms, .. } => fail("HandlerError", retry, delay_ms),
+            Step::Oversize { .. } => fail("TooLarge", true, None),
+            Step::Timeout => fail("Timeout", true, None),
+            Step::Reschedule { delay_ms, .. } => {
+                let at = now.after(Duration::from_millis(delay_ms));
+                (Outcome::Reschedule { at }, Decision::Reschedule(at))
+            }
+            Step::Release { .. } => (Outcome::Release, Decision::Release),
+        };
+        Decided { outcome, decision, oversized: matches!(step, Step::Oversize { .. }) }
+    }
+}
+
+/// An outcome that is over the limit.
+pub(super) fn oversized() -> Option<Outcome> {
+    let output = Json::parse(&format!("\"{}\"", "x".repeat(TOO_LARGE))).ok()?;
+    Some(Outcome::Complete { output })
+}
+
+impl Step {
+    fn duration(self, timeout: Duration) -> Duration {
+        match self {
+            Self::Timeout => timeout,
+            Self::Overrun { ms } => timeout + Duration::from_millis(ms),
+            Self::Complete { ms }
+            | Self::Fail { ms, .. }
+            | Self::Reschedule { ms, .. }
+            | Self::Release { ms }
+            | Self::Extend { ms, .. }
+            | Self::Oversize { ms }
+            | Self::Die { ms } => Duration::from_millis(ms),
+        }
+    }
+}

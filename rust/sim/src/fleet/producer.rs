@@ -1,0 +1,108 @@
+//! Submitting, and waiting for results.
+
+use buquet_core::Error;
+use buquet_core::id::TaskId;
+use buquet_core::queue::{Submission, TaskView, When};
+use buquet_core::record::{Json, Options, RetryPolicy};
+use futures::future::join_all;
+use std::time::Duration;
+use tokio::time::sleep;
+
+use super::Living;
+use crate::journal::Submit;
+use crate::scenario::Burst;
+use crate::script::Script;
+
+/// How long a producer waits for a result.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+impl Living {
+    /// Submits a burst and, if it says so, waits for the results.
+    pub(super) async fn produce(&self, burst: Burst) {
+        sleep(burst.after).await;
+        self.store.resumed().await;
+        let ids = if burst.many { self.submit_many(&burst).await } else { self.submit_each(&burst).await };
+        if burst.wait {
+            let waits =
+                join_all(ids.into_iter().map(|id| async move { (id, self.queue.wait(id, Some(PATIENCE)).await) }));
+            tokio::select! {
+                biased;
+                () = self.world.end.wait() => {}
+                // Noted in the order of the ids: in which order waiters of one record wake up is up to tokio.
+                answers = waits => answers.into_iter().for_each(|(id, answer)| self.waited(id, answer)),
+            }
+        }
+    }
+
+    async fn submit_each(&self, burst: &Burst) -> Vec<TaskId> {
+        let submits = burst.scripts.iter().zip(0..).map(|(script, n)| async move {
+            let input = input(script)?;
+            let mut options = burst.options();
+            // Only tasks with equal options share a record.
+            options.timeout_ms += if burst.apart { n } else { 0 };
+            self.queue.submit(Submission { kind: burst.kind.clone(), input, options, when: burst.when() }).await
+        });
+        let answers = join_all(submits).await;
+        answers.into_iter().zip(&burst.scripts).filter_map(|(answer, script)| self.submitted(script, answer)).collect()
+    }
+
+    async fn submit_many(&self, burst: &Burst) -> Vec<TaskId> {
+        let inputs: Vec<Json> = burst.scripts.iter().filter_map(|script| input(script).ok()).collect();
+        let answer = self.queue.submit_many(&burst.kind, inputs, burst.options(), burst.when()).await;
+        let ids = answer.and_then(|ids| {
+            let enough = ids.len() == burst.scripts.len();
+            enough.then_some(ids).ok_or_else(|| Error::Internal("another number of ids than of inputs".into()))
+        });
+        let one = |(n, script)| self.submitted(script, ids.clone().map(|ids| ids[n]));
+        burst.scripts.iter().enumerate().filter_map(one).collect()
+    }
+
+    fn submitted(&self, script: &Script, answer: Result<TaskId, Error>) -> Option<TaskId> {
+        let detail = match &answer {
+            Ok(id) => format!("{} as {id}", script.label),
+            Err(error) => format!("{}: {}", script.label, error.code()),
+        };
+        self.world.trace.event(&self.name, if answer.is_ok() { "submitted" } else { "not submitted" }, &detail);
+        if let Err(error) = &answer
+            && !matches!(error, Error::Unavailable(_))
+        {
+            self.world.complain(&self.name, &format!("a submit of {} failed: {error}", script.label));
+        }
+        let submit = Submit { id: answer.as_ref().ok().map(ToString::to_string), at: self.world.store.now() };
+        self.world.journal.borrow_mut().submits.insert(script.label.clone(), submit);
+        answer.ok()
+    }
+
+    fn waited(&self, id: TaskId, answer: Result<TaskView, Error>) {
+        match answer {
+            Ok(view) => {
+                let status = serde_json::to_string(&view.task.status).unwrap_or_default().replace('"', "");
+                self.world.trace.event(&self.name, "result", &format!("{id} {status}"));
+                self.world.journal.borrow_mut().seen.push((id.to_string(), status));
+            }
+            Err(Error::Timeout(_) | Error::Unavailable(_)) => {}
+            Err(error) => self.world.complain(&self.name, &format!("waiting for {id} failed: {error}")),
+        }
+    }
+}
+
+fn input(script: &Script) -> Result<Json, Error> {
+    let text = serde_json::to_string(script).map_err(|error| Error::Internal(error.to_string()))?;
+    Json::parse(&text)
+}
+
+impl Burst {
+    fn options(&self) -> Options {
+        let retry = RetryPolicy {
+            max_retries: self.max_retries,
+            initial_ms: self.backoff_ms,
+            max_ms: 10_000,
+            ..RetryPolicy::default()
+        };
+        Options { timeout_ms: self.timeout_ms, priority: self.priority, retry, ..Options::default() }
+    }
+
+    fn when(&self) -> When {
+        self.delay.map_or(When::Now, When::After)
+    }
+}

@@ -1,0 +1,88 @@
+//! What every process was told, and what its handlers decided: the claims that the checker holds against the store.
+
+use std::collections::BTreeMap;
+
+use buquet_core::time::Timestamp;
+
+/// Everything noted in one run.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    /// Submits by the label of their task.
+    pub submits: BTreeMap<String, Submit>,
+    /// Attempts handed to a handler, by task and lease.
+    pub attempts: BTreeMap<(String, String), Attempt>,
+    /// What was wrong already when it was told.
+    pub complaints: Vec<String>,
+    /// Results seen by those who waited: task, status.
+    pub seen: Vec<(String, String)>,
+    /// Leases that a worker was told it had lost, and when: task, lease.
+    pub lost: Vec<(String, String, Timestamp)>,
+    /// Workers by id.
+    pub workers: BTreeMap<String, WorkerLife>,
+}
+
+/// A submit.
+#[derive(Clone, Debug)]
+pub struct Submit {
+    /// The id, if it was acknowledged.
+    pub id: Option<String>,
+    /// When it was answered.
+    pub at: Timestamp,
+}
+
+/// An attempt that a handler was given.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Which attempt.
+    pub number: u32,
+    /// The task's label.
+    pub label: String,
+    /// By which worker.
+    pub worker: String,
+    /// When.
+    pub at: Timestamp,
+    /// What was sent to be stored, and what was answered.
+    pub decisions: Vec<(Decision, Option<Told>)>,
+}
+
+/// What a handler decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Completed with this output.
+    Complete(String),
+    /// Failed with this message.
+    Fail {
+        /// The error's message.
+        message: String,
+        /// Whether a retry may help.
+        retry: bool,
+    },
+    /// To run again not before this moment.
+    Reschedule(Timestamp),
+    /// Given back.
+    Release,
+}
+
+/// What a worker was told of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is stored; the task has this status now.
+    Committed(String),
+    /// The lease is gone.
+    LeaseLost,
+    /// It could not be stored in a long time: it may be, or may never be.
+    GivenUp,
+    /// It cannot be stored.
+    Refused,
+}
+
+/// A worker, from start to end.
+#[derive(Clone, Debug)]
+pub struct WorkerLife {
+    /// Its process.
+    pub process: String,
+    /// When it began to give back what it held.
+    pub leaving_at: Option<Timestamp>,
+    /// When it had stopped well.
+    pub stopped_at: Option<Timestamp>,
+}

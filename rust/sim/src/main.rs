@@ -1,0 +1,198 @@
+//! Runs seeds of the simulation, and replays one.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use buquet_core::broken::Variant;
+use buquet_sim::fleet::Protocol;
+use buquet_sim::run::{Options, Report, simulate};
+use clap::{Parser, ValueEnum};
+
+/// Simulates fleets of producers and workers over a faulty store, one run a seed, and checks each run's whole history.
+#[derive(Debug, Parser)]
+#[command(name = "buquet-sim")]
+struct Arguments {
+    /// The seeds to run: FROM..TO, without TO, or one number
+    #[arg(long, value_parser = seeds, default_value = "0..1000")]
+    seeds: Range<u64>,
+    /// How many runs at the same time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=64))]
+    jobs: u64,
+    /// Print every request and event
+    #[arg(long)]
+    trace: bool,
+    /// Run a deliberately broken protocol
+    #[arg(long, value_enum, default_value_t = Broken::None)]
+    variant: Broken,
+    /// Go on after a failure
+    #[arg(long)]
+    keep_going: bool,
+    /// Of a failed run print only what was wrong, not the tail of its trace
+    #[arg(long)]
+    brief: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Broken {
+    None,
+    ReusedReadyKey,
+    IndexAfterCommit,
+    NoReadBack,
+    UnfencedCompletion,
+    LocalClockExpiry,
+}
+
+impl Broken {
+    const fn protocol(self) -> Protocol {
+        match self {
+            Self::None => Protocol::Uniform(Variant::True),
+            Self::ReusedReadyKey => Protocol::Uniform(Variant::ReusedReadyKey),
+            Self::IndexAfterCommit => Protocol::Uniform(Variant::IndexAfterCommit),
+            Self::NoReadBack => Protocol::Uniform(Variant::NoReadBack),
+            Self::UnfencedCompletion => Protocol::Uniform(Variant::UnfencedCompletion),
+            Self::LocalClockExpiry => Protocol::LocalClock,
+        }
+    }
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is not a number; give FROM..TO"));
+    match text.split_once("..") {
+        Some((from, to)) if number(from)? < number(to)? => Ok(number(from)?..number(to)?),
+        Some(_) => Err(format!("{text} has no seeds: TO must be more than FROM")),
+        None => number(text).map(|seed| seed..seed + 1),
+    }
+}
+
+/// What all runs came to.
+#[derive(Debug, Default)]
+struct Totals {
+    runs: u64,
+    failed: Vec<u64>,
+    requests: u64,
+    tasks: usize,
+    simulated: Duration,
+    faults: BTreeMap<&'static str, u64>,
+    events: BTreeMap<&'static str, u64>,
+    happened: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    fn add(&mut self, report: &Report) {
+        self.runs += 1;
+        self.requests += report.tally.requests;
+        self.tasks += report.tasks;
+        self.simulated += report.simulated;
+        for (totals, counts) in [
+            (&mut self.faults, &report.faults),
+            (&mut self.events, &report.events),
+            (&mut self.happened, &report.happened),
+        ] {
+            for (kind, count) in counts {
+                *totals.entry(kind).or_default() += count;
+            }
+        }
+        if !report.violations.is_empty() {
+            self.failed.push(report.seed);
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let started = tokio::time::Instant::now();
+    let (next, stop) = (AtomicU64::new(arguments.seeds.start), AtomicBool::new(false));
+    let totals = Mutex::new(Totals::default());
+    let options = Options { protocol: arguments.variant.protocol(), trace: arguments.trace };
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= arguments.seeds.end || stop.load(Ordering::Relaxed) {
+                return;
+            }
+            match simulate(seed, options) {
+                Ok(report) => {
+                    let Ok(mut totals) = totals.lock() else { return };
+                    totals.add(&report);
+                    let printed = print_run(&arguments, &report);
+                    if printed.is_err() || (!report.violations.is_empty() && !arguments.keep_going) {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+                Err(error) => {
+                    let _ = writeln!(std::io::stderr(), "seed {seed} could not be run: {error}");
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(work);
+        }
+    });
+    let Ok(totals) = totals.into_inner() else { return ExitCode::from(2) };
+    let complete = totals.runs == arguments.seeds.end - arguments.seeds.start;
+    let printed = print_totals(&totals, started.elapsed());
+    if complete && totals.failed.is_empty() && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints what is worth knowing of one run: nothing if it was clean and no trace was asked for.
+fn print_run(arguments: &Arguments, report: &Report) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let failed = !report.violations.is_empty();
+    if arguments.trace || (failed && !arguments.brief) {
+        if !arguments.trace {
+            writeln!(out, "... the last {} lines of the trace of seed {}:", report.lines.len(), report.seed)?;
+        }
+        for line in &report.lines {
+            writeln!(out, "{line}")?;
+        }
+        writeln!(out, "seed {}: trace {:016x}", report.seed, report.fingerprint)?;
+    }
+    if failed {
+        writeln!(out, "seed {} FAILED:", report.seed)?;
+        for violation in &report.violations {
+            writeln!(out, "  {violation}")?;
+        }
+        let variant = arguments.variant.to_possible_value().map(|value| value.get_name().to_owned());
+        let variant = variant.filter(|_| arguments.variant != Broken::None).map(|name| format!(" --variant {name}"));
+        writeln!(
+            out,
+            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}",
+            report.seed,
+            variant.unwrap_or_default()
+        )?;
+    }
+    Ok(())
+}
+
+fn print_totals(totals: &Totals, took: Duration) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let per_second = f64::from(u32::try_from(totals.runs).unwrap_or(u32::MAX)) / took.as_secs_f64();
+    let list = |counts: &BTreeMap<&str, u64>| {
+        counts.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
+    };
+    writeln!(
+        out,
+        "{} seeds, {} failed, in {:.1} s ({per_second:.1} a second); simulated {:.1} hours, {} tasks, {} requests",
+        totals.runs,
+        totals.failed.len(),
+        took.as_secs_f64(),
+        totals.simulated.as_secs_f64() / 3600.0,
+        totals.tasks,
+        totals.requests
+    )?;
+    writeln!(out, "faults: {}", list(&totals.faults))?;
+    writeln!(out, "processes: {}", list(&totals.events))?;
+    writeln!(out, "store: {}", list(&totals.happened))?;
+    if !totals.failed.is_empty() {
+        writeln!(out, "failed seeds: {:?}", totals.failed)?;
+    }
+    Ok(())
+}

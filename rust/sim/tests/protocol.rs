@@ -1,0 +1,65 @@
+//! The true protocol is clean, and every deliberately broken one is caught.
+#![expect(clippy::unwrap_used, reason = "a helper of tests")]
+
+use buquet_core::broken::Variant;
+use buquet_sim::fleet::Protocol;
+use buquet_sim::run::{Options, Report, simulate};
+
+/// Within so many seeds every broken protocol must be caught.
+const BOUND: u64 = 200;
+
+fn run(seed: u64, protocol: Protocol) -> Report {
+    simulate(seed, Options { protocol, trace: false }).unwrap()
+}
+
+fn complaints(report: &Report) -> String {
+    let violations: Vec<_> = report.violations.iter().map(ToString::to_string).collect();
+    format!("seed {}:\n{}", report.seed, violations.join("\n"))
+}
+
+/// Checks that one of the rules catches the protocol in one of the first seeds, and that the true protocol passes it.
+fn caught(protocol: Protocol, rules: &[&str]) {
+    let broken = |seed: &u64| run(*seed, protocol).violations.iter().any(|found| rules.contains(&found.rule));
+    let seed = (0..BOUND).find(broken);
+    assert!(seed.is_some(), "{protocol:?} was not caught in {BOUND} seeds by any of {rules:?}");
+    let clean = run(seed.unwrap(), Protocol::Uniform(Variant::True));
+    assert!(clean.violations.is_empty(), "the true protocol fails it too: {}", complaints(&clean));
+}
+
+#[test]
+fn the_true_protocol_is_clean() {
+    let mut faults = std::collections::BTreeMap::new();
+    for seed in 0..100 {
+        let report = run(seed, Protocol::Uniform(Variant::True));
+        assert!(report.violations.is_empty(), "{}", complaints(&report));
+        for (kind, count) in report.faults {
+            *faults.entry(kind).or_insert(0) += count;
+        }
+    }
+    assert_eq!(faults.len(), 9, "every kind of fault was injected: {faults:?}");
+}
+
+#[test]
+fn a_reused_ready_key_is_caught() {
+    caught(Protocol::Uniform(Variant::ReusedReadyKey), &["acknowledged is finished"]);
+}
+
+#[test]
+fn an_index_written_after_the_commit_is_caught() {
+    caught(Protocol::Uniform(Variant::IndexAfterCommit), &["acknowledged is finished"]);
+}
+
+#[test]
+fn a_refusal_believed_without_reading_back_is_caught() {
+    caught(Protocol::Uniform(Variant::NoReadBack), &["lost never overwrites"]);
+}
+
+#[test]
+fn an_unfenced_completion_is_caught() {
+    caught(Protocol::Uniform(Variant::UnfencedCompletion), &["ends for a reason"]);
+}
+
+#[test]
+fn expiry_by_the_local_clock_is_caught() {
+    caught(Protocol::LocalClock, &["ends for a reason"]);
+}
