@@ -1,0 +1,151 @@
+//! An engine as the ABI sees it: the core's engine, the runtime it runs on, and the queues opened on it.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use buquet_core::{Error, ops};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::fork;
+use crate::guard::describe;
+use crate::queue::Queue;
+
+/// Threads that drive operations. The work is waiting for the store, so that two keep many operations going.
+const WORKER_THREADS: usize = 2;
+/// Threads for calls that block: SQLite, and looking up host names.
+const MAX_BLOCKING_THREADS: usize = 32;
+/// How long closing waits, after the caller's own time is up, for threads that are inside such a call.
+const THREAD_GRACE: Duration = Duration::from_secs(5);
+
+/// An engine, shared by its handle and the calls that are under way.
+#[derive(Debug)]
+pub struct Engine {
+    core: Arc<ops::Engine>,
+    handle: Handle,
+    /// Absent once the engine is closing.
+    runtime: Mutex<Option<Runtime>>,
+    queues: Mutex<Queues>,
+}
+
+#[derive(Debug, Default)]
+struct Queues {
+    closed: bool,
+    open: Vec<Weak<Queue>>,
+}
+
+impl Engine {
+    /// Reads the configuration and starts the threads.
+    pub fn open(config: &[u8]) -> Result<Self, Failure> {
+        fork::watch()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(WORKER_THREADS)
+            .max_blocking_threads(MAX_BLOCKING_THREADS)
+            .thread_name("buquet")
+            .on_thread_start(crate::signals::block_all)
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::resources("the threads and descriptors of an engine", &error))?;
+        let core = {
+            let _inside = runtime.enter();
+            ops::Engine::new(if config.is_empty() { b"{}" } else { config })
+        };
+        let core = Arc::new(core.map_err(|error| Failure::from_open(&error))?);
+        let handle = runtime.handle().clone();
+        Ok(Self { core, handle, runtime: Mutex::new(Some(runtime)), queues: Mutex::default() })
+    }
+
+    /// Opens a completion queue on this engine.
+    pub fn open_queue(self: &Arc<Self>) -> Result<Arc<Queue>, Failure> {
+        let queue = Queue::new(Arc::downgrade(self))
+            .map_err(|error| Failure::resources("the descriptor of a queue", &error))?;
+        let queue = Arc::new(queue);
+        let mut queues = self.queues();
+        if queues.closed {
+            return Err(Failure::closed("the engine is closing: open a new engine"));
+        }
+        queues.open.retain(|open| open.strong_count() > 0);
+        queues.open.push(Arc::downgrade(&queue));
+        drop(queues);
+        Ok(queue)
+    }
+
+    /// Starts a task; once the engine is closed the task is dropped instead.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        drop(self.handle.spawn(task));
+    }
+
+    /// The core's engine, for a task.
+    pub fn core(&self) -> Arc<ops::Engine> {
+        Arc::clone(&self.core)
+    }
+
+    /// Accepts nothing more, gives what was accepted until `timeout` to finish (`None`: for ever), completes the
+    /// rest as closed, and ends the threads. True if everything had finished by itself.
+    pub fn close(&self, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let queues = self.stop_accepting();
+        let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return true;
+        };
+        let stopped = self.stop_core(deadline);
+        let idle = queues.iter().all(|queue| queue.wait_until_idle(deadline));
+        for queue in &queues {
+            queue.abandon();
+        }
+        runtime.shutdown_timeout(deadline.map_or(THREAD_GRACE, |deadline| remaining(deadline).max(THREAD_GRACE)));
+        stopped && idle
+    }
+
+    fn stop_accepting(&self) -> Vec<Arc<Queue>> {
+        let mut queues = self.queues();
+        queues.closed = true;
+        let open: Vec<_> = queues.open.drain(..).filter_map(|queue| queue.upgrade()).collect();
+        drop(queues);
+        for queue in &open {
+            queue.stop_accepting();
+        }
+        open
+    }
+
+    /// Runs the core's own shutdown beside the operations that are still under way. True if it came to its end.
+    fn stop_core(&self, deadline: Option<Instant>) -> bool {
+        let (done, ended) = mpsc::channel();
+        let core = self.core();
+        self.spawn(async move {
+            core.shutdown().await;
+            let _ = done.send(());
+        });
+        // A shutdown that panics drops its sender, which ends the wait too.
+        deadline.map_or_else(|| ended.recv().is_ok(), |deadline| ended.recv_timeout(remaining(deadline)).is_ok())
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs one operation; a panic in it becomes its answer.
+pub async fn call(core: &ops::Engine, op: &str, request: &[u8]) -> Result<String, Error> {
+    #[cfg(test)]
+    let call = crate::testing::call(core, op, request);
+    #[cfg(not(test))]
+    let call = core.call(op, request);
+    let mut call = pin!(call);
+    poll_fn(|context| {
+        // The future is not polled again after a panic, so nobody sees what the panic left half done inside it.
+        catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)))
+            .unwrap_or_else(|panic| std::task::Poll::Ready(Err(Error::Internal(describe(&*panic)))))
+    })
+    .await
+}
+
+/// The time left until `deadline`.
+pub fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,123 @@
+//! The operations in `docs/abi.md`: each request is sent, in the manual's order, and its answer must have the form of
+//! the answer printed there.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use buquet_core::Error;
+use buquet_core::ops::Engine;
+use serde_json::{Map, Value};
+
+/// An operation with the example of its request and of its answer.
+struct Example {
+    op: String,
+    request: Value,
+    answer: Value,
+}
+
+fn examples() -> Vec<Example> {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/abi.md")).unwrap();
+    let (_, operations) = manual.split_once("\n## Operations\n").unwrap();
+    let sections = operations.split("\n### `").skip(1);
+    sections
+        .map(|section| {
+            let (op, text) = section.split_once("`\n").unwrap();
+            let mut blocks = text.split("```json\n").skip(1).map(|block| {
+                let (json, _) = block.split_once("```").unwrap();
+                serde_json::from_str(json).unwrap_or_else(|error| panic!("in the section on {op}: {error}"))
+            });
+            let (request, answer) = (blocks.next().unwrap(), blocks.next().unwrap());
+            assert_eq!(blocks.next(), None, "one request and one answer in the section on {op}");
+            Example { op: op.to_owned(), request, answer }
+        })
+        .collect()
+}
+
+/// What the manual's ids and leases are called in this run.
+type Names = BTreeMap<String, String>;
+
+fn translate(value: &Value, names: &Names) -> Value {
+    match value {
+        Value::String(text) => Value::String(names.get(text).unwrap_or(text).clone()),
+        Value::Array(items) => items.iter().map(|item| translate(item, names)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, field)| (name.clone(), translate(field, names))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
+/// A UUID of a task, or the 16 hex digits of a lease or a worker.
+fn is_id(text: &str) -> bool {
+    matches!(text.len(), 36 | 16) && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+/// Same fields, same kinds of values; `null` stands for any. Learns the names of ids on the way.
+fn compare(documented: &Value, actual: &Value, place: &str, names: &mut Names) {
+    match (documented, actual) {
+        (Value::Object(documented), Value::Object(actual)) => {
+            let fields = |object: &Map<String, Value>| object.keys().cloned().collect::<Vec<_>>();
+            let (mut expected, mut found) = (fields(documented), fields(actual));
+            expected.sort();
+            found.sort();
+            assert_eq!(found, expected, "the fields of {place}");
+            for (name, field) in documented {
+                compare(field, &actual[name], &format!("{place}.{name}"), names);
+            }
+        }
+        (Value::Array(documented), Value::Array(actual)) => {
+            assert_eq!(actual.len(), documented.len(), "the length of {place}: {actual:?}");
+            for (documented, actual) in documented.iter().zip(actual) {
+                compare(documented, actual, &format!("{place}[]"), names);
+            }
+        }
+        (Value::String(documented), Value::String(actual)) if is_id(documented) => {
+            assert!(is_id(actual), "{place} is no id: {actual}");
+            names.insert(documented.clone(), actual.clone());
+        }
+        (Value::Null, _) | (_, Value::Null) => {}
+        (documented, actual) => {
+            let kind = |value: &Value| (value.is_string(), value.is_number(), value.is_boolean(), value.is_object());
+            assert_eq!(kind(actual), kind(documented), "the kind of {place}: {actual}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_in_the_manual_is_answered_as_the_manual_says() {
+    let engine = Engine::new(br#"{"url": "memory:"}"#).unwrap();
+    let mut names = Names::new();
+    for Example { op, request, answer } in examples() {
+        let request = translate(&request, &names).to_string();
+        let answered = engine.call(&op, request.as_bytes()).await;
+        let answered = answered.unwrap_or_else(|error| panic!("{op} {request}: {}: {error}", error.code()));
+        compare(&answer, &serde_json::from_str(&answered).unwrap(), &op, &mut names);
+    }
+    engine.shutdown().await;
+}
+
+#[test]
+fn the_manual_explains_every_code_of_an_error() {
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/abi.md")).unwrap();
+    let (_, errors) = manual.split_once("\n## Errors of operations\n").unwrap();
+    let (table, _) = errors.split_once("\n## ").unwrap();
+    let documented: Vec<_> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let kinds = [
+        Error::Invalid,
+        Error::Config,
+        Error::NotFound,
+        Error::Layout,
+        Error::Corrupt,
+        Error::LeaseLost,
+        Error::Denied,
+        Error::Unsupported,
+        Error::Unavailable,
+        Error::Timeout,
+        Error::Closed,
+        Error::Internal,
+    ];
+    let every: Vec<_> = kinds.iter().map(|kind| kind(String::new()).code()).collect();
+    assert_eq!(documented, every);
+}
