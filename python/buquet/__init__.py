@@ -1,0 +1,167 @@
+"""buquet: a distributed task queue whose only infrastructure is a bucket.
+
+::
+
+    from buquet import Buquet
+
+    app = Buquet()                     # an embedded store; Buquet("s3://my-bucket") for S3
+
+
+    @app.task(retries=5, timeout="2m")
+    def thumbnail(path: str, size: int = 256) -> str: ...
+
+
+    handle = thumbnail.submit("cat.png", size=128)
+    print(handle.result(timeout=60))   # in async code: await handle
+
+``buquet worker tasks:app`` runs the tasks. The plain level underneath is ``connect``,
+``Queue`` and ``Worker``. Durations everywhere are seconds, a ``timedelta`` or text
+such as ``"5m"``. Every error is a ``BuquetError``; ``buquet.errors`` shows the tree.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buquet._app import Buquet
+    from buquet._context import TaskContext
+    from buquet._handle import TaskGroup, TaskHandle
+    from buquet._models import (
+        History,
+        HistoryEvent,
+        RetryPolicy,
+        StoreInfo,
+        Task,
+        TaskError,
+        TaskPage,
+        TaskStatus,
+        Usage,
+        WorkerInfo,
+    )
+    from buquet._queue import Queue, connect
+    from buquet._task import AsyncTaskFunction, TaskFunction
+    from buquet._worker import Worker
+    from buquet.errors import (
+        ArgumentError,
+        BuquetError,
+        ClosedError,
+        ConfigError,
+        CorruptError,
+        DecodeError,
+        DeniedError,
+        EncodeError,
+        InternalError,
+        InvalidError,
+        LayoutError,
+        LeaseLostError,
+        NotFoundError,
+        PermanentError,
+        RescheduleError,
+        RetryableError,
+        TaskFailedError,
+        UnavailableError,
+        UnsupportedError,
+        WaitTimeoutError,
+    )
+
+__version__ = "0.2.0"
+
+__all__ = [
+    "ArgumentError",
+    "AsyncTaskFunction",
+    "Buquet",
+    "BuquetError",
+    "ClosedError",
+    "ConfigError",
+    "CorruptError",
+    "DecodeError",
+    "DeniedError",
+    "EncodeError",
+    "History",
+    "HistoryEvent",
+    "InternalError",
+    "InvalidError",
+    "LayoutError",
+    "LeaseLostError",
+    "NotFoundError",
+    "PermanentError",
+    "Queue",
+    "RescheduleError",
+    "RetryPolicy",
+    "RetryableError",
+    "StoreInfo",
+    "Task",
+    "TaskContext",
+    "TaskError",
+    "TaskFailedError",
+    "TaskFunction",
+    "TaskGroup",
+    "TaskHandle",
+    "TaskPage",
+    "TaskStatus",
+    "UnavailableError",
+    "UnsupportedError",
+    "Usage",
+    "WaitTimeoutError",
+    "Worker",
+    "WorkerInfo",
+    "connect",
+]
+
+# Names are imported at their first use, so that `import buquet` costs next to nothing.
+_HOMES = {
+    "ArgumentError": "buquet.errors",
+    "AsyncTaskFunction": "buquet._task",
+    "Buquet": "buquet._app",
+    "BuquetError": "buquet.errors",
+    "ClosedError": "buquet.errors",
+    "ConfigError": "buquet.errors",
+    "CorruptError": "buquet.errors",
+    "DecodeError": "buquet.errors",
+    "DeniedError": "buquet.errors",
+    "EncodeError": "buquet.errors",
+    "History": "buquet._models",
+    "HistoryEvent": "buquet._models",
+    "InternalError": "buquet.errors",
+    "InvalidError": "buquet.errors",
+    "LayoutError": "buquet.errors",
+    "LeaseLostError": "buquet.errors",
+    "NotFoundError": "buquet.errors",
+    "PermanentError": "buquet.errors",
+    "Queue": "buquet._queue",
+    "RescheduleError": "buquet.errors",
+    "RetryPolicy": "buquet._models",
+    "RetryableError": "buquet.errors",
+    "StoreInfo": "buquet._models",
+    "Task": "buquet._models",
+    "TaskContext": "buquet._context",
+    "TaskError": "buquet._models",
+    "TaskFailedError": "buquet.errors",
+    "TaskFunction": "buquet._task",
+    "TaskGroup": "buquet._handle",
+    "TaskHandle": "buquet._handle",
+    "TaskPage": "buquet._models",
+    "TaskStatus": "buquet._models",
+    "UnavailableError": "buquet.errors",
+    "UnsupportedError": "buquet.errors",
+    "Usage": "buquet._models",
+    "WaitTimeoutError": "buquet.errors",
+    "Worker": "buquet._worker",
+    "WorkerInfo": "buquet._models",
+    "connect": "buquet._queue",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name at its first use."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,247 @@
+"""The app level: decorate functions, submit calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
+
+from buquet import _ops
+from buquet._client import Client, Config
+from buquet._handle import TaskHandle
+from buquet._hooks import HookRegistry
+from buquet._options import submit_options
+from buquet._queue import Queue
+from buquet._task import AsyncTaskFunction, TaskDecorator, TaskFunction, define, exception_types
+from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from buquet._attempt import Handler, Pool
+    from buquet._context import TaskContext
+    from buquet._durations import Duration
+    from buquet._models import RetryPolicy, Usage
+    from buquet._worker import Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AnyTask = TaskFunction[..., Any] | AsyncTaskFunction[..., Any]
+ExceptionChoice = type[BaseException] | Collection[type[BaseException]]
+
+
+class Buquet(HookRegistry):
+    """A set of tasks and the queue they are submitted to.
+
+    Nothing is opened before the first submit, so an app is cheap to import and
+    safe to fork after. The queue's place is looked up as in ``connect``.
+
+    :param url: ``s3://bucket/prefix``, ``sqlite:PATH`` or ``memory:``.
+    :param region: the S3 region.
+    :param endpoint: the S3 server's URL, for other than AWS.
+    :param profile: the section of ``.buquet.toml`` to use.
+
+    Example::
+
+        app = Buquet()
+
+        @app.task(retries=5, timeout="2m")
+        def thumbnail(path: str, size: int = 256) -> str: ...
+
+        handle = thumbnail.submit("cat.png", size=128)
+        print(handle.result(timeout=60))
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        region: str | None = None,
+        endpoint: str | None = None,
+        profile: str | None = None,
+    ) -> None:
+        """Describe the app; nothing is opened yet."""
+        super().__init__()
+        self._client = Client(Config(url=url, region=region, endpoint=endpoint, profile=profile))
+        self._tasks: dict[str, AnyTask] = {}
+
+    def __repr__(self) -> str:
+        """Show where the queue is and what is in the app."""
+        return f"Buquet({self._client.config.url!r}, tasks={sorted(self._tasks)})"
+
+    # A plain function may return a coroutine too; the overload for async ones is meant to win.
+    @overload
+    def task(  # pyright: ignore[reportOverlappingOverload]
+        self, function: Callable[Concatenate[TaskContext, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTaskFunction[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTaskFunction[P, R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[TaskContext, P], R], /) -> TaskFunction[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> TaskFunction[P, R]: ...
+    @overload
+    def task(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        retries: int | None = None,
+        backoff: RetryPolicy | Duration | None = None,
+        retry_on: ExceptionChoice | None = None,
+        no_retry_on: ExceptionChoice = (),
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        pool: Pool = "thread",
+    ) -> TaskDecorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retries: int | None = None,
+        backoff: RetryPolicy | Duration | None = None,
+        retry_on: ExceptionChoice | None = None,
+        no_retry_on: ExceptionChoice = (),
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        pool: Pool = "thread",
+    ) -> Any:
+        """Make a task of a function: ``@app.task`` or ``@app.task(...)``.
+
+        A parameter annotated ``TaskContext`` is filled in by the worker; put it
+        first, so that type checkers leave it out of the signature of ``submit``.
+
+        :param name: the type's name in the queue (default: the function's name).
+        :param retries: attempts after the first, 0 or more (default 3).
+        :param backoff: wait before the first retry (a duration), or a whole ``RetryPolicy``.
+        :param retry_on: only these exception types are worth another attempt.
+        :param no_retry_on: these are not, whatever ``retry_on`` says.
+        :param timeout: how long one attempt may run, a duration (default 300 s).
+        :param priority: 0 to 9, 9 runs first (default 5).
+        :param delay: earliest start after the submit, a duration.
+        :param pool: where a plain ``def`` runs: ``"thread"``, or ``"process"`` for CPU-bound work.
+        :raises InvalidError: the function or an option cannot be used, or the name is taken.
+        """
+        options = submit_options(retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay)
+        only = None if retry_on is None else exception_types(retry_on, "retry_on")
+        never = exception_types(no_retry_on, "no_retry_on")
+
+        def decorate(function: Callable[..., Any]) -> AnyTask:
+            task = define(
+                self._client,
+                function,
+                name=name,
+                options=options,
+                retry_on=only,
+                no_retry_on=never,
+                pool=pool,
+            )
+            self._add(task)
+            return task
+
+        return decorate if function is None else decorate(function)
+
+    def _add(self, task: AnyTask) -> None:
+        known = self._tasks.get(task.name)
+        # The same function again is a module that was reloaded, as notebooks do.
+        if known is not None and _home(known.handler) != _home(task.handler):
+            raise InvalidError(
+                f"two tasks are named {task.name!r}: {_home(known.handler)} and {_home(task.handler)}; "
+                "give one of them another name="
+            )
+        self._tasks[task.name] = task
+
+    @property
+    def tasks(self) -> dict[str, AnyTask]:
+        """The tasks by name."""
+        return dict(self._tasks)
+
+    @property
+    def queue(self) -> Queue:
+        """The same queue at the plain level: list, history, workers, usage."""
+        return Queue(self._client)
+
+    def handle(self, task_id: str) -> TaskHandle[Any]:
+        """A handle for a task whose id you kept; ``thumbnail.handle(id)`` is typed."""
+        return TaskHandle(self._client, task_id)
+
+    def worker(
+        self,
+        *,
+        concurrency: int = 20,
+        processes: int | None = None,
+        prefetch: int | None = None,
+        drain_timeout: Duration = 30,
+    ) -> Worker:
+        """A worker for all tasks of this app; parameters as of ``Worker``.
+
+        Example::
+
+            with app.worker():                # in the background, on a thread
+                print(thumbnail.submit("cat.png").result())
+
+            asyncio.run(app.worker().run())   # until SIGTERM or Ctrl-C
+        """
+        # Imported here, so that producers do not pay for what workers need.
+        from buquet._worker import Worker  # noqa: PLC0415
+
+        worker = Worker(
+            self.queue,
+            concurrency=concurrency,
+            processes=processes,
+            prefetch=prefetch,
+            drain_timeout=drain_timeout,
+        )
+        for task in self._tasks.values():
+            worker.add(cast("Any", task).handler)
+        worker.add_hooks(self)
+        return worker
+
+    def usage(self) -> Usage:
+        """Requests made by this app since its first call, and their price on S3."""
+        return self._client.call(_ops.usage())
+
+    async def usage_async(self) -> Usage:
+        """Like ``usage``, for async code."""
+        return await self._client.call_async(_ops.usage())
+
+    def close(self) -> None:
+        """Close the connection. Closing twice is harmless; submitting afterwards is an error."""
+        self._client.close()
+
+    async def close_async(self) -> None:
+        """Like ``close``, for async code."""
+        await self._client.close_async()
+
+    def __enter__(self) -> Self:
+        """Give the app itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Give the app itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        await self.close_async()
+
+
+def _home(handler: Handler) -> str:
+    return f"{handler.function.__module__}.{handler.function.__qualname__}"

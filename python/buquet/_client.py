@@ -1,0 +1,196 @@
+"""One lazily opened engine, called from any thread and any event loop.
+
+Each thread and each running loop gets a completion queue of its own, freed when the
+thread or loop ends. A forked child forgets what it inherited and opens its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from buquet._channels import ThreadChannel
+from buquet._native import open_engine
+from buquet.errors import ClosedError, DecodeError, InvalidError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+
+    from buquet._engine import Engine, EngineOpener
+    from buquet._loop_channel import LoopChannel
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+CLOSE_TIMEOUT_MS = 5_000
+_EXIT_TIMEOUT_MS = 1_000
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the queue lives. What is left out is looked up by the engine."""
+
+    url: str | None = None
+    region: str | None = None
+    endpoint: str | None = None
+    profile: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no text, naming it."""
+        for name in self.__struct_fields__:
+            value: object = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InvalidError(f"{name}= must be text, not {type(value).__name__}")
+
+
+class Call(Generic[A, T]):
+    """One operation: what is sent, what comes back, and what the caller gets from it."""
+
+    __slots__ = ("answer", "finish", "op", "request")
+
+    def __init__(self, op: str, request: Any, answer: type[A], finish: Callable[[A], T]) -> None:
+        """Describe the operation ``op``."""
+        self.op = op
+        self.request: bytes = msgspec.json.encode(request)
+        self.answer = answer
+        self.finish = finish
+
+    def read(self, raw: msgspec.Raw) -> T:
+        """Decode the engine's answer.
+
+        :raises DecodeError: it holds JSON that Python cannot read, such as a number out of range.
+        """
+        try:
+            answer = msgspec.json.decode(raw, type=self.answer)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise DecodeError(f"the answer to {self.op!r} cannot be read: {error}") from error
+        return self.finish(answer)
+
+
+class Client:
+    """The connection behind a ``Queue`` or a ``Buquet``."""
+
+    def __init__(self, config: Config, opener: EngineOpener = open_engine) -> None:
+        """Remember the configuration. Nothing is opened before the first call."""
+        self.config = config
+        self._opener = opener
+        self._forget()
+        _clients.add(self)
+
+    def _forget(self) -> None:
+        """Start from nothing: at first, and in a forked child."""
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._closed = False
+        self._thread = threading.local()
+        self._threads: weakref.WeakSet[ThreadChannel] = weakref.WeakSet()
+        self._loops: weakref.WeakKeyDictionary[AbstractEventLoop, LoopChannel] = weakref.WeakKeyDictionary()
+
+    def reconfigure(self, config: Config) -> None:
+        """Point to another queue, as long as none was opened.
+
+        :raises InvalidError: too late.
+        """
+        with self._lock:
+            if self._engine is not None:
+                raise InvalidError("this app is connected already; set the URL before its first use")
+            self.config = config
+
+    def call(self, call: Call[Any, T]) -> T:
+        """Run an operation and block this thread until it is done. Ctrl-C interrupts."""
+        channel: ThreadChannel | None = getattr(self._thread, "channel", None)
+        if channel is None:
+            with self._lock:
+                channel = ThreadChannel(self._open().open_queue())
+                self._threads.add(channel)
+            self._thread.channel = channel
+        return call.read(channel.call(call.op, call.request))
+
+    async def call_async(self, call: Call[Any, T]) -> T:
+        """Run an operation on the running loop. Cancelling the await cancels the operation."""
+        # Imported here, so that programs without async code do not pay for asyncio.
+        from buquet._loop_channel import LoopChannel, get_running_loop  # noqa: PLC0415
+
+        loop = get_running_loop()
+        channel = self._loops.get(loop)
+        if channel is None:
+            with self._lock:
+                self._drop_closed_loops()
+                channel = LoopChannel(self._open().open_queue(), loop)
+                self._loops[loop] = channel
+        return call.read(await channel.call(call.op, call.request))
+
+    def close(self) -> None:
+        """Close the engine; what still runs gets a few seconds to end. Closing twice is harmless."""
+        engine = self._detach()
+        if engine is not None:
+            engine.close(CLOSE_TIMEOUT_MS)
+
+    async def close_async(self) -> None:
+        """Close the engine without blocking the loop."""
+        engine = self._detach()
+        if engine is not None:
+            from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - see above
+
+            await run_in_thread(lambda: engine.close(CLOSE_TIMEOUT_MS))
+
+    def __del__(self) -> None:
+        """A connection that nobody closed is closed without waiting; loops would keep it otherwise."""
+        engine = self._detach()
+        if engine is not None:
+            engine.close(0)
+
+    def _detach(self) -> Engine | None:
+        with self._lock:
+            engine, self._engine, self._closed = self._engine, None, True
+            threads, loops = list(self._threads), list(self._loops.values())
+            self._threads, self._loops = weakref.WeakSet(), weakref.WeakKeyDictionary()
+            self._thread = threading.local()
+        for channel in threads:
+            channel.close()
+        for channel in loops:
+            channel.close()
+        return engine
+
+    def _open(self) -> Engine:
+        if self._closed:
+            raise ClosedError("this queue was closed; open a new one")
+        if self._engine is None:
+            self._engine = self._opener(msgspec.json.encode(self.config))
+        return self._engine
+
+    def _drop_closed_loops(self) -> None:
+        for loop in [loop for loop in self._loops if loop.is_closed()]:
+            self._loops.pop(loop).close()
+
+    def _exit(self) -> None:
+        """Close the engine at interpreter exit, and leave daemon threads asleep."""
+        self._closed = True
+        for channel in [*self._threads, *self._loops.values()]:
+            channel.freeze()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close(_EXIT_TIMEOUT_MS)
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for client in list(_clients):
+        client._forget()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _at_exit() -> None:
+    for client in list(_clients):
+        client._exit()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)

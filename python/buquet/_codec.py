@@ -1,0 +1,142 @@
+"""JSON for inputs and outputs: msgspec, with hooks for what it does not know by itself.
+
+Taken as they are: JSON's own types, dataclasses, msgspec structs, attrs classes,
+named tuples, typed dicts, enums, ``datetime`` and its kin, ``UUID``, ``Decimal``,
+``bytes`` (as base64), tuples and sets (as arrays), paths, and pydantic models where
+pydantic is installed. Everything else is refused, and so are NaN and infinities,
+which JSON cannot say.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Any, cast
+
+import msgspec
+import msgspec.inspect
+
+from buquet.errors import DecodeError, EncodeError, InvalidError
+
+_ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
+
+
+def encode(value: object, what: str) -> bytes:
+    """Encode ``value`` as JSON; ``what`` names it in the error.
+
+    :raises EncodeError: the value has no JSON form.
+    """
+    try:
+        encoded = _encoder.encode(value)
+        # The encoder writes NaN and infinities as null, so no null means there are none.
+        if b"null" in encoded:
+            _refuse_non_finite(msgspec.to_builtins(value, enc_hook=_to_json, str_keys=True))
+    except _ENCODE_ERRORS as error:
+        raise EncodeError(f"{what} cannot be stored as JSON: {error}") from error
+    return encoded
+
+
+def decode(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
+    """Decode JSON to the annotated type ``kind``; ``what`` names it in the error.
+
+    :raises DecodeError: the JSON does not fit the type.
+    :raises InvalidError: no value of this type can be read from JSON.
+    """
+    try:
+        return _decoder(kind).decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise DecodeError(f"{what} does not fit its type: {error}") from error
+
+
+def convert(value: object, kind: Any, what: str) -> Any:
+    """Turn an already decoded JSON value into the annotated type ``kind``.
+
+    :raises DecodeError: the value does not fit the type.
+    :raises InvalidError: no value of this type can be read from JSON.
+    """
+    if kind is Any:
+        return value
+    try:
+        return msgspec.convert(value, kind, str_keys=True, dec_hook=_from_json)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise DecodeError(f"{what} does not fit its type: {error}") from error
+    except TypeError as error:
+        raise InvalidError(f"values of type {kind!r} cannot be read from JSON: {error}") from error
+
+
+def check_readable(kind: Any) -> None:
+    """Refuse a type that no JSON can be read to.
+
+    :raises InvalidError: it is one.
+    """
+    if kind is Any or kind is object:
+        return
+    _decoder(kind)
+    # What msgspec does not know it leaves to the hook, whatever the class.
+    if isinstance(kind, type) and isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType):
+        model = _pydantic_model()
+        if not issubclass(kind, PurePath) and not (model is not None and issubclass(kind, model)):
+            raise InvalidError(f"values of type {kind!r} cannot be read from JSON")
+
+
+def _to_json(value: object) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    model = _pydantic_model()
+    if model is not None and isinstance(value, model):
+        return cast("Any", value).model_dump(mode="json", by_alias=True)
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} has no JSON form")
+
+
+def _from_json(kind: Any, value: object) -> Any:
+    if isinstance(kind, type):
+        if isinstance(value, kind):
+            return value
+        if issubclass(kind, PurePath) and isinstance(value, str):
+            return kind(value)
+        model = _pydantic_model()
+        if model is not None and issubclass(kind, model):
+            return cast("Any", kind).model_validate(value)
+    raise TypeError(f"{kind!r} cannot be read from JSON")
+
+
+def _pydantic_model() -> type | None:
+    """Pydantic's base class, if anybody has imported pydantic: no import for those who do not."""
+    return getattr(sys.modules.get("pydantic"), "BaseModel", None)
+
+
+def _refuse_non_finite(value: object) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"JSON has no {value}")
+    elif isinstance(value, Mapping):
+        for item in cast("Mapping[object, object]", value).values():
+            _refuse_non_finite(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in cast("list[object]", value):
+            _refuse_non_finite(item)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_to_json)
+
+
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    try:
+        return _cached_decoder(kind)
+    except TypeError as error:
+        # Unhashable annotations miss the cache; types that msgspec cannot read fail again here.
+        try:
+            return _new_decoder(kind)
+        except TypeError:
+            raise InvalidError(f"values of type {kind!r} cannot be read from JSON: {error}") from error
+
+
+def _new_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    build = cast("Callable[..., msgspec.json.Decoder[Any]]", msgspec.json.Decoder)
+    return build(kind, dec_hook=_from_json)
+
+
+_cached_decoder = lru_cache(maxsize=1024)(_new_decoder)

@@ -1,0 +1,226 @@
+"""Handles: what a submit gives back, to ask for the task's state and result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from buquet import _codec, _ops
+from buquet._durations import Duration, wire_duration
+from buquet._models import History, HistoryEvent, Task, TaskStatus
+from buquet.errors import InvalidError, NotFoundError, TaskFailedError
+
+if TYPE_CHECKING:
+    from buquet._client import Client
+
+R_co = TypeVar("R_co", covariant=True)
+
+_CHUNK = 500
+
+
+class TaskHandle(Generic[R_co]):
+    """A submitted task, by its ``id``.
+
+    ``await handle`` and ``handle.result()`` give the task's result, decoded to the
+    type that the task function's return annotation promises.
+    """
+
+    __slots__ = ("_client", "_kind", "id")
+
+    def __init__(self, client: Client, task_id: str, kind: Any = Any) -> None:
+        """Name a task; nothing is read yet."""
+        self.id = task_id
+        self._client = client
+        self._kind = kind
+
+    def __repr__(self) -> str:
+        """Show the id."""
+        return f"TaskHandle({self.id!r})"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are handles of the same task of the same queue."""
+        if not isinstance(other, TaskHandle):
+            return NotImplemented
+        return self.id == other.id and self._client.config == other._client.config
+
+    def __hash__(self) -> int:
+        """Hash by the id."""
+        return hash(self.id)
+
+    def __await__(self) -> Generator[Any, Any, R_co]:
+        """Wait for the result, as long as it takes."""
+        return self.result_async().__await__()
+
+    def result(self, timeout: Duration | None = None) -> R_co:
+        """Wait for the task and give its result.
+
+        :param timeout: the longest wait, a duration; for ever when left out.
+        :raises TaskFailedError: the task ended without a result.
+        :raises WaitTimeoutError: it had not ended in time; it goes on.
+        :raises DecodeError: the stored output does not fit the return annotation.
+        :raises InvalidError: called on a running event loop, which it would block.
+        """
+        _refuse_on_loop()
+        return self.read(self._client.call(_wait(self.id, timeout)))
+
+    async def result_async(self, timeout: Duration | None = None) -> R_co:
+        """Like ``result``, for async code. ``await handle`` is the same without a timeout."""
+        return self.read(await self._client.call_async(_wait(self.id, timeout)))
+
+    def refresh(self) -> Task:
+        """Read the task as it is stored now.
+
+        :raises NotFoundError: there is no such task.
+        """
+        return self._client.call(_ops.get(self.id))
+
+    async def refresh_async(self) -> Task:
+        """Like ``refresh``, for async code."""
+        return await self._client.call_async(_ops.get(self.id))
+
+    def status(self) -> TaskStatus:
+        """Read where the task stands now."""
+        return self.refresh().status
+
+    async def status_async(self) -> TaskStatus:
+        """Like ``status``, for async code."""
+        return (await self.refresh_async()).status
+
+    def history(self) -> History:
+        """Read every stored revision of the task, oldest first."""
+        page = self._client.call(_ops.history(self.id, None, None))
+        events = list(page.events)
+        while page.cursor is not None:
+            page = self._client.call(_ops.history(self.id, None, page.cursor))
+            events.extend(page.events)
+        return _whole(events, page)
+
+    async def history_async(self) -> History:
+        """Like ``history``, for async code."""
+        page = await self._client.call_async(_ops.history(self.id, None, None))
+        events = list(page.events)
+        while page.cursor is not None:
+            page = await self._client.call_async(_ops.history(self.id, None, page.cursor))
+            events.extend(page.events)
+        return _whole(events, page)
+
+    def read(self, task: Task) -> R_co:
+        """The result of this task as ``task`` holds it.
+
+        :raises TaskFailedError: the task ended without a result, or has not ended.
+        """
+        if task.status is not TaskStatus.COMPLETED:
+            raise TaskFailedError(task)
+        return _codec.convert(task.output, self._kind, f"the result of task {task.id}")
+
+
+class TaskGroup(Sequence[TaskHandle[R_co]]):
+    """The handles of one ``map``, in the order of its inputs."""
+
+    def __init__(self, client: Client, handles: Sequence[TaskHandle[R_co]]) -> None:
+        """Group ``handles``."""
+        self._client = client
+        self._handles = handles
+        self._ended: dict[str, Task] = {}
+
+    def __repr__(self) -> str:
+        """Show the size."""
+        return f"TaskGroup({len(self)} tasks)"
+
+    def __len__(self) -> int:
+        """How many tasks there are."""
+        return len(self._handles)
+
+    def __iter__(self) -> Iterator[TaskHandle[R_co]]:
+        """Give the handles in order."""
+        return iter(self._handles)
+
+    @overload
+    def __getitem__(self, index: int) -> TaskHandle[R_co]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[TaskHandle[R_co]]: ...
+    def __getitem__(self, index: int | slice) -> TaskHandle[R_co] | Sequence[TaskHandle[R_co]]:
+        """One handle, or a slice of them."""
+        return self._handles[index]
+
+    def __await__(self) -> Generator[Any, Any, list[R_co]]:
+        """Wait for all results."""
+        return self.results_async().__await__()
+
+    @property
+    def ended(self) -> list[Task]:
+        """The tasks that had ended when last asked, without asking again."""
+        return [self._ended[handle.id] for handle in self._handles if handle.id in self._ended]
+
+    def refresh(self) -> list[Task]:
+        """Ask for the tasks that had not ended yet; gives all that have ended by now."""
+        for ids in _chunks(self._open_ids()):
+            self._note(ids, self._client.call(_ops.get_many(ids)))
+        return self.ended
+
+    async def refresh_async(self) -> list[Task]:
+        """Like ``refresh``, for async code."""
+        for ids in _chunks(self._open_ids()):
+            self._note(ids, await self._client.call_async(_ops.get_many(ids)))
+        return self.ended
+
+    def results(self, timeout: Duration | None = None) -> list[R_co]:
+        """Wait for all tasks and give their results, in the order of the inputs.
+
+        :param timeout: the longest wait for one task, a duration.
+        :raises TaskFailedError: a task ended without a result: the first in order.
+        :raises WaitTimeoutError: a task had not ended in time; it goes on.
+        """
+        _refuse_on_loop()
+        self.refresh()
+        while ids := self._open_ids()[:_CHUNK]:
+            # The last of a chunk ends about when the chunk does, so few reads are needed.
+            self._client.call(_wait(ids[-1], timeout))
+            self._note(ids, self._client.call(_ops.get_many(ids)))
+        return self._read_all()
+
+    async def results_async(self, timeout: Duration | None = None) -> list[R_co]:
+        """Like ``results``, for async code. ``await group`` is the same without a timeout."""
+        await self.refresh_async()
+        while ids := self._open_ids()[:_CHUNK]:
+            await self._client.call_async(_wait(ids[-1], timeout))
+            self._note(ids, await self._client.call_async(_ops.get_many(ids)))
+        return self._read_all()
+
+    def _open_ids(self) -> list[str]:
+        return [handle.id for handle in self._handles if handle.id not in self._ended]
+
+    def _note(self, ids: Sequence[str], tasks: Sequence[Task | None]) -> None:
+        for task_id, task in zip(ids, tasks, strict=True):
+            if task is None:
+                raise NotFoundError(f"there is no task {task_id} in this queue")
+            if task.status.is_terminal:
+                self._ended[task_id] = task
+
+    def _read_all(self) -> list[R_co]:
+        return [handle.read(self._ended[handle.id]) for handle in self._handles]
+
+
+def _wait(task_id: str, timeout: Duration | None) -> Any:
+    return _ops.wait(task_id, None if timeout is None else wire_duration(timeout, "timeout"))
+
+
+def _whole(events: list[HistoryEvent], last: History) -> History:
+    return History(events=events, cursor=None, complete=last.complete)
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]
+
+
+def _refuse_on_loop() -> None:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        if asyncio is None:
+            return
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise InvalidError("this would block the running event loop; await the handle (or its *_async method) instead")

@@ -1,0 +1,87 @@
+"""Functions that a worker calls around its work."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from buquet._context import TaskContext
+    from buquet._threads import ThreadPool
+
+_logger = logging.getLogger("buquet.worker")
+
+# What a hook returns is ignored, unless it is awaitable.
+LifeHook = TypeVar("LifeHook", bound="Callable[[], object]")
+SuccessHook = TypeVar("SuccessHook", bound="Callable[[TaskContext, Any], object]")
+ErrorHook = TypeVar("ErrorHook", bound="Callable[[TaskContext, BaseException], object]")
+AnyHook = TypeVar("AnyHook", bound="Callable[..., object]")
+
+
+class HookRegistry:
+    """The four hooks, registered by decorator. Each may be ``def`` (run on a thread) or ``async def``."""
+
+    def __init__(self) -> None:
+        """Start without hooks."""
+        self.hooks: dict[str, list[Callable[..., Any]]] = {
+            "startup": [],
+            "shutdown": [],
+            "success": [],
+            "error": [],
+        }
+
+    def on_startup(self, hook: LifeHook) -> LifeHook:
+        """Call ``hook()`` before the first task. What it raises stops the worker."""
+        return self._register("startup", hook)
+
+    def on_shutdown(self, hook: LifeHook) -> LifeHook:
+        """Call ``hook()`` after the last task, when the leases are given back."""
+        return self._register("shutdown", hook)
+
+    def on_success(self, hook: SuccessHook) -> SuccessHook:
+        """Call ``hook(context, result)`` once a result is stored."""
+        return self._register("success", hook)
+
+    def on_error(self, hook: ErrorHook) -> ErrorHook:
+        """Call ``hook(context, error)`` once a failed attempt is stored, retried or not."""
+        return self._register("error", hook)
+
+    def add_hooks(self, other: HookRegistry) -> None:
+        """Add all hooks of another registry."""
+        for name, hooks in other.hooks.items():
+            self.hooks[name].extend(hooks)
+
+    def _register(self, name: str, hook: AnyHook) -> AnyHook:
+        if not callable(hook):
+            raise InvalidError(f"on_{name} takes a function, not {hook!r}")
+        self.hooks[name].append(hook)
+        return hook
+
+
+async def call_hook(threads: ThreadPool, hook: Callable[..., Any], *args: Any) -> None:
+    """Call one hook, on the loop or on a thread."""
+    if inspect.iscoroutinefunction(hook):
+        await hook(*args)
+    else:
+        result = await threads.run(lambda: hook(*args)).future
+        if inspect.isawaitable(result):
+            await result
+
+
+async def call_safely(threads: ThreadPool, hook: Callable[..., Any], *args: Any) -> None:
+    """Call one hook; what it raises is logged and costs no task its outcome."""
+    try:
+        await call_hook(threads, hook, *args)
+    except GeneratorExit:  # the loop is gone
+        raise
+    except BaseException as error:
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise  # meant for the worker, not raised by the hook
+        _logger.exception("the hook %r raised; the task is not affected", hook)

@@ -1,0 +1,231 @@
+"""The engine's operations, typed: request in, answer out. ``docs/abi.md`` has their JSON."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from buquet._client import Call
+from buquet._models import CorruptObject, History, StoreInfo, Task, TaskPage, TaskStatus, Usage, WorkerInfo
+from buquet.errors import InvalidError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from buquet._options import SubmitOptions
+
+SUBMIT_MANY_LIMIT = 10_000
+"""The most inputs of one ``submit_many`` operation."""
+
+
+class _Submitted(msgspec.Struct):
+    id: str
+
+
+class _SubmittedMany(msgspec.Struct):
+    ids: list[str]
+
+
+class _Got(msgspec.Struct):
+    tasks: list[Task | None]
+
+
+class _Workers(msgspec.Struct):
+    workers: list[WorkerInfo]
+
+
+class _Worker(msgspec.Struct):
+    worker: str
+
+
+class _Extended(msgspec.Struct):
+    expires_at: datetime
+
+
+class _Stopped(msgspec.Struct):
+    released: int = 0
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt that this worker is to make."""
+
+    id: str
+    lease: str
+    type: str
+    input: msgspec.Raw
+    attempt: int
+    retry_count: int = 0
+    max_retries: int = 0
+    priority: int = 5
+    timeout_ms: int
+    expires_at: datetime
+    submitted_at: datetime | None = None
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A lease that is gone while its attempt still runs."""
+
+    id: str
+    lease: str
+    reason: str = ""
+
+
+class Assignments(msgspec.Struct, frozen=True):
+    """What ``worker.next`` answers. ``problems`` are stored objects that were set aside."""
+
+    assignments: list[Assignment] = []
+    lost: list[Loss] = []
+    problems: list[CorruptObject] = []
+    state: str = "running"
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What became of one outcome: ``committed``, ``lease_lost`` or ``refused``."""
+
+    id: str
+    state: str
+    status: str = ""
+    message: str = ""
+
+
+class _SettledAll(msgspec.Struct):
+    settled: list[Settled]
+
+
+def connect() -> Call[StoreInfo, StoreInfo]:
+    """Reach the store now, rather than at the first use."""
+    return Call("connect", {}, StoreInfo, lambda info: info)
+
+
+def submit(kind: str, encoded: bytes, options: SubmitOptions) -> Call[_Submitted, str]:
+    """Store one task; gives its id."""
+    request = {"type": kind, "input": msgspec.Raw(encoded), **_given(options)}
+    return Call("submit", request, _Submitted, lambda answer: answer.id)
+
+
+def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> Call[_SubmittedMany, list[str]]:
+    """Store up to ``SUBMIT_MANY_LIMIT`` tasks; gives their ids in order."""
+    request = {"type": kind, "inputs": [msgspec.Raw(item) for item in encoded], **_given(options)}
+    return Call("submit_many", request, _SubmittedMany, lambda answer: answer.ids)
+
+
+def submit_parts(
+    kind: str, encoded: Sequence[bytes], options: SubmitOptions
+) -> Iterator[Call[_SubmittedMany, list[str]]]:
+    """Store any number of tasks, in as many operations as that takes."""
+    for start in range(0, len(encoded), SUBMIT_MANY_LIMIT):
+        yield submit_many(kind, encoded[start : start + SUBMIT_MANY_LIMIT], options)
+
+
+def get(task_id: str) -> Call[_Got, Task]:
+    """Read one task."""
+
+    def finish(answer: _Got) -> Task:
+        task = answer.tasks[0] if answer.tasks else None
+        if task is None:
+            raise NotFoundError(f"there is no task {task_id} in this queue")
+        return task
+
+    return Call("get", {"ids": [task_id]}, _Got, finish)
+
+
+def get_many(task_ids: Iterable[str]) -> Call[_Got, list[Task | None]]:
+    """Read several tasks; None stands for one that does not exist."""
+    return Call("get", {"ids": list(task_ids)}, _Got, lambda answer: answer.tasks)
+
+
+def list_tasks(
+    status: Iterable[TaskStatus | str] | TaskStatus | str | None,
+    kind: str | None,
+    limit: int,
+    cursor: str | None,
+) -> Call[TaskPage, TaskPage]:
+    """Read one page of tasks."""
+    request: dict[str, Any] = {"limit": limit}
+    if status is not None:
+        wanted = [status] if isinstance(status, str) else status
+        request["status"] = [_status(item) for item in wanted]
+    if kind is not None:
+        request["type"] = kind
+    if cursor is not None:
+        request["cursor"] = cursor
+    return Call("list", request, TaskPage, lambda page: page)
+
+
+def history(task_id: str, limit: int | None, cursor: str | None) -> Call[History, History]:
+    """Read one page of a task's revisions."""
+    request: dict[str, Any] = {"id": task_id}
+    if limit is not None:
+        request["limit"] = limit
+    if cursor is not None:
+        request["cursor"] = cursor
+    return Call("history", request, History, lambda page: page)
+
+
+def wait(task_id: str, timeout: float | str | None) -> Call[Task, Task]:
+    """Wait until the task has ended."""
+    request: dict[str, Any] = {"id": task_id}
+    if timeout is not None:
+        request["timeout"] = timeout
+    return Call("wait", request, Task, lambda task: task)
+
+
+def workers() -> Call[_Workers, list[WorkerInfo]]:
+    """Read the workers' heartbeats."""
+    return Call("workers", {}, _Workers, lambda answer: answer.workers)
+
+
+def usage() -> Call[Usage, Usage]:
+    """Count the requests of this connection."""
+    return Call("usage", {}, Usage, lambda answer: answer)
+
+
+def worker_start(types: Sequence[str], concurrency: int, prefetch: int | None) -> Call[_Worker, str]:
+    """Register a worker; gives its id."""
+    request: dict[str, Any] = {"types": list(types), "concurrency": concurrency, "host": os.uname().nodename}
+    if prefetch is not None:
+        request["prefetch"] = prefetch
+    return Call("worker.start", request, _Worker, lambda answer: answer.worker)
+
+
+def worker_next(worker: str, free: int, wait_seconds: float) -> Call[Assignments, Assignments]:
+    """Wait for assignments, at most ``free`` of them, or for news of lost leases."""
+    request = {"worker": worker, "max": free, "wait": wait_seconds}
+    return Call("worker.next", request, Assignments, lambda answer: answer)
+
+
+def worker_settle(worker: str, outcomes: Sequence[Any]) -> Call[_SettledAll, list[Settled]]:
+    """Report how attempts ended."""
+    request = {"worker": worker, "outcomes": outcomes}
+    return Call("worker.settle", request, _SettledAll, lambda answer: answer.settled)
+
+
+def worker_extend(worker: str, task_id: str, lease: str, by: float | str) -> Call[_Extended, datetime]:
+    """Move a lease's expiry; gives the new one."""
+    request = {"worker": worker, "id": task_id, "lease": lease, "by": by}
+    return Call("worker.extend", request, _Extended, lambda answer: answer.expires_at)
+
+
+def worker_drain(worker: str) -> Call[dict[str, Any], None]:
+    """Stop claiming."""
+    return Call("worker.drain", {"worker": worker}, dict[str, Any], lambda _: None)
+
+
+def worker_stop(worker: str) -> Call[_Stopped, int]:
+    """Release what is held and sign off; gives how many leases were released."""
+    return Call("worker.stop", {"worker": worker}, _Stopped, lambda answer: answer.released)
+
+
+def _given(options: SubmitOptions) -> dict[str, Any]:
+    return {name: value for name in options.__struct_fields__ if (value := getattr(options, name)) is not msgspec.UNSET}
+
+
+def _status(value: TaskStatus | str) -> str:
+    try:
+        return TaskStatus(value).value
+    except ValueError:
+        known = ", ".join(TaskStatus)
+        raise InvalidError(f"there is no status {value!r}; known are {known}") from None

@@ -1,0 +1,93 @@
+"""The options of a submitted task, checked here and sent to the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from buquet._durations import Duration, seconds, wire_duration, wire_time
+from buquet._models import RetryPolicy, check_count
+from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+PRIORITIES = range(10)
+
+
+class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Options in the engine's terms. What is unset takes the engine's default."""
+
+    timeout: float | str | UnsetType = UNSET
+    retry: dict[str, float | str] | UnsetType = UNSET
+    priority: int | UnsetType = UNSET
+    delay: float | str | UnsetType = UNSET
+    at: str | UnsetType = UNSET
+
+    def over(self, base: SubmitOptions) -> SubmitOptions:
+        """These options on top of ``base``: what is set here wins, a new start time replaces the old."""
+        mine = {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
+        theirs = {name: getattr(base, name) for name in base.__struct_fields__}
+        if "delay" in mine or "at" in mine:
+            theirs.update(delay=UNSET, at=UNSET)
+        if self.retry is not UNSET and base.retry is not UNSET:
+            mine["retry"] = {**base.retry, **self.retry}
+        return SubmitOptions(**{**theirs, **mine})
+
+
+def submit_options(
+    *,
+    retries: int | None = None,
+    backoff: RetryPolicy | Duration | None = None,
+    timeout: Duration | None = None,
+    priority: int | None = None,
+    delay: Duration | None = None,
+    at: datetime | None = None,
+) -> SubmitOptions:
+    """Check the options and put them in the engine's terms.
+
+    :raises InvalidError: an option has the wrong type or is out of its range.
+    """
+    if delay is not None and at is not None:
+        raise InvalidError("give delay= or at=, not both")
+    fields: dict[str, Any] = {}
+    retry = _retry(retries, backoff)
+    if retry:
+        fields["retry"] = retry
+    if timeout is not None:
+        fields["timeout"] = _positive(wire_duration(timeout, "timeout"), "timeout")
+    if priority is not None:
+        fields["priority"] = _priority(priority)
+    if delay is not None:
+        fields["delay"] = wire_duration(delay, "delay")
+    if at is not None:
+        fields["at"] = wire_time(at, "at")
+    return SubmitOptions(**fields)
+
+
+def _retry(retries: object, backoff: object) -> dict[str, float | str]:
+    check_count(retries, "retries")
+    wire: dict[str, float | str] = {}
+    if isinstance(backoff, RetryPolicy):
+        wire = backoff.wire()
+    elif backoff is not None:
+        wire = {"initial": wire_duration(backoff, "backoff")}
+    if isinstance(retries, int):
+        if wire.get("max_retries", retries) != retries:
+            raise InvalidError(f"retries={retries} contradicts max_retries={wire['max_retries']} of the RetryPolicy")
+        wire["max_retries"] = retries
+    return wire
+
+
+def _positive(value: float | str, name: str) -> float | str:
+    if seconds(value, name) == 0:
+        raise InvalidError(f"{name}={value!r} leaves no time at all; leave it out for the default")
+    return value
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in PRIORITIES:
+        raise InvalidError(f"priority={value!r} must be a whole number from 0 to 9 (9 runs first)")
+    return value

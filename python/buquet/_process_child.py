@@ -1,0 +1,104 @@
+"""The far side of the process pool: runs the attempts it is sent, one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pickle
+import signal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+
+from buquet._attempt import Attempt, ExceptionTypes, Handler, Outcome, failure, run_sync
+from buquet._context import AttemptInfo, TaskContext
+from buquet._signature import PlainSignature, TaskSignature
+from buquet._task import BoundTask
+from buquet.errors import BuquetError, InternalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    from buquet._durations import Duration
+
+
+class ChildTask(NamedTuple):
+    """What the child needs to know to run an attempt."""
+
+    name: str
+    module: str
+    qualname: str
+    plain: bool
+    retry_on: ExceptionTypes | None
+    no_retry_on: ExceptionTypes
+    raw: bytes
+    info: AttemptInfo
+
+
+def main(connection: Connection[Any, Any]) -> None:
+    """Serve the parent until it goes away. Signals are the parent's to handle."""
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            task: ChildTask = connection.recv()
+            connection.send(("taken", None))
+            task = task._replace(info=connection.recv())
+            connection.send(("done", _pack(_run(task, connection))))
+
+
+def _run(task: ChildTask, connection: Connection[Any, Any]) -> Attempt:
+    try:
+        handler = _handler(task)
+    except Exception as error:  # noqa: BLE001 - importing user code may raise anything
+        outcome = Outcome(outcome="fail", error=failure(error), retry=True)
+        return Attempt(outcome, error=error)
+    return run_sync(handler, task.raw, TaskContext(task.info, _ParentControl(connection)))
+
+
+def _handler(task: ChildTask) -> Handler:
+    function = find(task.module, task.qualname)
+    signature = (PlainSignature if task.plain else TaskSignature)(function, task.name)
+    return Handler(task.name, function, signature, retry_on=task.retry_on, no_retry_on=task.no_retry_on)
+
+
+def find(module: str, qualname: str) -> Callable[..., Any]:
+    """Find a handler by its name, as any process can."""
+    target: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        target = getattr(target, part)
+    # A decorated function is a task by now; what runs is the function inside, with its own decorators.
+    is_task = isinstance(cast("object", target), BoundTask)
+    return target.__wrapped__ if is_task else target
+
+
+def _pack(attempt: Attempt) -> tuple[bytes, bytes | None]:
+    pickled: bytes | None = None
+    if attempt.error is not None:
+        with contextlib.suppress(Exception):
+            pickled = pickle.dumps(attempt.error)
+    return msgspec.json.encode(attempt.outcome), pickled
+
+
+class _ParentControl:
+    """The context's way to the worker: over the pipe. A lost lease kills this process."""
+
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        self._connection = connection
+
+    def lost(self) -> bool:
+        return False
+
+    async def extend(self, by: Duration) -> datetime:
+        return self.extend_sync(by)
+
+    def extend_sync(self, by: Duration) -> datetime:
+        self._connection.send(("extend", by))
+        kind, value = self._connection.recv()
+        if kind == "ok" and isinstance(value, datetime):
+            return value
+        if isinstance(value, BuquetError):
+            raise value
+        raise InternalError(f"the worker answered {kind!r} to an extension")

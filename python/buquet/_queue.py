@@ -1,0 +1,280 @@
+"""The plain level: a queue that stores JSON under a type name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+
+from buquet import _codec, _ops
+from buquet._client import Client, Config
+from buquet._durations import Duration, wire_duration
+from buquet._handle import TaskGroup, TaskHandle
+from buquet._models import (
+    History,
+    RetryPolicy,
+    StoreInfo,
+    Task,
+    TaskPage,
+    TaskStatus,
+    Usage,
+    WorkerInfo,
+    check_count,
+)
+from buquet._options import submit_options
+from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+    from datetime import datetime
+    from types import TracebackType
+
+# Named here, because inside the class `list` is the method.
+MaybeTasks: TypeAlias = list[Task | None]
+WorkerInfos: TypeAlias = list[WorkerInfo]
+_Handles: TypeAlias = list[TaskHandle[Any]]
+
+
+class HasId(Protocol):
+    """Anything with a task's id: a handle or a task."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        ...
+
+
+class Queue:
+    """An open queue. Use it from any thread and any event loop; close it when done.
+
+    Get one from ``connect``. As an async context manager it closes itself.
+    """
+
+    def __init__(self, client: Client, info: StoreInfo | None = None) -> None:
+        """Wrap a connection; use ``connect`` instead."""
+        self._client = client
+        self._info = info
+
+    def __repr__(self) -> str:
+        """Show where the queue lives."""
+        return f"Queue({self._info.url if self._info else self._client.config.url!r})"
+
+    @property
+    def client(self) -> Client:
+        """The connection, for the layers above."""
+        return self._client
+
+    async def info(self) -> StoreInfo:
+        """Where the queue lives, what store that is, and where its URL came from."""
+        if self._info is None:
+            self._info = await self._client.call_async(_ops.connect())
+        return self._info
+
+    async def submit(
+        self,
+        type: str,  # noqa: A002 - the field's name everywhere
+        input: Any = None,  # noqa: A002
+        *,
+        max_retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+    ) -> TaskHandle[Any]:
+        """Store one task; when this returns, it is durable.
+
+        :param type: what workers know it by: 1 to 128 of ``A-Z a-z 0-9 _ . : -``.
+        :param input: anything with a JSON form, up to 128 KiB of it.
+        :param max_retries: attempts after the first, 0 or more (default 3).
+        :param retry: the whole retry policy; ``max_retries`` is short for one part of it.
+        :param timeout: how long one attempt may run, a duration (default 300 s).
+        :param priority: 0 to 9, 9 runs first (default 5).
+        :param delay: earliest start from now, a duration. Not together with ``at``.
+        :param at: earliest start, an aware datetime.
+        :raises InvalidError: an argument is wrong; nothing was stored.
+        :raises UnavailableError: the store does not answer; the task may or may not be stored.
+
+        Example::
+
+            task = await queue.submit("send_email", {"to": "a@b.c"}, max_retries=5)
+            print(await task)
+        """
+        check_count(max_retries, "max_retries")
+        _check_policy(retry)
+        options = submit_options(
+            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at
+        )
+        encoded = _codec.encode(input, f"the input of task {type!r}")
+        return self.handle(await self._client.call_async(_ops.submit(type, encoded, options)))
+
+    async def submit_many(
+        self,
+        type: str,  # noqa: A002
+        inputs: Iterable[Any],
+        *,
+        max_retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+    ) -> TaskGroup[Any]:
+        """Store one task per input, about a hundred to a request; options as in ``submit``.
+
+        Inputs are all encoded before the first is stored. More than 10,000 go
+        in several operations: if one of those fails, the ones before it are stored.
+
+        :raises InvalidError: an argument is wrong; the message says which.
+        """
+        check_count(max_retries, "max_retries")
+        _check_policy(retry)
+        options = submit_options(
+            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at
+        )
+        encoded = [_codec.encode(item, f"input {index} of task {type!r}") for index, item in enumerate(inputs)]
+        handles: _Handles = []
+        for call in _ops.submit_parts(type, encoded, options):
+            handles += [self.handle(task_id) for task_id in await self._client.call_async(call)]
+        return TaskGroup(self._client, handles)
+
+    def handle(self, task_id: str) -> TaskHandle[Any]:
+        """A handle for a task whose id you kept. Reads nothing."""
+        return TaskHandle(self._client, task_id)
+
+    async def get(self, task: str | HasId) -> Task:
+        """Read one task.
+
+        :raises NotFoundError: there is no such task.
+        :raises InvalidError: the id is no task id.
+        """
+        return await self._client.call_async(_ops.get(_id(task)))
+
+    async def get_many(self, tasks: Iterable[str | HasId]) -> MaybeTasks:
+        """Read several tasks in order; None stands for one that does not exist."""
+        return await self._client.call_async(_ops.get_many(_id(task) for task in tasks))
+
+    async def list(
+        self,
+        *,
+        status: Iterable[TaskStatus | str] | TaskStatus | str | None = None,
+        type: str | None = None,  # noqa: A002
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> TaskPage:
+        """Read one page of tasks, in no particular order.
+
+        Pass the page's ``cursor`` on to get the next one, until it is None.
+
+        :param limit: most tasks of the page, 1 to 1000.
+        """
+        return await self._client.call_async(_ops.list_tasks(status, type, limit, cursor))
+
+    async def history(self, task: str | HasId, *, limit: int | None = None, cursor: str | None = None) -> History:
+        """Read one page of a task's revisions, oldest first."""
+        return await self._client.call_async(_ops.history(_id(task), limit, cursor))
+
+    async def wait(self, task: str | HasId, timeout: Duration | None = None) -> Task:
+        """Wait until a task has ended, well or not, and give it as it ended.
+
+        :param timeout: the longest wait, a duration; for ever when left out.
+        :raises WaitTimeoutError: it had not ended in time; it goes on.
+        """
+        limit = None if timeout is None else wire_duration(timeout, "timeout")
+        return await self._client.call_async(_ops.wait(_id(task), limit))
+
+    async def workers(self) -> WorkerInfos:
+        """The workers that have a heartbeat in the store, dead ones included."""
+        return await self._client.call_async(_ops.workers())
+
+    async def usage(self) -> Usage:
+        """Requests made through this queue since it was opened, and their price on S3."""
+        return await self._client.call_async(_ops.usage())
+
+    async def close(self) -> None:
+        """Close the connection. Closing twice is harmless."""
+        await self._client.close_async()
+
+    async def __aenter__(self) -> Self:
+        """Give the queue itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the queue."""
+        await self.close()
+
+
+class Connecting:
+    """What ``connect`` returns: await it, or enter it with ``async with``."""
+
+    def __init__(self, config: Config) -> None:
+        """Remember where to connect."""
+        self._config = config
+        self._queue: Queue | None = None
+
+    def __await__(self) -> Generator[Any, Any, Queue]:
+        """Connect."""
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Queue:
+        """Connect."""
+        self._queue = await self._connect()
+        return self._queue
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the queue."""
+        if self._queue is not None:
+            await self._queue.close()
+
+    async def _connect(self) -> Queue:
+        client = Client(self._config)
+        try:
+            return Queue(client, await client.call_async(_ops.connect()))
+        except BaseException:
+            client.close()
+            raise
+
+
+def connect(
+    url: str | None = None,
+    *,
+    region: str | None = None,
+    endpoint: str | None = None,
+    profile: str | None = None,
+) -> Connecting:
+    """Open a queue and reach its store.
+
+    :param url: ``s3://bucket/prefix``, ``sqlite:PATH`` or ``memory:``. Left out:
+        ``BUQUET_URL``, ``S3_BUCKET`` and its kin, ``.buquet.toml``, and last the
+        embedded store ``sqlite:.buquet/buquet.db``.
+    :param region: the S3 region.
+    :param endpoint: the S3 server's URL, for other than AWS.
+    :param profile: the section of ``.buquet.toml`` to use.
+    :raises ConfigError: the URL or the configuration is wrong.
+    :raises DeniedError: wrong credentials, no permission, or no such bucket.
+    :raises UnsupportedError: the store lacks what buquet needs, such as conditional writes.
+
+    Example::
+
+        queue = await connect("s3://my-bucket/jobs")
+        async with connect() as queue:  # closes itself
+            ...
+    """
+    return Connecting(Config(url=url, region=region, endpoint=endpoint, profile=profile))
+
+
+def _check_policy(retry: object) -> None:
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise InvalidError(f"retry={retry!r} must be a RetryPolicy, such as RetryPolicy(max_retries=5)")
+
+
+def _id(task: str | HasId) -> str:
+    return task if isinstance(task, str) else task.id

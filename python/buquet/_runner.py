@@ -1,0 +1,339 @@
+"""The worker's loop: take assignments up to the free capacity, run them, report how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from buquet import _ops
+from buquet._attempt import Attempt, FailureInfo, Handler, Outcome, failure
+from buquet._hooks import call_hook, call_safely
+from buquet._processes import ProcessPool, check_handlers
+from buquet._run import Run, start
+from buquet._settler import Settler
+from buquet._signature import TaskSignature
+from buquet._threads import ThreadPool
+from buquet.errors import BuquetError, ClosedError, InvalidError, LayoutError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+    from buquet._client import Client
+    from buquet._ops import Assignment, Assignments, Settled
+    from buquet._run import Ending
+    from buquet._worker import Settings
+
+_logger = logging.getLogger("buquet.worker")
+
+_NEXT_WAIT = 20.0
+_CLEANUP_GRACE = 5.0
+_RELEASE_GRACE = 10.0
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+
+
+class Runner:
+    """One run of a worker, from its registration to its sign-off. Lives on one event loop."""
+
+    def __init__(
+        self,
+        client: Client,
+        handlers: Mapping[str, Handler],
+        hooks: Mapping[str, list[Any]],
+        settings: Settings,
+    ) -> None:
+        """Prepare to run ``handlers``."""
+        self._client = client
+        self._handlers = handlers
+        self._hooks = hooks
+        self._drain_timeout = settings.drain_timeout
+        processes = settings.processes or os.cpu_count() or 1
+        only_processes = all(handler.pool == "process" for handler in handlers.values())
+        # A task that waits for a process could run on another worker.
+        self._concurrency = min(settings.concurrency, processes) if only_processes else settings.concurrency
+        self._prefetch = settings.prefetch
+        self._threads = ThreadPool("buquet-task")
+        self._hook_threads = ThreadPool("buquet-hook")
+        self._processes = ProcessPool(processes)
+        self._running: dict[tuple[str, str], Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slot_freed = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._said_drain = False
+        self._warned_excess = 0
+        self._hook_scopes: set[asyncio.Timeout] = set()
+        self.worker_id = ""
+        self.attempts = 0
+
+    def drain(self) -> None:
+        """Take nothing more, and end when what runs has ended or the drain timeout is up."""
+        self._draining.set()
+
+    def stop(self) -> None:
+        """End now: give back what runs."""
+        self._draining.set()
+        self._stopping.set()
+        for scope in self._hook_scopes:
+            if not scope.expired():
+                scope.reschedule(0)
+
+    async def run(self, started: Callable[[], None]) -> None:
+        """Work until told to drain or stop."""
+        check_handlers(self._handlers.values())
+        self.worker_id = await self._client.call_async(
+            _ops.worker_start(sorted(self._handlers), self._concurrency, self._prefetch)
+        )
+        self._settler = Settler(self._client, self.worker_id)
+        _logger.info(
+            "worker %s takes %s, up to %d at a time",
+            self.worker_id,
+            ", ".join(sorted(self._handlers)),
+            self._concurrency,
+        )
+        try:
+            async with self._unless_stopped():
+                for hook in self._hooks["startup"]:
+                    await call_hook(self._hook_threads, hook)
+            if not self._stopping.is_set():
+                started()
+                await self._claim()
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            await self._shut_down()
+
+    # Claiming.
+
+    async def _claim(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._draining.is_set():
+            try:
+                answer = await self._next()
+            except (ClosedError, InvalidError, LayoutError):
+                raise
+            except BuquetError as error:
+                _logger.warning("cannot look for work (%s); again in %.1f s", error, pause)
+                await _wait_for(self._draining, pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            pause = _FIRST_PAUSE
+            if answer is None:
+                continue
+            for problem in answer.problems:
+                _logger.warning("set aside: %s: %s", problem.key, problem.message)
+            for loss in answer.lost:
+                self._lose(loss.id, loss.lease, loss.reason)
+            for assignment in answer.assignments:
+                self._take(assignment)
+            if answer.state != "running":
+                self.drain()
+        await self._say_drain()
+
+    async def _next(self) -> Assignments | None:
+        """Ask for what fits. None when the capacity changed before there was an answer."""
+        self._slot_freed.clear()
+        free = self._free_slots()
+        call = asyncio.ensure_future(self._client.call_async(_ops.worker_next(self.worker_id, free, _NEXT_WAIT)))
+        wakers = [asyncio.ensure_future(self._draining.wait())]
+        if free == 0:
+            # Only losses can come of this call, so it may be given up for a better one. Any other
+            # may hold assignments already, which giving up would leave to their leases' end.
+            wakers.append(asyncio.ensure_future(self._slot_freed.wait()))
+        try:
+            await asyncio.wait({call, *wakers}, return_when=asyncio.FIRST_COMPLETED)
+            if self._draining.is_set() and not call.done():
+                await self._say_drain()  # which ends the call
+                await asyncio.wait({call}, timeout=_CLEANUP_GRACE)
+            return call.result() if call.done() else None
+        finally:
+            for future in (call, *wakers):
+                future.cancel()
+
+    def _free_slots(self) -> int:
+        """What fits now; threads that are stuck in abandoned attempts may double, not grow for ever."""
+        excess = max(0, self._threads.stuck - self._concurrency)
+        if excess > self._warned_excess:
+            _logger.warning(
+                "%d thread(s) are stuck in attempts whose time is up; this worker takes %d task(s) fewer at a time",
+                self._threads.stuck,
+                min(excess, self._concurrency),
+            )
+        self._warned_excess = excess
+        # Outcomes on their way to a slow store must not pile up either.
+        backlog = max(0, len(self._tasks) - len(self._running) - 4 * self._concurrency)
+        return max(0, self._concurrency - len(self._running) - excess - backlog)
+
+    async def _say_drain(self) -> None:
+        """Let the engine give back what it holds ahead, once."""
+        if self._said_drain:
+            return
+        self._said_drain = True
+        try:
+            await asyncio.wait_for(self._client.call_async(_ops.worker_drain(self.worker_id)), _CLEANUP_GRACE)
+        except (BuquetError, TimeoutError) as error:
+            _logger.warning("cannot announce the drain: %s", error)
+
+    def _take(self, assignment: Assignment) -> None:
+        handler = self._handlers.get(assignment.type)
+        if handler is None:  # never, if the engine keeps its word; then somebody else must have it
+            handler = Handler(assignment.type, _no_handler, TaskSignature(_no_handler, assignment.type))
+        run = Run(self._client, self.worker_id, assignment, handler)
+        self._running[run.key] = run
+        if self._draining.is_set() or handler.function is _no_handler:
+            run.interrupt("stopped")
+        task = run.loop.create_task(self._work(run))
+        self._tasks.add(task)
+        task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._slot_freed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _logger.error("an attempt could not be reported; its lease will run out", exc_info=error)
+
+    def _lose(self, task_id: str, lease: str, reason: str) -> None:
+        run = self._running.get((task_id, lease))
+        if run is not None:
+            _logger.warning("task %s: the lease is lost (%s)", task_id, reason)
+            run.interrupt("lost")
+
+    # Running.
+
+    async def _work(self, run: Run) -> None:
+        """Run one attempt and report it."""
+        self.attempts += 1
+        attempt: Attempt | None
+        try:
+            attempt = await self._attempt(run)
+        except Exception as error:  # a defect here must not cost the task its outcome
+            _logger.exception("task %s: the worker failed to run it", run.assignment.id)
+            attempt = Attempt(Outcome(outcome="fail", error=failure(error), retry=True), error=error)
+        finally:
+            self._running.pop(run.key, None)
+            self._slot_freed.set()
+        if attempt is not None:
+            await self._report(run, attempt)
+
+    async def _attempt(self, run: Run) -> Attempt | None:
+        if run.is_interrupted:
+            return _ended_early("stopped", run)
+        work = start(run, self._threads, self._processes)
+        ending = await run.watch(work.future, work.begun)
+        if ending == "done":
+            return work.future.result()
+        work.abandon()
+        attempt = _ended_early(ending, run)
+        if run.handler.is_async and attempt is not None:
+            # Its clean-up may take a while; the outcome does not wait for it, the slot does.
+            cleanup = asyncio.wait({work.future}, timeout=_CLEANUP_GRACE)
+            await asyncio.gather(cleanup, self._report(run, attempt))
+            return None
+        return attempt
+
+    async def _report(self, run: Run, attempt: Attempt) -> None:
+        task_id, lease = run.key
+        settled = await self._settle(msgspec.structs.replace(attempt.outcome, id=task_id, lease=lease))
+        if settled.state == "lease_lost":
+            run.is_lost = True
+            _logger.warning("task %s: the lease was lost, its outcome is dropped", task_id)
+            return
+        if settled.state == "refused":
+            _logger.error("task %s: the outcome is refused: %s", task_id, settled.message)
+            info = FailureInfo("OutcomeRefused", settled.message)
+            outcome = Outcome(outcome="fail", id=task_id, lease=lease, error=info, retry=False)
+            attempt = Attempt(outcome, error=InvalidError(settled.message))
+            settled = await self._settle(outcome)
+            if settled.state != "committed":
+                _logger.error("task %s: no outcome is accepted; its lease will run out", task_id)
+                return
+        async with self._unless_stopped():
+            await self._call_hooks(run, attempt)
+
+    async def _settle(self, outcome: Outcome) -> Settled:
+        return await self._settler.settle(outcome)
+
+    async def _call_hooks(self, run: Run, attempt: Attempt) -> None:
+        if attempt.outcome.outcome == "complete":
+            for hook in self._hooks["success"]:
+                await call_safely(self._hook_threads, hook, run.context, attempt.result)
+        elif attempt.outcome.outcome in ("fail", "timeout"):
+            _logger.info("task %s: attempt %d failed: %r", run.info.id, run.info.attempt, attempt.error)
+            for hook in self._hooks["error"]:
+                await call_safely(self._hook_threads, hook, run.context, attempt.error)
+
+    # Ending.
+
+    @asynccontextmanager
+    async def _unless_stopped(self) -> AsyncGenerator[None]:
+        """Give up the hooks called within when the worker is to end at once."""
+        scope = asyncio.timeout(0 if self._stopping.is_set() else None)
+        try:
+            async with scope:
+                self._hook_scopes.add(scope)
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise  # the hook's own
+            _logger.warning("stopping: a hook was given up")
+        finally:
+            self._hook_scopes.discard(scope)
+
+    async def _shut_down(self) -> None:
+        if not self._stopping.is_set() and self._tasks:
+            _logger.info("draining: %d task(s) may run up to %.0f s more", len(self._running), self._drain_timeout)
+            await _all_done(self._tasks, self._drain_timeout, self._stopping)
+        for run in list(self._running.values()):
+            run.interrupt("stopped")
+        await _all_done(self._tasks, _RELEASE_GRACE, None)
+        for task in self._tasks:
+            task.cancel()
+        try:
+            released = await asyncio.wait_for(self._client.call_async(_ops.worker_stop(self.worker_id)), _RELEASE_GRACE)
+            _logger.info("worker %s stopped, %d lease(s) given back", self.worker_id, released)
+        except (BuquetError, TimeoutError) as error:
+            _logger.warning("cannot give the leases back (%s); others take over once they run out", error)
+        self._processes.close()
+        for hook in self._hooks["shutdown"]:
+            await call_safely(self._hook_threads, hook)
+        self._threads.close()
+        self._hook_threads.close()
+
+
+def _no_handler() -> None:
+    """Stand in for the function of a type that this worker never asked for."""
+
+
+def _ended_early(ending: Ending, run: Run) -> Attempt | None:
+    if ending == "timeout":
+        message = f"the attempt took longer than its timeout of {run.assignment.timeout_ms / 1000:g} s"
+        error = TimeoutError(message)
+        return Attempt(Outcome(outcome="timeout", message=message, retry=run.handler.retries(error)), error=error)
+    if ending == "stopped":
+        return Attempt(Outcome(outcome="release"))
+    return None
+
+
+async def _wait_for(event: asyncio.Event, limit: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), limit)
+    except TimeoutError:
+        return
+
+
+async def _all_done(tasks: set[asyncio.Task[None]], limit: float, unless: asyncio.Event | None) -> None:
+    """Wait until all tasks are done, at most ``limit`` seconds, unless told otherwise."""
+    if not tasks:
+        return
+    everything = asyncio.ensure_future(asyncio.wait(set(tasks), timeout=limit))
+    waker = asyncio.ensure_future(unless.wait()) if unless is not None else None
+    await asyncio.wait({everything, *([waker] if waker else [])}, return_when=asyncio.FIRST_COMPLETED)
+    for future in (everything, waker):
+        if future is not None:
+            future.cancel()

@@ -1,0 +1,97 @@
+"""Reports outcomes to the engine: together what is ready together, and never gives one up lightly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from buquet import _ops
+from buquet.errors import BuquetError, ClosedError, UnavailableError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from buquet._attempt import Outcome
+    from buquet._client import Client
+    from buquet._ops import Settled
+
+_logger = logging.getLogger("buquet.worker")
+
+_MAX_BATCH = 256
+_MAX_IN_FLIGHT = 16
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 10.0
+
+
+class Settler:
+    """Turns single outcomes into batches. All methods are for the loop's thread."""
+
+    def __init__(self, client: Client, worker_id: str) -> None:
+        """Report for the worker ``worker_id``."""
+        self._client = client
+        self._worker = worker_id
+        self._waiting: deque[tuple[Outcome, asyncio.Future[Settled]]] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+
+    async def settle(self, outcome: Outcome) -> Settled:
+        """Report one outcome and wait until it is durable or decided."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Settled] = loop.create_future()
+        self._waiting.append((outcome, future))
+        self._schedule(loop)
+        return await future
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        # One turn of the loop later: what else ends in this turn travels along.
+        if not self._scheduled and self._waiting and len(self._in_flight) < _MAX_IN_FLIGHT:
+            self._scheduled = True
+            loop.call_soon(self._flush, loop)
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        if not self._waiting:
+            return
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
+        task = loop.create_task(self._send(batch))
+        self._in_flight.add(task)
+        task.add_done_callback(lambda done: self._landed(loop, done))
+        self._schedule(loop)
+
+    def _landed(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if not loop.is_closed():
+            self._schedule(loop)
+
+    async def _send(self, batch: list[tuple[Outcome, asyncio.Future[Settled]]]) -> None:
+        try:
+            answers = await self._persist([outcome for outcome, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else ClosedError("the worker stopped"))
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    async def _persist(self, outcomes: list[Outcome]) -> list[Settled]:
+        """Send until there is an answer: the leases' heartbeat goes on meanwhile."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._client.call_async(_ops.worker_settle(self._worker, outcomes))
+            except (UnavailableError, WaitTimeoutError) as error:
+                _logger.warning("cannot store %d outcome(s) yet: %s", len(outcomes), error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            except ClosedError:
+                raise
+            except BuquetError as error:
+                if len(outcomes) == 1:
+                    return [_ops.Settled(outcomes[0].id, "refused", message=str(error))]
+                break
+        # One of them is at fault, and must not take the others along.
+        return [(await self._persist([outcome]))[0] for outcome in outcomes]

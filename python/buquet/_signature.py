@@ -1,0 +1,218 @@
+"""From a call's arguments to the task's input, and back.
+
+A task's input is one JSON object with a member for each argument given, under its
+parameter's name, however it was passed. ``*args`` is an array under its own name and
+``**kwargs`` an object under its own. So ``thumbnail("cat.png", size=128)`` is
+``{"path": "cat.png", "size": 128}``: readable in the bucket and easy to write from C
+or Go. Defaults are not stored; the worker's code supplies them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from functools import cached_property
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from buquet import _codec
+from buquet._context import TaskContext
+from buquet.errors import ArgumentError, DecodeError, EncodeError, InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from inspect import BoundArguments, Signature
+
+_TYPE_CHARS = 128
+_TYPE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.:-]*")
+
+
+def check_type_name(name: object) -> None:
+    """Refuse what is no task type. The engine's rule is the authority; this one is here to speak up at decoration."""
+    if not isinstance(name, str) or len(name) > _TYPE_CHARS or not _TYPE.fullmatch(name):
+        raise InvalidError(
+            f"{name!r} cannot be a task type: use 1 to {_TYPE_CHARS} of the characters A-Z a-z 0-9 _ . : - "
+            "with a letter, digit or underscore first and no two dots in a row"
+        )
+
+
+class TaskSignature:
+    """A task function's parameters, for submitting and for running it."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        """Read the function's signature; its annotations are resolved at first use.
+
+        :raises InvalidError: ``name`` cannot be a task type.
+        """
+        check_type_name(name)
+        self._function = function
+        self._name = name
+        self._whole = inspect.signature(function)
+
+    @cached_property
+    def _hints(self) -> dict[str, Any]:
+        try:
+            return typing.get_type_hints(self._function, include_extras=True)
+        except (NameError, TypeError) as error:
+            raise InvalidError(
+                f"the annotations of task {self._name!r} cannot be resolved ({error}); "
+                "import the types at run time, not only under TYPE_CHECKING"
+            ) from error
+
+    @cached_property
+    def context_name(self) -> str | None:
+        """The parameter that wants the context, if there is one."""
+        return next((name for name in self._whole.parameters if self._hints.get(name) is TaskContext), None)
+
+    @cached_property
+    def _public(self) -> Signature:
+        """The signature as the caller sees it: without the context."""
+        kept = [p for name, p in self._whole.parameters.items() if name != self.context_name]
+        return self._whole.replace(parameters=kept)
+
+    def kind_of(self, name: str) -> Any:
+        """The annotated type of one parameter; Any where there is none."""
+        return self._hints.get(name, Any)
+
+    @property
+    def returns(self) -> Any:
+        """The type of the result; Any where it is not annotated."""
+        kind = self._hints.get("return", Any)
+        if kind in (typing.NoReturn, typing.Never):
+            return Any
+        return None if kind is type(None) else kind
+
+    @cached_property
+    def _checked_returns(self) -> Any:
+        try:
+            _codec.check_readable(self.returns)
+        except InvalidError as error:
+            raise InvalidError(f"the result of task {self._name!r}: {error}") from error
+        return self.returns
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Bind and check a call's arguments, and write them as the task's input.
+
+        :raises ArgumentError: they do not fit the signature.
+        :raises EncodeError: one has no JSON form or not the annotated type.
+        :raises InvalidError: the return annotation is no type that JSON can be read to.
+        """
+        _ = self._checked_returns
+        try:
+            bound = self._public.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"task {self._name!r} called as it is not defined: {error}") from None
+        members = {name: self._encode_one(name, value) for name, value in bound.arguments.items()}
+        return msgspec.json.encode(members)
+
+    def _encode_one(self, name: str, value: object) -> msgspec.Raw:
+        what = f"argument {name!r} of task {self._name!r}"
+        raw = _codec.encode(value, what)
+        try:
+            self._decode_one(name, raw)
+        except DecodeError as error:
+            raise EncodeError(str(error)) from error
+        return msgspec.Raw(raw)
+
+    def _decode_one(self, name: str, raw: bytes | msgspec.Raw) -> Any:
+        what = f"argument {name!r} of task {self._name!r}"
+        return _codec.decode(raw, self._kinds[name], what)
+
+    @cached_property
+    def _kinds(self) -> dict[str, Any]:
+        """The type of each member of the input."""
+        kinds: dict[str, Any] = {}
+        for name, parameter in self._public.parameters.items():
+            kind = self._hints.get(name, Any)
+            if parameter.kind is Parameter.VAR_POSITIONAL:
+                kind = list[kind]
+            elif parameter.kind is Parameter.VAR_KEYWORD:
+                kind = dict[str, kind]
+            kinds[name] = kind
+        return kinds
+
+    def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> BoundArguments:
+        """Read a task's input back into the function's arguments.
+
+        :raises DecodeError: the input does not fit the signature.
+        """
+        # A plain submit without an input stores null.
+        members: dict[str, msgspec.Raw] = _codec.decode(
+            b"{}" if bytes(raw) == b"null" else raw, dict[str, msgspec.Raw], f"the input of task {self._name!r}"
+        )
+        unknown = sorted(set(members) - set(self._kinds))
+        if unknown:
+            raise DecodeError(f"task {self._name!r} has no parameter {', '.join(map(repr, unknown))}")
+        arguments: dict[str, Any] = {}
+        for name, parameter in self._whole.parameters.items():
+            if name == self.context_name:
+                arguments[name] = context
+            elif name in members:
+                arguments[name] = self._decode_one(name, members[name])
+            elif _is_required(parameter):
+                raise DecodeError(f"the input of task {self._name!r} lacks {name!r}")
+        return inspect.BoundArguments(self._whole, arguments)  # type: ignore[arg-type]
+
+    def with_context(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Callable[[], TaskContext]
+    ) -> BoundArguments:
+        """Bind a plain call, filling the context in unless the caller gave one."""
+        given = any(isinstance(value, TaskContext) for value in (*args, *kwargs.values()))
+        if self.context_name is None or given:
+            return self._whole.bind(*args, **kwargs)
+        bound = self._public.bind(*args, **kwargs)
+        arguments = {
+            name: context() if name == self.context_name else bound.arguments[name]
+            for name in self._whole.parameters
+            if name == self.context_name or name in bound.arguments
+        }
+        return inspect.BoundArguments(self._whole, arguments)  # type: ignore[arg-type]
+
+
+class PlainSignature:
+    """A plain-level handler: the whole input in one parameter, and the context if wanted."""
+
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        """Read the handler's signature.
+
+        :raises InvalidError: it takes more than an input and the context.
+        """
+        self._inner = TaskSignature(function, name)
+        self._name = name
+        self._parameters = inspect.signature(function)
+        if len(self._parameters.parameters) > 1:
+            _ = self._input_name
+
+    @cached_property
+    def _input_name(self) -> str | None:
+        names = [name for name in self._parameters.parameters if name != self._inner.context_name]
+        if len(names) > 1:
+            raise InvalidError(
+                f"the handler of {self._name!r} takes one input (and a TaskContext if it likes), "
+                f"not {', '.join(names)}; @app.task takes any arguments"
+            )
+        return names[0] if names else None
+
+    @property
+    def returns(self) -> Any:
+        """The type of the result."""
+        return self._inner.returns
+
+    def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> BoundArguments:
+        """Read the input to the type that its parameter is annotated with."""
+        arguments: dict[str, Any] = {}
+        for name in self._parameters.parameters:
+            if name == self._input_name:
+                kind = self._inner.kind_of(name)
+                arguments[name] = _codec.decode(raw, kind, f"the input of task {self._name!r}")
+            else:
+                arguments[name] = context
+        return inspect.BoundArguments(self._parameters, arguments)  # type: ignore[arg-type]
+
+
+def _is_required(parameter: Parameter) -> bool:
+    variadic = parameter.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    return parameter.default is Parameter.empty and not variadic

@@ -1,0 +1,260 @@
+"""What ``@app.task`` turns a function into."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+
+from buquet import _ops
+from buquet._attempt import ExceptionTypes, Handler, Pool
+from buquet._context import TaskContext, local_context
+from buquet._handle import TaskGroup, TaskHandle
+from buquet._options import SubmitOptions, submit_options
+from buquet._signature import TaskSignature
+from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+    from datetime import datetime
+
+    from buquet._client import Client
+    from buquet._durations import Duration
+    from buquet._models import RetryPolicy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskDefinition:
+    """A task as it was declared: its function, name, handler and default options."""
+
+    def __init__(
+        self, client: Client, function: Callable[..., Any], handler: Handler, signature: TaskSignature
+    ) -> None:
+        """Bring the parts together."""
+        self.client = client
+        self.function = function
+        self.handler = handler
+        self.signature = signature
+
+
+class BoundTask(Generic[P, R]):
+    """A task with its options: what ``.submit`` and ``.map`` hang on."""
+
+    def __init__(self, definition: TaskDefinition, options: SubmitOptions) -> None:
+        """Bind ``options`` to a task."""
+        self._definition = definition
+        self._options = options
+
+    @property
+    def name(self) -> str:
+        """The task type's name in the queue."""
+        return self._definition.handler.name
+
+    @property
+    def handler(self) -> Handler:
+        """What a worker runs."""
+        return self._definition.handler
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Store one call; when this returns, it is durable. One round trip.
+
+        :raises ArgumentError: the arguments do not fit the function's signature.
+        :raises EncodeError: an argument has no JSON form, or not the annotated type.
+        :raises UnavailableError: the store does not answer; the task may or may not be stored.
+
+        Example::
+
+            handle = thumbnail.submit("cat.png", size=128)
+            print(handle.result(timeout="1m"))
+        """
+        return self._handle(self._definition.client.call(self._submission(args, kwargs)))
+
+    async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Like ``submit``, for async code."""
+        return self._handle(await self._definition.client.call_async(self._submission(args, kwargs)))
+
+    def map(self, values: Iterable[Any]) -> TaskGroup[R]:
+        """Store one call per value, each passed as the only argument; about a hundred to a request.
+
+        All are encoded before the first is stored.
+
+        Example::
+
+            group = thumbnail.map(["cat.png", "dog.png"])
+            print(group.results())
+        """
+        return self.starmap((value,) for value in values)
+
+    async def map_async(self, values: Iterable[Any]) -> TaskGroup[R]:
+        """Like ``map``, for async code."""
+        return await self.starmap_async((value,) for value in values)
+
+    def starmap(self, calls: Iterable[tuple[Any, ...]]) -> TaskGroup[R]:
+        """Store one call per tuple of arguments, as ``map`` does for single ones."""
+        client = self._definition.client
+        encoded = [self._definition.signature.encode(tuple(args), {}) for args in calls]
+        handles: list[TaskHandle[R]] = []
+        for call in _ops.submit_parts(self.name, encoded, self._options):
+            handles += map(self._handle, client.call(call))
+        return TaskGroup(client, handles)
+
+    async def starmap_async(self, calls: Iterable[tuple[Any, ...]]) -> TaskGroup[R]:
+        """Like ``starmap``, for async code."""
+        client = self._definition.client
+        encoded = [self._definition.signature.encode(tuple(args), {}) for args in calls]
+        handles: list[TaskHandle[R]] = []
+        for call in _ops.submit_parts(self.name, encoded, self._options):
+            handles += map(self._handle, await client.call_async(call))
+        return TaskGroup(client, handles)
+
+    def options(
+        self,
+        *,
+        retries: int | None = None,
+        backoff: RetryPolicy | Duration | None = None,
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+    ) -> Self:
+        """The same task with other options for what is submitted through it.
+
+        :param retries: attempts after the first, 0 or more.
+        :param backoff: wait before the first retry (a duration), or a whole ``RetryPolicy``.
+        :param timeout: how long one attempt may run, a duration.
+        :param priority: 0 to 9, 9 runs first.
+        :param delay: earliest start from now, a duration. Not together with ``at``.
+        :param at: earliest start, an aware datetime.
+        :raises InvalidError: an option is wrong.
+
+        Example::
+
+            thumbnail.options(priority=9, delay="10m").submit("cat.png")
+        """
+        mine = submit_options(retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay, at=at)
+        return type(self)(self._definition, mine.over(self._options))
+
+    def handle(self, task_id: str) -> TaskHandle[R]:
+        """A typed handle for a task of this type whose id you kept. Reads nothing."""
+        return self._handle(task_id)
+
+    def _handle(self, task_id: str) -> TaskHandle[R]:
+        return TaskHandle(self._definition.client, task_id, self._definition.signature.returns)
+
+    def _submission(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        encoded = self._definition.signature.encode(args, kwargs)
+        return _ops.submit(self.name, encoded, self._options)
+
+
+class TaskFunction(BoundTask[P, R]):
+    """A plain function that can also be submitted. Calling it just calls it."""
+
+    def __init__(self, definition: TaskDefinition, options: SubmitOptions) -> None:
+        """Take on the function's name, docstring and module."""
+        super().__init__(definition, options)
+        functools.update_wrapper(self, definition.function)
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"<task {self.name!r}>"
+
+    def __reduce__(self) -> str:
+        """Pickle by name, as functions are."""
+        return self._definition.function.__qualname__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now; a ``TaskContext`` it wants is made up."""
+        return self._call(args, kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        definition = self._definition
+        bound = definition.signature.with_context(args, kwargs, lambda: local_context(self.name))
+        return definition.function(*bound.args, **bound.kwargs)
+
+
+class AsyncTaskFunction(BoundTask[P, R]):
+    """An ``async def`` function that can also be submitted. Calling it gives its coroutine."""
+
+    def __init__(self, definition: TaskDefinition, options: SubmitOptions) -> None:
+        """Take on the function's name, docstring and module."""
+        super().__init__(definition, options)
+        functools.update_wrapper(self, definition.function)
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"<async task {self.name!r}>"
+
+    def __reduce__(self) -> str:
+        """Pickle by name, as functions are."""
+        return self._definition.function.__qualname__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call the function here and now; a ``TaskContext`` it wants is made up."""
+        definition = self._definition
+        bound = definition.signature.with_context(args, kwargs, lambda: local_context(self.name))
+        return definition.function(*bound.args, **bound.kwargs)
+
+
+class TaskDecorator(Protocol):
+    """What ``@app.task(...)`` is: it keeps the signature, less a leading ``TaskContext``."""
+
+    # A plain function may return a coroutine too; the overload for async ones is meant to win.
+    @overload
+    def __call__(  # pyright: ignore[reportOverlappingOverload]
+        self, function: Callable[Concatenate[TaskContext, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTaskFunction[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTaskFunction[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskContext, P], R], /) -> TaskFunction[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> TaskFunction[P, R]: ...
+
+
+def define(
+    client: Client,
+    function: Callable[..., Any],
+    *,
+    name: str | None,
+    options: SubmitOptions,
+    retry_on: ExceptionTypes | None,
+    no_retry_on: ExceptionTypes,
+    pool: Pool,
+) -> TaskFunction[..., Any] | AsyncTaskFunction[..., Any]:
+    """Turn a function into a task.
+
+    :raises InvalidError: the function or an option cannot be used.
+    """
+    check_function(function, pool)
+    kind = name if name is not None else function.__name__
+    signature = TaskSignature(function, kind)
+    handler = Handler(kind, function, signature, retry_on=retry_on, no_retry_on=no_retry_on, pool=pool)
+    definition = TaskDefinition(client, function, handler, signature)
+    return (AsyncTaskFunction if handler.is_async else TaskFunction)(definition, options)
+
+
+def check_function(function: Any, pool: object) -> None:
+    """Refuse what no worker could run."""
+    if not inspect.isfunction(function):
+        raise InvalidError(f"a task is a plain or async function, not {function!r}")
+    where = f"{function.__module__}.{function.__qualname__}"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise InvalidError(f"{where} is a generator; a task returns its result")
+    if pool not in ("thread", "process"):
+        raise InvalidError(f"pool={pool!r} must be 'thread' or 'process'")
+    if pool == "process" and inspect.iscoroutinefunction(function):
+        raise InvalidError(f"{where} is async and runs on the event loop; pool='process' needs a plain def")
+    if pool == "process" and "<" in function.__qualname__:
+        raise InvalidError(f"{where} must be at the top level of its module for a process to find it")
+
+
+def exception_types(value: object, name: str) -> ExceptionTypes:
+    """Read one exception type or a collection of them."""
+    several = isinstance(value, list | tuple | set | frozenset)
+    types = tuple(cast("Iterable[object]", value)) if several else (value,)
+    for item in types:
+        if not (isinstance(item, type) and issubclass(item, BaseException)):
+            raise InvalidError(f"{name}= takes exception types, not {item!r}")
+    return cast("ExceptionTypes", types)

@@ -1,0 +1,269 @@
+"""The ``buquet`` command and its subcommands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from buquet import __version__, _ops
+from buquet._durations import wire_duration
+from buquet._handle import TaskHandle
+from buquet._models import Task, TaskStatus
+from buquet._native import engine_version
+from buquet._options import submit_options
+from buquet.cli import _demo, _worker
+from buquet.cli._output import (
+    ExitCode,
+    Json,
+    Url,
+    ask,
+    connection,
+    exit_code_for,
+    out,
+    print_error,
+    print_json,
+    print_rows,
+    shared,
+    styled,
+    wants_json,
+)
+from buquet.cli._render import age, print_task, print_timeline
+from buquet.errors import BuquetError, InvalidError
+
+EPILOG = """\b
+Exit codes for scripts:
+0 done, 1 error, 2 wrong usage or configuration, 3 no such task,
+4 the task failed, 5 timeout, 6 the store does not answer (try later),
+7 access denied, 130 interrupted
+"""
+
+
+class _Group(TyperGroup):
+    """Turns buquet's errors into a line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BuquetError as error:
+            print_error(error.code, str(error))
+            raise typer.Exit(exit_code_for(error)) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+cli = typer.Typer(
+    cls=_Group,
+    name="buquet",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog=EPILOG,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"buquet {__version__} (engine {engine_version()})")
+        raise typer.Exit
+
+
+@cli.callback()
+def main(
+    url: Url = None,
+    json: Json = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A task queue whose only infrastructure is a bucket.
+
+    Without --url the queue is where BUQUET_URL, S3_BUCKET or .buquet.toml say, else in .buquet/buquet.db.
+
+    Start with [bold]buquet demo[/], then [bold]buquet worker tasks:app[/].
+    """
+    del version
+    shared.url, shared.json = url, json
+
+
+@cli.command()
+def submit(
+    type: Annotated[str, typer.Argument(metavar="TYPE", help="The task type that a worker handles.")],  # noqa: A002
+    input: Annotated[  # noqa: A002
+        str, typer.Option("--input", "-i", metavar="JSON", help="The input; @FILE reads a file, - reads stdin.")
+    ] = "{}",
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[str | None, typer.Option(help="How long one attempt may run, such as 5m.")] = None,
+    retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
+    delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.")] = None,
+    wait_timeout: Annotated[str | None, typer.Option(help="Longest wait with --wait, such as 1m.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Submit one task and print its id.
+
+    The input of an @app.task function is an object of its arguments by name.
+
+    \b
+    buquet submit thumbnail --input '{"path": "cat.png", "size": 128}'
+    buquet submit report --input @report.json --delay 10m --priority 9
+    buquet submit thumbnail --input '{"path": "cat.png"}' --wait --wait-timeout 1m
+    """  # noqa: D301 - \b keeps the lines apart in the help
+    shared.json = wants_json(json)
+    options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay)
+    limit = None if wait_timeout is None else wire_duration(wait_timeout, "--wait-timeout")
+    client = connection(url)
+    task_id = client.call(_ops.submit(type, _read_input(input), options))
+    if not wait:
+        _print_id(task_id)
+        return
+    task = client.call(_ops.wait(task_id, limit))
+    if shared.json:
+        print_json(task)
+    elif task.status is TaskStatus.COMPLETED:
+        print_json(task.output)
+    TaskHandle[Any](client, task_id).read(task)
+
+
+@cli.command()
+def status(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Show one task: where it stands, its input, its result or its error.
+
+    Exit code 3 says that there is no such task, 4 that it has failed.
+
+    \b
+    buquet status 6f9c1f3e-8d0a-8b6e-9c55-3b1f0a7d0000
+    """  # noqa: D301
+    shared.json = wants_json(json)
+    task: Task = ask(url, _ops.get(task_id))
+    if shared.json:
+        print_json(task)
+    else:
+        print_task(task)
+    if task.status.is_terminal and task.status is not TaskStatus.COMPLETED:
+        raise typer.Exit(ExitCode.TASK_FAILED)
+
+
+@cli.command()
+def history(
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Show every change of one task as a timeline, oldest first.
+
+    On S3 this needs versioning switched on for the bucket.
+    """
+    shared.json = wants_json(json)
+    whole = TaskHandle[Any](connection(url), task_id).history()
+    if shared.json:
+        print_json(whole)
+    else:
+        print_timeline(whole)
+
+
+@cli.command("list")
+def list_(
+    status: Annotated[
+        list[TaskStatus] | None, typer.Option("--status", "-s", help="Only these; may be repeated.", show_default=False)
+    ] = None,
+    type: Annotated[str | None, typer.Option("--type", "-t", help="Only this task type.")] = None,  # noqa: A002
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most tasks to print.")] = 100,
+    cursor: Annotated[str | None, typer.Option(help="Go on from where the last page ended.")] = None,
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """List tasks.
+
+    \b
+    buquet list --status failed --status expired
+    buquet list --type thumbnail --json | jq -r '.tasks[].id'
+    """  # noqa: D301
+    shared.json = wants_json(json)
+    client = connection(url)
+    page = client.call(_ops.list_tasks(status or None, type, limit, cursor))
+    tasks, corrupt = list(page.tasks), list(page.corrupt)
+    while page.cursor is not None and len(tasks) < limit:  # a page may be short and still not be the last
+        page = client.call(_ops.list_tasks(status or None, type, limit - len(tasks), page.cursor))
+        tasks += page.tasks
+        corrupt += page.corrupt
+    if shared.json:
+        print_json({"tasks": tasks, "cursor": page.cursor, "corrupt": corrupt})
+        return
+    rows = [["ID", "TYPE", "STATUS", "ATTEMPT", "SUBMITTED", "ERROR"]]
+    for task in tasks:
+        error = f"{task.error.type}: {task.error.message}".splitlines()[0] if task.error else ""
+        rows.append(
+            [task.id, escape(task.type), styled(task.status), str(task.attempt), age(task.submitted_at), escape(error)]
+        )
+    if tasks:
+        print_rows(*rows)
+    else:
+        out.print("no tasks")
+    for item in corrupt:
+        print_error("corrupt", f"{item.key}: {item.message}")
+    if page.cursor is not None:
+        out.print(f"more: --cursor {page.cursor}")
+
+
+@cli.command()
+def workers(url: Url = None, json: Json = False) -> None:
+    """List the workers by their heartbeats; dead ones stay listed for a while."""
+    shared.json = wants_json(json)
+    found = ask(url, _ops.workers())
+    if shared.json:
+        print_json({"workers": found})
+        return
+    rows = [["ID", "HOST", "PID", "ALIVE", "STATE", "RUNS", "HEARTBEAT", "TYPES"]]
+    rows += [
+        [
+            worker.id,
+            escape(worker.host),
+            str(worker.pid),
+            "[green]yes[/]" if worker.alive else "[red]no[/]",
+            worker.state,
+            f"{worker.running}/{worker.concurrency}",
+            age(worker.heartbeat_at),
+            escape(", ".join(worker.types)),
+        ]
+        for worker in found
+    ]
+    if found:
+        print_rows(*rows)
+    else:
+        out.print("no workers")
+
+
+def _read_input(text: str) -> bytes:
+    if text == "-":
+        raw = sys.stdin.buffer.read()
+    elif text.startswith("@"):
+        try:
+            raw = Path(text[1:]).read_bytes()
+        except OSError as error:
+            raise InvalidError(f"--input: cannot read {text[1:]} ({error.strerror})") from error
+    else:
+        raw = text.encode()
+    try:
+        return msgspec.json.encode(msgspec.json.decode(raw))
+    except msgspec.DecodeError as error:
+        raise InvalidError(f"--input is not JSON: {error}") from error
+
+
+def _print_id(task_id: str) -> None:
+    if shared.json:
+        print_json({"id": task_id})
+    else:
+        out.print(task_id)
+
+
+cli.command("worker")(_worker.worker)
+cli.command("demo")(_demo.demo)

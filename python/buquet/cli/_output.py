@@ -1,0 +1,123 @@
+"""What all commands share: exit codes, options, JSON and error output."""
+
+import sys
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from buquet import errors
+from buquet._client import Call, Client, Config
+from buquet._models import TaskStatus
+
+_WIDE = 200
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+err = Console(stderr=True, highlight=False)
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="Where the queue is: s3://bucket/prefix or sqlite:PATH.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+STYLES = {
+    TaskStatus.PENDING: "yellow",
+    TaskStatus.RUNNING: "cyan",
+    TaskStatus.COMPLETED: "green",
+    TaskStatus.FAILED: "red",
+}
+
+
+class ExitCode(IntEnum):
+    """How a command ended, for scripts."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    TASK_FAILED = 4
+    TIMEOUT = 5
+    UNAVAILABLE = 6
+    DENIED = 7
+    INTERRUPTED = 130
+
+
+_CODES: dict[type[errors.BuquetError], ExitCode] = {
+    errors.InvalidError: ExitCode.USAGE,
+    errors.ConfigError: ExitCode.USAGE,
+    errors.NotFoundError: ExitCode.NOT_FOUND,
+    errors.TaskFailedError: ExitCode.TASK_FAILED,
+    errors.WaitTimeoutError: ExitCode.TIMEOUT,
+    errors.UnavailableError: ExitCode.UNAVAILABLE,
+    errors.DeniedError: ExitCode.DENIED,
+}
+
+
+class Shared(msgspec.Struct):
+    """The options given before the command: ``buquet --url URL --json list``."""
+
+    url: str | None = None
+    json: bool = False
+
+
+shared = Shared()
+
+
+def connection(url: str | None) -> Client:
+    """A connection to the queue that the command is about."""
+    return Client(Config(url=shared.url if url is None else url))
+
+
+def ask(url: str | None, call: Call[Any, Any]) -> Any:
+    """Run one operation."""
+    return connection(url).call(call)
+
+
+def wants_json(flag: bool) -> bool:
+    """Whether JSON is wanted, by this command's option or the one before it."""
+    return flag or shared.json
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value on stdout, and nothing else."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def exit_code_for(error: errors.BuquetError) -> ExitCode:
+    """How a command that met this error ends."""
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), ExitCode.ERROR)
+
+
+def print_error(code: str, message: str) -> None:
+    """Print an error on stderr, as JSON if that was asked for."""
+    if shared.json:
+        sys.stderr.write(msgspec.json.encode({"error": {"code": code, "message": message}}).decode() + "\n")
+    else:
+        err.print("error:", style="bold red", end=" ")
+        err.print(message, markup=False, soft_wrap=True)
+
+
+def print_rows(*rows: Sequence[str]) -> None:
+    """Print rows of markup under their headers, the first row. A narrow terminal cuts lines at their end."""
+    texts = [[Text.from_markup(cell) for cell in row] for row in rows]
+    widths = [max(text.cell_len for text in column) for column in zip(*texts, strict=True)]
+    for row in texts:
+        line = Text()
+        for text, width in zip(row, widths, strict=True):
+            text.pad_right(width - text.cell_len + 2)
+            line.append_text(text)
+        line.rstrip()
+        out.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def styled(status: TaskStatus) -> str:
+    """A status in its colour."""
+    style = STYLES.get(status)
+    return f"[{style}]{status.value}[/]" if style else status.value

@@ -1,0 +1,100 @@
+"""Tasks and timelines for people."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from buquet._models import History, HistoryEvent, Task, TaskStatus
+from buquet.cli._output import out, styled
+
+_STATUS_WIDTH = max(map(len, TaskStatus))
+
+
+def age(moment: datetime | None) -> str:
+    """How long ago, in the largest unit that says something."""
+    if moment is None:
+        return ""
+    passed = datetime.now(UTC) - moment
+    return f"{span(passed)} ago" if passed >= timedelta(0) else f"in {span(-passed)}"
+
+
+def span(passed: timedelta) -> str:
+    """A length of time in its largest unit."""
+    total = passed.total_seconds()
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        if total >= size:
+            return f"{total / size:.0f} {unit}"
+    return f"{total * 1000:.0f} ms"
+
+
+def print_task(task: Task) -> None:
+    """Print everything about one task."""
+    rows = Table(show_header=False, box=None)
+    rows.add_row("id", task.id)
+    rows.add_row("type", escape(task.type))
+    rows.add_row("status", styled(task.status))
+    rows.add_row("attempt", f"{task.attempt} ({task.retry_count} of {task.max_retries} retries spent)")
+    rows.add_row("timeout", span(task.timeout))
+    rows.add_row("priority", str(task.priority))
+    for name in ("submitted_at", "available_at", "started_at", "completed_at"):
+        moment: datetime | None = getattr(task, name)
+        if moment is not None:
+            rows.add_row(name.removesuffix("_at"), f"{moment.isoformat(' ', 'milliseconds')} ({age(moment)})")
+    if task.worker:
+        rows.add_row("worker", task.worker)
+    rows.add_row("input", _json(task.input))
+    if task.output is not None:
+        rows.add_row("output", _json(task.output))
+    out.print(rows)
+    if task.error is not None:
+        out.print(f"[red]{escape(task.error.type)}[/]: {escape(task.error.message)}")
+        if task.error.traceback:
+            out.print(task.error.traceback, markup=False)
+
+
+def print_timeline(history: History) -> None:
+    """Print a task's revisions, each with the time since the one before."""
+    before: datetime | None = None
+    for event, what in _changes(history.events):
+        since = "" if before is None else f"+{span(event.at - before)}"
+        at = event.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        padding = " " * (_STATUS_WIDTH - len(event.task.status))
+        out.print(f"{at}  {since:>7}  {styled(event.task.status)}{padding}  {escape(what)}", soft_wrap=True)
+        before = event.at
+    if not history.complete:
+        out.print("this store keeps no versions: only the current state is known", style="dim")
+
+
+def _changes(events: list[HistoryEvent]) -> list[tuple[HistoryEvent, str]]:
+    """Leave out revisions that changed only the task's neighbours in its record."""
+    changes: list[tuple[HistoryEvent, str]] = []
+    previous: Task | None = None
+    for event in events:
+        if event.task != previous:
+            changes.append((event, _describe(event.task, previous)))
+        previous = event.task
+    return changes
+
+
+def _describe(task: Task, previous: Task | None) -> str:
+    if previous is None:
+        return f"submitted, input {_json(task.input)}"
+    parts: list[str] = []
+    if task.attempt != previous.attempt:
+        parts.append(f"attempt {task.attempt}")
+    if task.worker and task.worker != previous.worker:
+        parts.append(f"on worker {task.worker}")
+    if task.error is not None and task.error != previous.error:
+        parts.append(f"{task.error.type}: {task.error.message.splitlines()[0] if task.error.message else ''}")
+    if task.output is not None and previous.output is None:
+        parts.append(f"output {_json(task.output)}")
+    if task.available_at and task.available_at != previous.available_at and not task.status.is_terminal:
+        parts.append(f"not before {task.available_at.strftime('%H:%M:%S')}")
+    return ", ".join(parts) or f"revision {task.status.value}"
+
+
+def _json(value: object, limit: int = 200) -> str:
+    text = msgspec.json.encode(value).decode()
+    return escape(text if len(text) <= limit else text[:limit] + "…")

@@ -1,0 +1,79 @@
+"""Several worker processes under one: started again when they crash, stopped together."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from buquet.cli._output import ExitCode
+
+SUPERVISED = "BUQUET_SUPERVISED"
+"""Set for supervised processes: they drain when their stdin ends, since then the supervisor is gone."""
+
+_logger = logging.getLogger("buquet.cli")
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+_LIVED_WELL = 60.0
+_KILL_AT = 3
+_GIVE_UP = (ExitCode.USAGE, ExitCode.DENIED)
+
+
+class _Supervisor:
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._running: set[asyncio.subprocess.Process] = set()
+        self._signals = 0
+        self.ending = asyncio.Event()
+
+    def received(self) -> None:
+        """Pass a signal on: the first drains, the second stops, the third kills."""
+        self._signals += 1
+        self.ending.set()
+        for process in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL if self._signals >= _KILL_AT else signal.SIGTERM)
+
+    async def keep_one(self) -> int:
+        """Run one process, again after each crash; gives the exit code that ended it for good."""
+        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
+        while True:
+            started = loop.time()
+            code = await self._run_once()
+            if self.ending.is_set() or code == ExitCode.OK or code in _GIVE_UP:
+                if code in _GIVE_UP:
+                    self.received()
+                return code
+            pause = _FIRST_PAUSE if loop.time() - started > _LIVED_WELL else min(pause * 2, _LONGEST_PAUSE)
+            _logger.error("a worker process ended with status %d; starting another in %.0f s", code, pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.ending.wait(), pause)
+                return code
+
+    async def _run_once(self) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "buquet",
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            env={**os.environ, SUPERVISED: "1"},
+            # Ctrl-C reaches a terminal's whole process group; it is this process that passes it on.
+            start_new_session=True,
+        )
+        self._running.add(process)
+        try:
+            return await process.wait()
+        finally:
+            self._running.discard(process)
+
+
+async def supervise(command: Sequence[str], count: int) -> int:
+    """Keep ``count`` processes of ``buquet COMMAND`` running until told to stop; gives the exit code."""
+    loop, supervisor = asyncio.get_running_loop(), _Supervisor(command)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.received)
+    codes = await asyncio.gather(*(supervisor.keep_one() for _ in range(count)))
+    return max(code if code >= 0 else ExitCode.ERROR for code in codes)  # below 0 is the signal that killed it

@@ -1,0 +1,276 @@
+"""Every exception that buquet raises, in one tree.
+
+::
+
+    BuquetError
+    ├── InvalidError (also ValueError)      an argument or option is wrong; nothing was stored
+    │   ├── ArgumentError (also TypeError)  the arguments do not fit the task's signature
+    │   └── EncodeError                     a value has no JSON form
+    ├── DecodeError (also ValueError)       stored JSON does not fit the annotated type
+    ├── ConfigError                         URL, environment variable or .buquet.toml is wrong
+    ├── NotFoundError (also LookupError)    no such task or worker
+    ├── LayoutError                         the bucket was written by an incompatible buquet
+    ├── CorruptError                        a stored object cannot be read as what it should be
+    ├── LeaseLostError                      another worker has, or may have, taken the task over
+    ├── DeniedError                         credentials, permissions or a missing bucket
+    ├── UnsupportedError                    the store cannot keep what buquet promises
+    ├── UnavailableError                    the store does not answer; try again later
+    ├── WaitTimeoutError (also TimeoutError)  the time the caller gave is up
+    ├── ClosedError                         queue, app or worker was closed
+    ├── InternalError                       a defect in buquet itself; please report it
+    ├── TaskFailedError                     the task ended without a result; carries the task
+    └── HandlerError                       raised *by* handlers, to steer what happens next
+        ├── RetryableError                  try again, after a delay of the handler's choice
+        ├── PermanentError                  fail now, whatever retries are left
+        └── RescheduleError                 run again later, without spending a retry
+
+Every class has a ``code``, the name that crosses the C ABI and appears in ``--json`` output.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from buquet._durations import Duration
+    from buquet._models import Task
+
+__all__ = [
+    "ArgumentError",
+    "BuquetError",
+    "ClosedError",
+    "ConfigError",
+    "CorruptError",
+    "DecodeError",
+    "DeniedError",
+    "EncodeError",
+    "HandlerError",
+    "InternalError",
+    "InvalidError",
+    "LayoutError",
+    "LeaseLostError",
+    "NotFoundError",
+    "PermanentError",
+    "RescheduleError",
+    "RetryableError",
+    "TaskFailedError",
+    "UnavailableError",
+    "UnsupportedError",
+    "WaitTimeoutError",
+]
+
+
+class BuquetError(Exception):
+    """The root: catch this to catch everything buquet raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+
+class InvalidError(BuquetError, ValueError):
+    """An argument or option is wrong. Nothing was stored; change the argument."""
+
+    code = "invalid"
+
+
+class ArgumentError(InvalidError, TypeError):
+    """The arguments do not fit the task's signature. Nothing was stored."""
+
+
+class EncodeError(InvalidError):
+    """A value has no JSON form (a function, NaN, an open file). Nothing was stored."""
+
+
+class DecodeError(BuquetError, ValueError):
+    """Stored JSON does not fit the type that the annotation promises."""
+
+    code = "decode"
+
+
+class ConfigError(BuquetError):
+    """The configuration is wrong: the URL, an environment variable, or ``.buquet.toml``."""
+
+    code = "config"
+
+
+class NotFoundError(BuquetError, LookupError):
+    """There is no such task or worker in this queue."""
+
+    code = "not_found"
+
+
+class LayoutError(BuquetError):
+    """The bucket was written by an incompatible version of buquet."""
+
+    code = "layout"
+
+
+class CorruptError(BuquetError):
+    """A stored object cannot be read as what it should be. It was set aside, not changed."""
+
+    code = "corrupt"
+
+
+class LeaseLostError(BuquetError):
+    """The lease is gone: another worker has, or may have, taken over. Drop the result."""
+
+    code = "lease_lost"
+
+
+class DeniedError(BuquetError):
+    """The store refuses: wrong credentials, missing permissions, or a missing bucket."""
+
+    code = "denied"
+
+
+class UnsupportedError(BuquetError):
+    """The store lacks conditional writes or another thing that buquet's promises rest on."""
+
+    code = "unsupported"
+
+
+class UnavailableError(BuquetError):
+    """The store did not answer for as long as the retry budget lasted. Try again later.
+
+    Also when this process cannot take more: too many operations wait, or the system
+    refused a thread or a descriptor.
+    """
+
+    code = "unavailable"
+
+
+class WaitTimeoutError(BuquetError, TimeoutError):
+    """The time the caller gave is up. The task itself goes on."""
+
+    code = "timeout"
+
+
+class ClosedError(BuquetError):
+    """The queue, app or worker was closed or belongs to a parent process, or the operation was cancelled."""
+
+    code = "closed"
+
+
+class InternalError(BuquetError):
+    """A defect in buquet itself. Please report it."""
+
+    code = "internal"
+
+
+class TaskFailedError(BuquetError):
+    """The task ended without a result: it failed, was cancelled, or expired.
+
+    ``task`` is the whole task as stored: its error's type, message and the
+    traceback of the last attempt are in ``task.error``.
+    """
+
+    code = "task_failed"
+
+    def __init__(self, task: Task) -> None:
+        """Describe how ``task`` ended."""
+        self.task = task
+        super().__init__(_describe(task))
+
+    def __reduce__(self) -> tuple[type[TaskFailedError], tuple[Task]]:
+        """Pickle by the task, which the message is made from."""
+        return type(self), (self.task,)
+
+
+class HandlerError(BuquetError):
+    """Root of what a handler raises to decide what happens to its task."""
+
+    code = "handler"
+
+
+class RetryableError(HandlerError):
+    """Try again: costs one retry, and waits ``delay`` instead of the task's back-off.
+
+    ``delay`` is seconds, a ``timedelta`` or text such as ``"5m"``; left out,
+    the task's own back-off decides. With no retries left the task fails.
+
+    Example::
+
+        raise RetryableError("the mail server is busy", delay="30s")
+    """
+
+    def __init__(self, message: str = "", *, delay: Duration | None = None) -> None:
+        """Ask for a retry after ``delay``."""
+        super().__init__(message)
+        self.delay = delay
+
+
+class PermanentError(HandlerError):
+    """Fail now: no retry would help.
+
+    Example::
+
+        raise PermanentError(f"there is no order {order_id}")
+    """
+
+
+class RescheduleError(HandlerError):
+    """Run again later, without spending a retry: give ``delay`` or ``at``.
+
+    ``delay`` is seconds, a ``timedelta`` or text such as ``"5m"``; ``at`` is an
+    aware ``datetime``.
+
+    Example::
+
+        raise RescheduleError("the export is not ready yet", delay="1m")
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Ask for another run, ``delay`` from now or ``at`` a time."""
+        if (delay is None) == (at is None):
+            raise InvalidError("RescheduleError needs exactly one of delay= and at=")
+        super().__init__(message)
+        self.delay = delay
+        self.at = at
+
+
+def from_code(code: str, message: str) -> BuquetError:
+    """Build the exception for an error that the engine reported."""
+    return _BY_CODE.get(code, InternalError)(message)
+
+
+def _describe(task: Task) -> str:
+    head = f"task {task.id} ({task.type}) {task.status.value}"
+    if task.error is None:
+        return head
+    return f"{head} after {task.attempt} attempt(s): {task.error.type}: {task.error.message}"
+
+
+_BY_CODE: dict[str, type[BuquetError]] = {
+    kind.code: kind
+    for kind in (
+        InvalidError,
+        ConfigError,
+        NotFoundError,
+        LayoutError,
+        CorruptError,
+        LeaseLostError,
+        DeniedError,
+        UnsupportedError,
+        UnavailableError,
+        WaitTimeoutError,
+        ClosedError,
+        InternalError,
+        DecodeError,
+    )
+}
+_BY_CODE.update(
+    {
+        # Nothing was started: there is no room for it now, or the system gave no thread or descriptor.
+        "overloaded": UnavailableError,
+        "resources": UnavailableError,
+        # The handle belongs to the process that forked; this one has to open its own.
+        "forked": ClosedError,
+    }
+)
