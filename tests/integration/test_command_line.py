@@ -1,0 +1,191 @@
+"""The commands as a shell and a script see them: what they print, on which stream, and how they exit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.processes import ROOT, clean_environment
+from tests.support.servers import free_port
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.integration.conftest import StartWorker
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+COMMANDS = ["submit", "status", "history", "list", "workers", "worker", "demo"]
+NOBODY = "00000000-0000-8000-8000-000000000000"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A queue of the test's own."""
+    return f"sqlite:{tmp_path}/queue.db"
+
+
+@pytest.fixture
+def buquet(url: str, tmp_path: Path) -> Run:
+    """A function that runs `buquet` on the test's queue."""
+
+    def run(*arguments: str, at: str = url, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["buquet", *arguments],
+            cwd=tmp_path,
+            env=clean_environment(BUQUET_URL=at),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def read(done: subprocess.CompletedProcess[str]) -> Any:
+    """Return the JSON a command printed, which is all it printed."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_help_names_every_command_and_every_command_has_help(buquet: Run) -> None:
+    overview = buquet("--help")
+    assert overview.returncode == 0
+    for command in COMMANDS:
+        assert command in overview.stdout
+        helped = buquet(command, "--help")
+        assert helped.returncode == 0
+        assert "Usage: buquet" in helped.stdout
+
+
+def test_a_task_from_submit_to_result(buquet: Run, url: str, start_worker: StartWorker) -> None:
+    submitted = buquet("submit", "double", "--input", '{"n": 21}')
+    assert submitted.returncode == 0, submitted.stderr
+    name = submitted.stdout.strip()
+    assert read(buquet("status", name, "--json"))["status"] == "pending"
+
+    start_worker(url)
+    wait_until(lambda: read(buquet("status", name, "--json"))["status"] == "completed", within=30, what="the result")
+    task = read(buquet("status", name, "--json"))
+    assert (task["id"], task["output"], task["attempt"]) == (name, 42, 1)
+    assert "42" in buquet("status", name).stdout
+
+    events = read(buquet("history", name, "--json"))["events"]
+    assert [event["task"]["status"] for event in events] == ["pending", "running", "completed"]
+    timeline = buquet("history", name).stdout
+    assert timeline.index("pending") < timeline.index("running") < timeline.index("completed")
+
+    assert [each["id"] for each in read(buquet("list", "--status", "completed", "--json"))["tasks"]] == [name]
+    assert read(buquet("list", "--status", "failed", "--json"))["tasks"] == []
+    assert [worker["alive"] for worker in read(buquet("workers", "--json"))["workers"]] == [True]
+
+
+def test_waiting_for_a_result_prints_it(buquet: Run, url: str, start_worker: StartWorker) -> None:
+    start_worker(url)
+    done = buquet("submit", "double", "--input", '{"n": 4}', "--wait", "--wait-timeout", "30s")
+    assert (done.returncode, done.stdout.strip().splitlines()[-1]) == (0, "8")
+
+
+def test_a_task_that_failed_exits_with_4(buquet: Run, url: str, start_worker: StartWorker) -> None:
+    start_worker(url)
+    failed = buquet("submit", "refuse", "--input", '{"message": "out of milk"}', "--wait")
+    assert failed.returncode == 4
+    assert "out of milk" in failed.stdout + failed.stderr
+
+
+def test_a_wait_that_is_too_short_exits_with_5(buquet: Run) -> None:
+    assert buquet("submit", "double", "--input", '{"n": 1}', "--wait", "--wait-timeout", "100ms").returncode == 5
+
+
+def test_input_comes_from_a_file_or_stdin(buquet: Run, tmp_path: Path) -> None:
+    (tmp_path / "input.json").write_text('{"n": 1}')
+    for source, stdin in (("@input.json", ""), ("-", '{"n": 1}')):
+        name = buquet("submit", "double", "--input", source, stdin=stdin).stdout.strip()
+        assert read(buquet("status", name, "--json"))["input"] == {"n": 1}
+
+
+def test_a_listing_is_paged(buquet: Run) -> None:
+    names = {buquet("submit", "double", "--input", '{"n": 1}').stdout.strip() for _ in range(3)}
+    found: list[str] = []
+    cursor: list[str] = []
+    while True:
+        page = read(buquet("list", "--limit", "1", "--json", *cursor))
+        found += [task["id"] for task in page["tasks"]]
+        if page["cursor"] is None:
+            break
+        cursor = ["--cursor", page["cursor"]]
+    assert sorted(found) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["status", NOBODY], 3, NOBODY),
+        (["history", NOBODY], 3, NOBODY),
+        (["status", "nonsense"], 2, "nonsense"),
+        (["submit", "bad name"], 2, "bad name"),
+        (["submit", "double", "--input", "{"], 2, "JSON"),
+        (["submit", "double", "--input", "@nowhere.json"], 2, "nowhere.json"),
+        (["submit", "double", "--timeout", "-5s"], 2, "-5s"),
+        (["submit", "double", "--priority", "11"], 2, "--priority"),
+        (["list", "--status", "sleeping"], 2, "sleeping"),
+        (["list", "--limit", "0"], 2, "limit"),
+        (["list", "--url", "ftp://x"], 2, "ftp"),
+        (["frobnicate"], 2, "frobnicate"),
+        (["worker", "nosuchmodule:app"], 2, "nosuchmodule"),
+        (["worker", "json:dumps"], 2, "dumps"),
+        (["worker", "no-colon"], 2, "no-colon"),
+    ],
+    ids=str,
+)
+def test_a_mistake_exits_with_its_code_and_says_what_is_wrong(
+    buquet: Run, arguments: list[str], code: int, said: str
+) -> None:
+    done = buquet(*arguments)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_does_not_answer_exits_with_6(buquet: Run) -> None:
+    gone = f"s3://bucket/queue?region=us-east-1&endpoint=http://127.0.0.1:{free_port()}"
+    assert buquet("list", at=gone).returncode == 6
+
+
+def test_a_missing_bucket_exits_with_7(buquet: Run, ministack_endpoint: str) -> None:
+    done = buquet("list", at=f"s3://no-such-bucket/queue?region=us-east-1&endpoint={ministack_endpoint}")
+    assert done.returncode == 7
+    assert "no-such-bucket" in done.stderr
+
+
+def test_where_nothing_is_configured_it_says_so(buquet: Run, tmp_path: Path) -> None:
+    assert buquet("submit", "double", "--input", '{"n": 1}', at="").returncode == 0
+    assert (tmp_path / ".buquet" / "buquet.db").exists()
+
+
+def test_a_worker_says_where_its_queue_is(tmp_path: Path, start_worker: StartWorker, url: str) -> None:
+    worker = start_worker(url)
+    wait_until(lambda: " takes " in worker.running.output(), within=30, what="the worker to say what it takes")
+    first = worker.running.output().splitlines()[0]
+    assert str(tmp_path) in first
+    assert "BUQUET_URL" in first
+    worker.running.terminate()
+    assert worker.running.wait(20) == 0
+
+
+def test_the_module_runs_as_well_as_the_command(url: str) -> None:
+    command = [sys.executable, "-m", "buquet", "--version"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=clean_environment(BUQUET_URL=url), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("buquet 0.2.0")

@@ -1,0 +1,62 @@
+"""Handlers for the process pool: a process has to find them by name."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from typing import TYPE_CHECKING
+
+from buquet import PermanentError, TaskContext
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def square(n: int) -> int:
+    return n * n
+
+
+def own_pid() -> int:
+    return os.getpid()
+
+
+def sleep_for_ever() -> None:
+    time.sleep(3600)
+
+
+def die() -> None:
+    os._exit(9)
+
+
+def refuse(text: str) -> None:
+    raise PermanentError(text)
+
+
+def extend(ctx: TaskContext) -> bool:
+    before = ctx.deadline
+    return before is not None and ctx.extend_sync(7200) > before
+
+
+def twice(function: Callable[..., int]) -> Callable[..., int]:
+    @functools.wraps(function)
+    def wrapper(*args: int) -> int:
+        return 2 * function(*args)
+
+    return wrapper
+
+
+@twice
+def wrapped(n: int) -> int:
+    return n
+
+
+def sleep_briefly() -> None:
+    time.sleep(0.6)
+
+
+class NamelessError(Exception):
+    """An error that its name does not lead to."""
+
+
+NamelessError.__qualname__ = "Hidden"

@@ -1,0 +1,71 @@
+"""One completion that cannot be read fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buquet import BuquetError, ClosedError, DecodeError, Queue, UnavailableError
+from buquet._channels import read_completions
+from buquet.errors import from_code
+
+if TYPE_CHECKING:
+    from tests.unit.fake_engine import FakeEngine, FakeQueue
+
+DEEP = "[" * 5000 + "]" * 5000
+POISON = [DEEP, r'"\ud800"', r'{"a,]": "\ud800", "b": [1, 2]}']
+
+
+@pytest.mark.parametrize("poison", POISON, ids=["deep", "surrogate", "surrogate with marks in strings"])
+def test_a_completion_that_cannot_be_read_fails_alone(poison: str) -> None:
+    drained = '[{"token":1,"ok":[1,{"a":"],\\""}]},{"token":2,"ok":POISON},{"token":3,"ok":"x"}]'.replace(
+        "POISON", poison
+    )
+    first, second, third = read_completions(drained.encode())
+    assert (first.token, bytes(first.ok)) == (1, b'[1,{"a":"],\\""}]')
+    assert second.token == 2
+    assert second.error is not None
+    assert second.error.code == "decode"
+    assert (third.token, bytes(third.ok)) == (3, b'"x"')
+
+
+@pytest.mark.parametrize("poison", [DEEP, r'{"id":"\ud800"}', '{"id": 1e999}'], ids=["deep", "surrogate", "number"])
+async def test_awaits_of_the_same_batch_get_their_answers(
+    queue: Queue, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, poison: str
+) -> None:
+    engine_queue: list[FakeQueue] = []
+    opened = engine.open_queue
+
+    def open_queue() -> FakeQueue:
+        engine_queue.append(opened())
+        drain = engine_queue[0].drain
+
+        def poisoned(limit: int) -> bytes:
+            good = b'"token": 1, "ok": {"id": "task-1"}'
+            return (drain(limit) or b"[]").replace(good, b'"token":1,"ok":' + poison.encode())
+
+        monkeypatch.setattr(engine_queue[0], "drain", poisoned)
+        return engine_queue[0]
+
+    monkeypatch.setattr(engine, "open_queue", open_queue)
+    bad, good = await asyncio.wait_for(
+        asyncio.gather(queue.submit("a"), queue.submit("b"), return_exceptions=True), timeout=10
+    )
+    assert isinstance(bad, DecodeError)
+    assert not isinstance(good, BaseException)
+    assert good.id == "task-2"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("overloaded", UnavailableError),
+        ("resources", UnavailableError),
+        ("forked", ClosedError),
+        ("decode", DecodeError),
+    ],
+)
+def test_the_librarys_own_codes_have_their_exceptions(code: str, kind: type[BuquetError]) -> None:
+    assert type(from_code(code, "why")) is kind

@@ -1,0 +1,101 @@
+"""Parts of the command line: finding apps, supervising processes, printing for people."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buquet import Buquet, History, HistoryEvent, InvalidError, Task, TaskError, TaskStatus, errors
+from buquet.cli import _output, _render
+from buquet.cli._load import load_app
+from buquet.cli._output import ExitCode, exit_code_for, print_rows
+from buquet.cli._supervisor import supervise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODULES = {
+    "one_app.py": "from buquet import Buquet\napp = Buquet()\nclass Inner:\n    app = app\n",
+    "two_apps.py": "from buquet import Buquet\nfirst, second = Buquet(), Buquet()\n",
+    "broken_app.py": "1 / 0\n",
+    "lacking_app.py": "import no_such_thing_anywhere\n",
+}
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with some modules."""
+    for name, text in MODULES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize("target", ["one_app:app", "one_app", "one_app:Inner.app"])
+def test_an_app_is_found_in_the_working_directory(target: str) -> None:
+    assert isinstance(load_app(target), Buquet)
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("two_apps", "first, second"),
+        ("one_app:nothing", "apps there: app"),
+        ("nowhere:app", "no module 'nowhere'"),
+        ("broken_app:app", "ZeroDivisionError"),
+        ("lacking_app:app", "no_such_thing_anywhere"),
+        ("../one_app:app", "no module name"),
+    ],
+)
+def test_an_app_that_is_not_found_says_what_is_wrong(target: str, said: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        load_app(target)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("command", "code"), [(["--version"], 0), (["frobnicate"], ExitCode.USAGE)])
+async def test_a_supervisor_ends_with_its_processes_code(command: list[str], code: int) -> None:
+    assert await supervise(command, 2) == code
+
+
+def test_every_error_has_its_exit_code() -> None:
+    assert exit_code_for(errors.ArgumentError("x")) is ExitCode.USAGE
+    assert exit_code_for(errors.WaitTimeoutError("x")) is ExitCode.TIMEOUT
+    assert exit_code_for(errors.InternalError("x")) is ExitCode.ERROR
+
+
+def test_rows_are_aligned_and_ids_kept_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_output, "out", _output.Console(width=200))
+    print_rows(["ID", "STATUS"], ["x" * 36, "[green]completed[/]"], ["y", "failed"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [["ID", "STATUS"], ["x" * 36, "completed"], ["y", "failed"]]
+    assert len({line.index(word) for line, word in zip(lines, ("STATUS", "completed", "failed"), strict=True)}) == 1
+
+
+def test_a_timeline_shows_what_changed_and_leaves_out_what_did_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_render, "out", _output.Console(width=200))
+    error = TaskError(type="OSError", message="broken\npipe")
+    steps = [
+        Task(id="1", type="t", status=TaskStatus.PENDING, input={"a": 1}),
+        Task(id="1", type="t", status=TaskStatus.PENDING, input={"a": 1}),  # a neighbour changed
+        Task(id="1", type="t", status=TaskStatus.RUNNING, input={"a": 1}, attempt=1, worker="w"),
+        Task(id="1", type="t", status=TaskStatus.FAILED, input={"a": 1}, attempt=1, worker="w", error=error),
+    ]
+    events = [
+        HistoryEvent(rev=n, at=START + timedelta(seconds=n), commit="c", task=task) for n, task in enumerate(steps)
+    ]
+    _render.print_timeline(History(events=events, complete=False))
+    lines = capsys.readouterr().out.splitlines()
+    assert ["submitted" in lines[0], "attempt 1, on worker w" in lines[1], "OSError: broken" in lines[2]] == [True] * 3
+    assert "+2 s" in lines[1]
+    assert "no versions" in lines[3]

@@ -1,0 +1,126 @@
+"""Handlers in processes: results, errors, deaths and deadlines."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buquet import Buquet, InvalidError, Queue, TaskContext, TaskFailedError, Worker, _processes
+from tests.unit import process_tasks
+
+if TYPE_CHECKING:
+    from tests.unit.fake_engine import FakeEngine
+
+
+def test_results_and_errors_cross_the_process_border(app: Buquet) -> None:
+    square = app.task(pool="process")(process_tasks.square)
+    own_pid = app.task(pool="process")(process_tasks.own_pid)
+    refuse = app.task(pool="process")(process_tasks.refuse)
+    seen: list[BaseException] = []
+
+    @app.on_error
+    def note(_ctx: TaskContext, error: BaseException) -> None:
+        seen.append(error)
+
+    with app.worker(processes=1):
+        assert square.map([2, 3]).results(timeout=30) == [4, 9]
+        first, second = own_pid.submit(), own_pid.submit()
+        assert first.result(timeout=30) == second.result(timeout=30) != os.getpid()
+        with pytest.raises(TaskFailedError, match="no such thing"):
+            refuse.submit("no such thing").result(timeout=30)
+    assert [str(error) for error in seen] == ["no such thing"]
+
+
+def test_a_process_that_dies_costs_an_attempt_and_is_replaced(app: Buquet) -> None:
+    die = app.task(pool="process", retries=1, backoff=0)(process_tasks.die)
+    square = app.task(pool="process")(process_tasks.square)
+
+    with app.worker(processes=1):
+        with pytest.raises(TaskFailedError, match="exit code 9"):
+            die.submit().result(timeout=30)
+        assert square.submit(5).result(timeout=30) == 25
+
+
+def test_a_timeout_kills_the_process(app: Buquet, engine: FakeEngine) -> None:
+    sleep = app.task(pool="process", retries=0, timeout=0.5)(process_tasks.sleep_for_ever)
+    square = app.task(pool="process")(process_tasks.square)
+
+    with app.worker(processes=1):
+        with pytest.raises(TaskFailedError, match="longer than its timeout"):
+            sleep.submit().result(timeout=30)
+        assert square.submit(5).result(timeout=30) == 25
+    outcomes = [o["outcome"] for request in engine.requests("worker.settle") for o in request["outcomes"]]
+    assert outcomes == ["timeout", "complete"]
+
+
+def test_a_handler_in_a_process_can_ask_for_more_time(app: Buquet) -> None:
+    extend = app.task(pool="process")(process_tasks.extend)
+    with app.worker(processes=1):
+        assert extend.submit().result(timeout=30) is True
+
+
+def test_stopping_does_not_wait_for_a_process(app: Buquet, engine: FakeEngine) -> None:
+    sleep = app.task(pool="process")(process_tasks.sleep_for_ever)
+    handle = sleep.submit()
+    with app.worker(drain_timeout=0.1):
+        while handle.status() != "running":
+            pass
+    outcomes = [o["outcome"] for request in engine.requests("worker.settle") for o in request["outcomes"]]
+    assert outcomes == ["release"]
+
+
+def unpicklable(_job: object) -> object:
+    return lambda: None
+
+
+def test_a_job_that_cannot_be_sent_fails_its_attempt_and_costs_no_slot(
+    app: Buquet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    square = app.task(pool="process", retries=0)(process_tasks.square)
+    with app.worker(processes=1):
+        assert square.submit(2).result(timeout=30) == 4
+        children = set(multiprocessing.active_children())
+        monkeypatch.setattr(_processes, "_describe", unpicklable)
+        with pytest.raises(TaskFailedError, match="pickle"):
+            square.submit(3).result(timeout=30)
+        assert not children & set(multiprocessing.active_children())
+        monkeypatch.undo()
+        assert square.submit(4).result(timeout=30) == 16
+
+
+def test_an_exception_type_that_cannot_be_sent_is_refused_at_the_start(queue: Queue) -> None:
+    for only, never in ((process_tasks.NamelessError, ()), (None, process_tasks.NamelessError)):
+        worker = Worker(queue)
+        worker.task("t", pool="process", retry_on=only, no_retry_on=never)(process_tasks.square)
+        with pytest.raises(InvalidError, match=r"'t'.*Hidden"), worker:
+            pass
+
+
+def test_a_function_that_a_process_cannot_find_is_refused_at_the_start(
+    app: Buquet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.task(pool="process")(process_tasks.square)
+    monkeypatch.delattr(process_tasks, "square")
+    with pytest.raises(InvalidError, match="cannot find"), app.worker():
+        pass
+
+
+def test_waiting_for_a_process_is_not_counted_against_the_timeout(app: Buquet, engine: FakeEngine) -> None:
+    sleep = app.task(pool="process", retries=0, timeout=1.5)(process_tasks.sleep_briefly)
+    app.task(name="on_thread")(lambda: None)  # so that more is claimed than there are processes
+    with app.worker(processes=1, concurrency=5):
+        sleep.submit().result(timeout=30)
+        group = [sleep.submit() for _ in range(4)]
+        for handle in group:
+            handle.result(timeout=30)
+    assert engine.requests("worker.extend"), "the last ones waited longer than their leases are good for"
+
+
+async def test_decorators_under_the_tasks_own_are_kept(queue: Queue) -> None:
+    worker = Worker(queue, processes=1)
+    worker.task("plain", pool="process")(process_tasks.wrapped)
+    async with worker:
+        assert await (await queue.submit("plain", 4)) == 8
