@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent
 CARGO_TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 SEEDS = "0..1000"
 SERVERS = ("python", "-m", "tests.support.servers", "--")
-# Building the simulation along with the library gives both one set of features, hence one build of the AWS SDK.
+# Building the simulation along with the library gives both one set of features, hence one build of the engine.
 ONE_BUILD = {"BUQUET_CARGO_ARGS": "-p buquet-sim"}
 
 

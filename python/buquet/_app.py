@@ -66,7 +66,7 @@ class Buquet(HookRegistry):
 
     def __repr__(self) -> str:
         """Show where the queue is and what is in the app."""
-        return f"Buquet({self._client.config.url!r}, tasks={sorted(self._tasks)})"
+        return f"Buquet({self._client.config.address!r}, tasks={sorted(self._tasks)})"
 
     # A plain function may return a coroutine too; the overload for async ones is meant to win.
     @overload

@@ -17,10 +17,10 @@ from buquet.errors import DecodeError, EncodeError, PermanentError, RescheduleEr
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
-    from inspect import BoundArguments
     from types import TracebackType
 
     from buquet._context import TaskContext
+    from buquet._signature import Arguments
 
 Pool: TypeAlias = Literal["thread", "process"]
 ExceptionTypes: TypeAlias = tuple[type[BaseException], ...]
@@ -60,7 +60,7 @@ class InputSignature(Protocol):
         """The type of the result."""
         ...
 
-    def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> BoundArguments:
+    def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> Arguments:
         """Read the input."""
         ...
 
@@ -104,13 +104,15 @@ class Attempt(msgspec.Struct, frozen=True):
     outcome: Outcome
     result: Any = None
     error: BaseException | None = None
+    is_last_resort: bool = False
+    """Reported in place of an outcome that the engine refused."""
 
 
 def run_sync(handler: Handler, raw: bytes | msgspec.Raw, context: TaskContext) -> Attempt:
     """Call a plain ``def`` handler. Never raises: what it raises is part of the answer."""
     try:
-        bound = handler.signature.bind_input(raw, context)
-        return completed(handler, handler.function(*bound.args, **bound.kwargs))
+        args, kwargs = handler.signature.bind_input(raw, context)
+        return completed(handler, handler.function(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
         return failed(handler, error)
 

@@ -10,6 +10,7 @@ import atexit
 import os
 import threading
 import weakref
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
@@ -40,12 +41,31 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     endpoint: str | None = None
     profile: str | None = None
 
+    def __repr__(self) -> str:
+        """Show where the queue is, without what may hold a secret."""
+        return f"Config({self.address!r})"
+
+    @property
+    def address(self) -> str | None:
+        """The URL without user, password and query, fit to be shown."""
+        if self.url is None:
+            return None
+        scheme, mark, rest = self.url.partition("://")
+        if not mark:
+            return self.url
+        return scheme + mark + rest.partition("?")[0].rpartition("@")[2]
+
     def __post_init__(self) -> None:
         """Refuse what is no text, naming it."""
         for name in self.__struct_fields__:
             value: object = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise InvalidError(f"{name}= must be text, not {type(value).__name__}")
+
+
+@cache
+def _decoder(kind: type[A]) -> msgspec.json.Decoder[A]:
+    return msgspec.json.Decoder(kind)
 
 
 class Call(Generic[A, T]):
@@ -66,7 +86,7 @@ class Call(Generic[A, T]):
         :raises DecodeError: it holds JSON that Python cannot read, such as a number out of range.
         """
         try:
-            answer = msgspec.json.decode(raw, type=self.answer)
+            answer: A = _decoder(self.answer).decode(raw)
         except (msgspec.DecodeError, RecursionError) as error:
             raise DecodeError(f"the answer to {self.op!r} cannot be read: {error}") from error
         return self.finish(answer)
@@ -138,6 +158,12 @@ class Client:
             from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - see above
 
             await run_in_thread(lambda: engine.close(CLOSE_TIMEOUT_MS))
+
+    def close_behind(self) -> None:
+        """Close the engine and wait for nothing, as befits a call that failed or was given up."""
+        engine = self._detach()
+        if engine is not None:
+            threading.Thread(target=engine.close, args=(0,), name="buquet-close", daemon=True).start()
 
     def __del__(self) -> None:
         """A connection that nobody closed is closed without waiting; loops would keep it otherwise."""

@@ -17,7 +17,6 @@ from pathlib import PurePath
 from typing import Any, cast
 
 import msgspec
-import msgspec.inspect
 
 from buquet.errors import DecodeError, EncodeError, InvalidError
 
@@ -75,8 +74,10 @@ def check_readable(kind: Any) -> None:
     if kind is Any or kind is object:
         return
     _decoder(kind)
+    from msgspec import inspect  # noqa: PLC0415 - its import would slow that of buquet
+
     # What msgspec does not know it leaves to the hook, whatever the class.
-    if isinstance(kind, type) and isinstance(msgspec.inspect.type_info(kind), msgspec.inspect.CustomType):
+    if isinstance(kind, type) and isinstance(inspect.type_info(kind), inspect.CustomType):
         model = _pydantic_model()
         if not issubclass(kind, PurePath) and not (model is not None and issubclass(kind, model)):
             raise InvalidError(f"values of type {kind!r} cannot be read from JSON")

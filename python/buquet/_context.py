@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -65,9 +66,11 @@ class TaskContext:
         self._info = info
         self._control = control or _Detached(info)
         self._deadline = info.deadline
-        self.logger: logging.LoggerAdapter[logging.Logger] = _TaskLogger(
-            _logger, {"task": info.id, "type": info.type, "attempt": info.attempt}
-        )
+
+    @cached_property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose messages name the task and its attempt."""
+        return _TaskLogger(_logger, {"task": self.id, "type": self.type, "attempt": self.attempt})
 
     def __repr__(self) -> str:
         """Show which attempt of what this is."""

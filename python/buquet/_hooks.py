@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buquet.errors import InvalidError
@@ -13,9 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from buquet._context import TaskContext
-    from buquet._threads import ThreadPool
-
-_logger = logging.getLogger("buquet.worker")
 
 # What a hook returns is ignored, unless it is awaitable.
 LifeHook = TypeVar("LifeHook", bound="Callable[[], object]")
@@ -62,26 +56,3 @@ class HookRegistry:
             raise InvalidError(f"on_{name} takes a function, not {hook!r}")
         self.hooks[name].append(hook)
         return hook
-
-
-async def call_hook(threads: ThreadPool, hook: Callable[..., Any], *args: Any) -> None:
-    """Call one hook, on the loop or on a thread."""
-    if inspect.iscoroutinefunction(hook):
-        await hook(*args)
-    else:
-        result = await threads.run(lambda: hook(*args)).future
-        if inspect.isawaitable(result):
-            await result
-
-
-async def call_safely(threads: ThreadPool, hook: Callable[..., Any], *args: Any) -> None:
-    """Call one hook; what it raises is logged and costs no task its outcome."""
-    try:
-        await call_hook(threads, hook, *args)
-    except GeneratorExit:  # the loop is gone
-        raise
-    except BaseException as error:
-        task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-            raise  # meant for the worker, not raised by the hook
-        _logger.exception("the hook %r raised; the task is not affected", hook)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_IN_FLIGHT = 32_768
+"""Operations in flight at a time; further ones wait for their turn. Half of what a completion queue takes."""
+
 get_running_loop = asyncio.get_running_loop
 
 
@@ -32,6 +35,7 @@ class LoopChannel:
         self._loop = weakref.ref(loop)
         self._tokens = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Completion]] = {}
+        self._turn = asyncio.Semaphore(MOST_IN_FLIGHT)
         self._descriptor = queue.fileno()
         self._closed = False
         self._frozen = False
@@ -43,6 +47,10 @@ class LoopChannel:
             await asyncio.get_running_loop().create_future()  # for ever, which is not long now
         if self._closed:
             raise ClosedError("this queue is closed; open a new one")
+        async with self._turn:
+            return await self._call(op, request)
+
+    async def _call(self, op: str, request: bytes) -> msgspec.Raw:
         token = next(self._tokens)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._pending[token] = future

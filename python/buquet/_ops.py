@@ -33,8 +33,11 @@ class _Got(msgspec.Struct):
     tasks: list[Task | None]
 
 
-class _Workers(msgspec.Struct):
+class WorkerPage(msgspec.Struct, frozen=True):
+    """What ``workers`` answers."""
+
     workers: list[WorkerInfo]
+    corrupt: list[CorruptObject] = []
 
 
 class _Worker(msgspec.Struct):
@@ -74,11 +77,15 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Assignments(msgspec.Struct, frozen=True):
-    """What ``worker.next`` answers. ``problems`` are stored objects that were set aside."""
+    """What ``worker.next`` answers.
+
+    ``problems`` are stored objects that were set aside, ``warnings`` tell of a store that gives trouble.
+    """
 
     assignments: list[Assignment] = []
     lost: list[Loss] = []
     problems: list[CorruptObject] = []
+    warnings: list[str] = []
     state: str = "running"
 
 
@@ -173,9 +180,9 @@ def wait(task_id: str, timeout: float | str | None) -> Call[Task, Task]:
     return Call("wait", request, Task, lambda task: task)
 
 
-def workers() -> Call[_Workers, list[WorkerInfo]]:
+def workers() -> Call[WorkerPage, WorkerPage]:
     """Read the workers' heartbeats."""
-    return Call("workers", {}, _Workers, lambda answer: answer.workers)
+    return Call("workers", {}, WorkerPage, lambda answer: answer)
 
 
 def usage() -> Call[Usage, Usage]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
+    from buquet._client import Config
     from buquet._durations import Duration
 
 
@@ -35,18 +36,25 @@ class ChildTask(NamedTuple):
     no_retry_on: ExceptionTypes
     raw: bytes
     info: AttemptInfo
+    config: Config
+    """Where the worker's queue is, for a handler that submits tasks of its own."""
 
 
 def main(connection: Connection[Any, Any]) -> None:
     """Serve the parent until it goes away. Signals are the parent's to handle."""
     for name in ("SIGINT", "SIGTERM"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+        # A function, since programs that a handler starts would inherit SIG_IGN.
+        signal.signal(getattr(signal, name), _leave_to_parent)
     with contextlib.suppress(EOFError, OSError):
         while True:
             task: ChildTask = connection.recv()
             connection.send(("taken", None))
             task = task._replace(info=connection.recv())
             connection.send(("done", _pack(_run(task, connection))))
+
+
+def _leave_to_parent(*_: object) -> None:
+    """Do nothing about a signal."""
 
 
 def _run(task: ChildTask, connection: Connection[Any, Any]) -> Attempt:
@@ -59,6 +67,9 @@ def _run(task: ChildTask, connection: Connection[Any, Any]) -> Attempt:
 
 
 def _handler(task: ChildTask) -> Handler:
+    target = _resolve(task.module, task.qualname)
+    if isinstance(target, BoundTask):
+        target.use(task.config)
     function = find(task.module, task.qualname)
     signature = (PlainSignature if task.plain else TaskSignature)(function, task.name)
     return Handler(task.name, function, signature, retry_on=task.retry_on, no_retry_on=task.no_retry_on)
@@ -66,12 +77,17 @@ def _handler(task: ChildTask) -> Handler:
 
 def find(module: str, qualname: str) -> Callable[..., Any]:
     """Find a handler by its name, as any process can."""
-    target: Any = importlib.import_module(module)
-    for part in qualname.split("."):
-        target = getattr(target, part)
+    target = _resolve(module, qualname)
     # A decorated function is a task by now; what runs is the function inside, with its own decorators.
     is_task = isinstance(cast("object", target), BoundTask)
     return target.__wrapped__ if is_task else target
+
+
+def _resolve(module: str, qualname: str) -> Any:
+    target: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        target = getattr(target, part)
+    return target
 
 
 def _pack(attempt: Attempt) -> tuple[bytes, bytes | None]:

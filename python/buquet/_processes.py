@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import pickle
 import threading
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from multiprocessing.connection import Connection
 
+    from buquet._client import Config
     from buquet._context import AttemptInfo, ContextControl
 
 _contexts = multiprocessing.get_context("spawn")
@@ -33,10 +35,13 @@ class ProcessJob:
         raw: bytes,
         info: AttemptInfo,
         control: ContextControl,
+        *,
         begin: Callable[[], AttemptInfo],
+        config: Config,
     ) -> None:
         """Describe the attempt; ``begin`` is called when a process takes it, and gives what holds from then on."""
         self.begin = begin
+        self.config = config
         self.handler = handler
         self.raw = raw
         self.info = info
@@ -161,6 +166,8 @@ class _Child:
         finally:
             # Kept open here, it would keep the pipe from ending when the process does.
             theirs.close()
+        # Without it the interpreter, at its exit, would wait for ever for a process that waits for it.
+        self._at_exit = multiprocessing.util.Finalize(None, self._process.kill, exitpriority=0)
 
     @property
     def alive(self) -> bool:
@@ -187,6 +194,7 @@ class _Child:
             self._process.kill()
             self._process.join(timeout=5)
         self._connection.close()
+        self._at_exit.cancel()
         return self._process.exitcode
 
 
@@ -201,6 +209,7 @@ def _describe(job: ProcessJob) -> ChildTask:
         no_retry_on=handler.no_retry_on,
         raw=job.raw,
         info=job.info,
+        config=job.config,
     )
 
 

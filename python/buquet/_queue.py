@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from buquet import _codec, _ops
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from datetime import datetime
     from types import TracebackType
+
+_logger = logging.getLogger("buquet")
 
 # Named here, because inside the class `list` is the method.
 MaybeTasks: TypeAlias = list[Task | None]
@@ -55,7 +58,7 @@ class Queue:
 
     def __repr__(self) -> str:
         """Show where the queue lives."""
-        return f"Queue({self._info.url if self._info else self._client.config.url!r})"
+        return f"Queue({self._info.url if self._info else self._client.config.address!r})"
 
     @property
     def client(self) -> Client:
@@ -182,8 +185,11 @@ class Queue:
         return await self._client.call_async(_ops.wait(_id(task), limit))
 
     async def workers(self) -> WorkerInfos:
-        """The workers that have a heartbeat in the store, dead ones included."""
-        return await self._client.call_async(_ops.workers())
+        """The workers that have a heartbeat in the store, dead ones included; one that cannot be read is logged."""
+        page = await self._client.call_async(_ops.workers())
+        for unreadable in page.corrupt:
+            _logger.warning("not listed: %s: %s", unreadable.key, unreadable.message)
+        return page.workers
 
     async def usage(self) -> Usage:
         """Requests made through this queue since it was opened, and their price on S3."""
@@ -239,7 +245,7 @@ class Connecting:
         try:
             return Queue(client, await client.call_async(_ops.connect()))
         except BaseException:
-            client.close()
+            client.close_behind()
             raise
 
 

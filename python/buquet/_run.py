@@ -1,4 +1,4 @@
-"""One assignment while its attempt runs: its context, its deadline, and what interrupts it."""
+"""One assignment while its attempt runs: its context, its deadline, and what ends it."""
 
 from __future__ import annotations
 
@@ -31,26 +31,41 @@ _logger = logging.getLogger("buquet.worker")
 # How old a lease may be, in seconds, for the attempt's whole time to fit into it.
 _LEASE_STALE = 1.0
 
-Interruption: TypeAlias = Literal["lost", "stopped"]
+Interruption: TypeAlias = Literal["timeout", "lost", "stopped"]
 Ending: TypeAlias = Literal["done", "timeout", "lost", "stopped"]
 
 
 class Run:
-    """One attempt in this process."""
+    """One attempt in this process. It ends once: by itself, by its deadline, or by an interruption.
 
-    def __init__(self, client: Client, worker_id: str, assignment: Assignment, handler: Handler) -> None:
-        """Take an assignment on; its time runs from now."""
+    Its parts are callbacks rather than coroutines, since most attempts are short and many.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        worker_id: str,
+        assignment: Assignment,
+        handler: Handler,
+        ended: Callable[[Run, Ending], None],
+    ) -> None:
+        """Take an assignment on; its time runs from now. ``ended`` is called once."""
         self.assignment = assignment
         self.handler = handler
         self.loop = asyncio.get_running_loop()
+        self.key = (assignment.id, assignment.lease)
+        """The task and the lease: one task may come back under a new lease."""
         self._timeout = assignment.timeout_ms / 1000
         self.deadline = self.loop.time() + self._timeout
+        self.work: Work | None = None
         self.is_lost = False
-        self._is_given_up = False
-        self._keepers: set[asyncio.Task[None]] = set()
+        self._ending: Ending | None = None
+        self._ended = ended
+        self._timer: asyncio.TimerHandle | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._leased = self.loop.time()
         self._client = client
         self._worker_id = worker_id
-        self._interruption: asyncio.Future[Interruption] = self.loop.create_future()
         self.info = AttemptInfo(
             id=assignment.id,
             type=assignment.type,
@@ -62,44 +77,62 @@ class Run:
         )
         self.context = TaskContext(self.info, self)
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """The task and the lease: one task may come back under a new lease."""
-        return self.assignment.id, self.assignment.lease
+    def start(self, threads: ThreadPool, processes: ProcessPool) -> None:
+        """Start the handler where it belongs: on the loop, on a thread, or in a process."""
+        handler, raw = self.handler, self.assignment.input
+        if handler.is_async:
+            task = self.loop.create_task(run_async(handler, raw, self.context))
+            self._watch(Work(task, task.cancel))
+        elif handler.pool == "process":
+            job = ProcessJob(handler, bytes(raw), self.info, self, begin=self._begin, config=self._client.config)
+            waiting = threads.run(lambda: processes.call(job))
+            self._keeper = self.loop.create_task(self._keep_lease())
+            self._watch(Work(waiting.future, job.kill), begun=False)
+        else:
+            thread_job = threads.run(lambda: run_sync(handler, raw, self.context))
+            self._watch(Work(thread_job.future, lambda: threads.abandon(thread_job)))
 
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether there is no use in going on."""
-        return self._interruption.done()
+    def _watch(self, work: Work, *, begun: bool = True) -> None:
+        self.work = work
+        work.future.add_done_callback(lambda _: self._end("done"))
+        if begun:
+            self._arm()
+
+    def _arm(self) -> None:
+        self._timer = self.loop.call_at(self.deadline, self._check_deadline)
+
+    def _check_deadline(self) -> None:
+        if self.loop.time() < self.deadline:  # an extension has moved it
+            self._arm()
+        else:
+            self.interrupt("timeout")
 
     def interrupt(self, why: Interruption) -> None:
-        """Stop waiting for the attempt."""
+        """End the attempt: whatever it still comes to is dropped."""
         if why == "lost":
             self.is_lost = True
-        if not self._interruption.done():
-            self._interruption.set_result(why)
+        self._end(why)
 
-    async def _wait_begin(self, work: asyncio.Future[Attempt], begun: asyncio.Event) -> None:
-        """Wait until a process takes the attempt: its time runs from then, its lease is kept until then."""
-        waiting = self.loop.create_task(begun.wait())
-        keeping = self.loop.create_task(self._keep_lease(begun))
-        keeping.add_done_callback(self._keepers.discard)
-        self._keepers.add(keeping)
-        await asyncio.wait({work, waiting, self._interruption}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if not begun.is_set():
-            keeping.cancel()
+    def _end(self, ending: Ending) -> None:
+        if self._ending is not None:
+            return
+        self._ending = ending
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._keeper is not None:
+            self._keeper.cancel()
+        if ending != "done" and self.work is not None:
+            self.work.abandon()
+        self._ended(self, ending)
 
-    async def _keep_lease(self, begun: asyncio.Event) -> None:
-        leased = self.loop.time()
-        while not begun.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(begun.wait(), max(self._timeout / 2, _LEASE_STALE))
-            if self.loop.time() - leased >= _LEASE_STALE and not self.is_interrupted:
-                leased = self.loop.time()
-                await self._renew()
+    async def _keep_lease(self) -> None:
+        """Keep the lease while no process is free to take the attempt."""
+        while True:
+            await asyncio.sleep(max(self._timeout / 2, _LEASE_STALE))
+            await self._renew()
 
     async def _renew(self) -> None:
+        self._leased = self.loop.time()
         try:
             await self._client.call_async(
                 _ops.worker_extend(self._worker_id, self.assignment.id, self.assignment.lease, self._timeout)
@@ -109,29 +142,25 @@ class Run:
         except BuquetError as error:
             _logger.warning("task %s: cannot keep the lease while it waits for a process: %s", self.info.id, error)
 
-    def begin(self) -> AttemptInfo:
+    def _begin(self) -> AttemptInfo:
         """Let the attempt's time run from now. Called from the thread of its process."""
         self.deadline = self.loop.time() + self._timeout
         self.info = msgspec.structs.replace(self.info, deadline=self._wall_deadline())
+        with contextlib.suppress(RuntimeError):  # the loop is gone
+            self.loop.call_soon_threadsafe(self._begun)
         return self.info
 
-    async def watch(self, work: asyncio.Future[Attempt], begun: asyncio.Event | None = None) -> Ending:
-        """Wait for the attempt's end: its own, its deadline's, or an interruption."""
-        if begun is not None:
-            await self._wait_begin(work, begun)
-        while True:
-            left = self.deadline - self.loop.time()
-            if work.done():
-                return "done"
-            if self._interruption.done() or left <= 0:
-                self._is_given_up = True
-                return self._interruption.result() if self._interruption.done() else "timeout"
-            # An extension moves the deadline meanwhile; hence the loop.
-            await asyncio.wait({work, self._interruption}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+    def _begun(self) -> None:
+        if self._ending is not None or self._keeper is None:
+            return
+        self._arm()
+        self._keeper.cancel()
+        if self.loop.time() - self._leased >= _LEASE_STALE:
+            self._keeper = self.loop.create_task(self._renew())
 
     def lost(self) -> bool:
         """Whether the lease is gone, or given up by this worker: no result is taken any more."""
-        return self.is_lost or self._is_given_up
+        return self.is_lost or self._ending not in {None, "done"}
 
     async def extend(self, by: Duration) -> datetime:
         """Move the deadline to ``by`` from now, if that is later, and the lease's expiry beyond it."""
@@ -164,6 +193,17 @@ class Run:
         return asyncio.run_coroutine_threadsafe(self.extend(by), self.loop).result()
 
 
+class Work:
+    """A started handler: the future of its attempt, and how to give it up."""
+
+    __slots__ = ("abandon", "future")
+
+    def __init__(self, future: asyncio.Future[Attempt], abandon: Callable[[], object]) -> None:
+        """Bring both together."""
+        self.future = future
+        self.abandon = abandon
+
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
@@ -171,47 +211,11 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-class Work:
-    """A started handler: the future of its attempt, and how to give it up."""
-
-    def __init__(
-        self,
-        future: asyncio.Future[Attempt],
-        abandon: Callable[[], object],
-        begun: asyncio.Event | None = None,
-    ) -> None:
-        """Bring both together; ``begun`` is set when a process takes what has to wait for one."""
-        self.begun = begun
-        self.future = future
-        self.abandon = abandon
-
-
-def start(run: Run, threads: ThreadPool, processes: ProcessPool) -> Work:
-    """Start the handler where it belongs: on the loop, on a thread, or in a process."""
-    handler, raw, context = run.handler, run.assignment.input, run.context
-    if handler.is_async:
-        task = run.loop.create_task(run_async(handler, raw, context), name=f"task {run.assignment.id}")
-        return Work(task, task.cancel)
-    if handler.pool == "process":
-        begun = asyncio.Event()
-
-        def begin() -> AttemptInfo:
-            info = run.begin()
-            run.loop.call_soon_threadsafe(begun.set)
-            return info
-
-        process_job = ProcessJob(handler, bytes(raw), run.info, run, begin)
-        waiting = threads.run(lambda: processes.call(process_job))
-        return Work(waiting.future, process_job.kill, begun)
-    job = threads.run(lambda: run_sync(handler, raw, context))
-    return Work(job.future, lambda: threads.abandon(job))
-
-
 async def run_async(handler: Handler, raw: bytes | msgspec.Raw, context: TaskContext) -> Attempt:
     """Call an ``async def`` handler. Never raises: what it raises is part of the answer."""
     try:
-        bound = handler.signature.bind_input(raw, context)
-        return completed(handler, await handler.function(*bound.args, **bound.kwargs))
+        args, kwargs = handler.signature.bind_input(raw, context)
+        return completed(handler, await handler.function(*args, **kwargs))
     except GeneratorExit:  # the loop is gone
         raise
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too

@@ -12,9 +12,9 @@ import msgspec
 
 from buquet import _ops
 from buquet._attempt import Attempt, FailureInfo, Handler, Outcome, failure
-from buquet._hooks import call_hook, call_safely
+from buquet._hook_calls import call_hook, call_safely
 from buquet._processes import ProcessPool, check_handlers
-from buquet._run import Run, start
+from buquet._run import Run
 from buquet._settler import Settler
 from buquet._signature import TaskSignature
 from buquet._threads import ThreadPool
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     from buquet._client import Client
+    from buquet._context import TaskContext
     from buquet._ops import Assignment, Assignments, Settled
-    from buquet._run import Ending
+    from buquet._run import Ending, Work
     from buquet._worker import Settings
 
 _logger = logging.getLogger("buquet.worker")
@@ -35,6 +36,8 @@ _CLEANUP_GRACE = 5.0
 _RELEASE_GRACE = 10.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_UNREPORTED = 1_000
+_HOOK_OF = {"complete": "success", "fail": "error", "timeout": "error"}
 
 
 class Runner:
@@ -57,12 +60,14 @@ class Runner:
         # A task that waits for a process could run on another worker.
         self._concurrency = min(settings.concurrency, processes) if only_processes else settings.concurrency
         self._prefetch = settings.prefetch
-        self._threads = ThreadPool("buquet-task")
+        self._slot_freed = asyncio.Event()
+        self._threads = ThreadPool("buquet-task", unstuck=self._slot_freed.set)
         self._hook_threads = ThreadPool("buquet-hook")
         self._processes = ProcessPool(processes)
         self._running: dict[tuple[str, str], Run] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._slot_freed = asyncio.Event()
+        self._reporting = 0
+        self._conclusions: set[asyncio.Task[None]] = set()
+        self._all_done = asyncio.Event()
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
         self._said_drain = False
@@ -107,7 +112,12 @@ class Runner:
             self.stop()
             raise
         finally:
-            await self._shut_down()
+            try:
+                await self._shut_down()
+            finally:
+                self._processes.close()
+                self._threads.close()
+                self._hook_threads.close()
 
     # Claiming.
 
@@ -128,6 +138,8 @@ class Runner:
                 continue
             for problem in answer.problems:
                 _logger.warning("set aside: %s: %s", problem.key, problem.message)
+            for warning in answer.warnings:
+                _logger.warning("%s", warning)
             for loss in answer.lost:
                 self._lose(loss.id, loss.lease, loss.reason)
             for assignment in answer.assignments:
@@ -140,6 +152,11 @@ class Runner:
         """Ask for what fits. None when the capacity changed before there was an answer."""
         self._slot_freed.clear()
         free = self._free_slots()
+        if free == 0:
+            # What needs no waiting is over after a turn of the loop or two, and asking for nothing would cost more.
+            for _ in range(2):
+                await asyncio.sleep(0)
+            free = self._free_slots()
         call = asyncio.ensure_future(self._client.call_async(_ops.worker_next(self.worker_id, free, _NEXT_WAIT)))
         wakers = [asyncio.ensure_future(self._draining.wait())]
         if free == 0:
@@ -167,7 +184,7 @@ class Runner:
             )
         self._warned_excess = excess
         # Outcomes on their way to a slow store must not pile up either.
-        backlog = max(0, len(self._tasks) - len(self._running) - 4 * self._concurrency)
+        backlog = max(0, self._reporting - _UNREPORTED - 4 * self._concurrency)
         return max(0, self._concurrency - len(self._running) - excess - backlog)
 
     async def _say_drain(self) -> None:
@@ -184,19 +201,17 @@ class Runner:
         handler = self._handlers.get(assignment.type)
         if handler is None:  # never, if the engine keeps its word; then somebody else must have it
             handler = Handler(assignment.type, _no_handler, TaskSignature(_no_handler, assignment.type))
-        run = Run(self._client, self.worker_id, assignment, handler)
+        run = Run(self._client, self.worker_id, assignment, handler, self._ended)
         self._running[run.key] = run
+        self.attempts += 1
         if self._draining.is_set() or handler.function is _no_handler:
             run.interrupt("stopped")
-        task = run.loop.create_task(self._work(run))
-        self._tasks.add(task)
-        task.add_done_callback(self._worked)
-
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._slot_freed.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _logger.error("an attempt could not be reported; its lease will run out", exc_info=error)
+            return
+        try:
+            run.start(self._threads, self._processes)
+        except Exception as error:  # noqa: BLE001 - no thread to be had, say: it must not cost the task its outcome
+            self._free_slot(run)
+            self._report(run, _not_run(run, error))
 
     def _lose(self, task_id: str, lease: str, reason: str) -> None:
         run = self._running.get((task_id, lease))
@@ -204,76 +219,84 @@ class Runner:
             _logger.warning("task %s: the lease is lost (%s)", task_id, reason)
             run.interrupt("lost")
 
-    # Running.
+    def _free_slot(self, run: Run) -> None:
+        if self._running.pop(run.key, None) is not None:
+            self._progress()
 
-    async def _work(self, run: Run) -> None:
-        """Run one attempt and report it."""
-        self.attempts += 1
-        attempt: Attempt | None
-        try:
-            attempt = await self._attempt(run)
-        except Exception as error:  # a defect here must not cost the task its outcome
-            _logger.exception("task %s: the worker failed to run it", run.assignment.id)
-            attempt = Attempt(Outcome(outcome="fail", error=failure(error), retry=True), error=error)
-        finally:
-            self._running.pop(run.key, None)
-            self._slot_freed.set()
+    def _progress(self) -> None:
+        """Something ended: look whether there is room, or nothing left."""
+        self._slot_freed.set()
+        if self._is_idle():
+            self._all_done.set()
+
+    # Reporting.
+
+    def _ended(self, run: Run, ending: Ending) -> None:
+        work = run.work
+        attempt = _attempt(run, work) if work is not None and ending == "done" else _ended_early(ending, run)
         if attempt is not None:
-            await self._report(run, attempt)
-
-    async def _attempt(self, run: Run) -> Attempt | None:
-        if run.is_interrupted:
-            return _ended_early("stopped", run)
-        work = start(run, self._threads, self._processes)
-        ending = await run.watch(work.future, work.begun)
-        if ending == "done":
-            return work.future.result()
-        work.abandon()
-        attempt = _ended_early(ending, run)
-        if run.handler.is_async and attempt is not None:
+            self._report(run, attempt)
+        if work is not None and run.handler.is_async and ending in {"timeout", "stopped"}:
             # Its clean-up may take a while; the outcome does not wait for it, the slot does.
-            cleanup = asyncio.wait({work.future}, timeout=_CLEANUP_GRACE)
-            await asyncio.gather(cleanup, self._report(run, attempt))
-            return None
-        return attempt
+            work.future.add_done_callback(lambda _: self._free_slot(run))
+            run.loop.call_later(_CLEANUP_GRACE, self._free_slot, run)
+        else:
+            self._free_slot(run)
 
-    async def _report(self, run: Run, attempt: Attempt) -> None:
+    def _report(self, run: Run, attempt: Attempt) -> None:
         task_id, lease = run.key
-        settled = await self._settle(msgspec.structs.replace(attempt.outcome, id=task_id, lease=lease))
-        if settled.state == "lease_lost":
+        self._reporting += 1
+        outcome = msgspec.structs.replace(attempt.outcome, id=task_id, lease=lease)
+        self._settler.add(outcome, lambda answer: self._decided(run, attempt, answer))
+
+    def _decided(self, run: Run, attempt: Attempt, answer: Settled | Exception) -> None:
+        task_id = run.key[0]
+        if isinstance(answer, Exception):
+            _logger.error("task %s: an attempt could not be reported; its lease will run out", task_id, exc_info=answer)
+        elif answer.state == "lease_lost":
             run.is_lost = True
             _logger.warning("task %s: the lease was lost, its outcome is dropped", task_id)
+        elif answer.state == "refused":
+            self._refused(run, attempt, answer.message)
+        else:
+            self._committed(run, attempt)
+        self._reporting -= 1
+        self._progress()
+
+    def _refused(self, run: Run, attempt: Attempt, message: str) -> None:
+        task_id = run.key[0]
+        if attempt.is_last_resort:
+            _logger.error("task %s: no outcome is accepted; its lease will run out", task_id)
             return
-        if settled.state == "refused":
-            _logger.error("task %s: the outcome is refused: %s", task_id, settled.message)
-            info = FailureInfo("OutcomeRefused", settled.message)
-            outcome = Outcome(outcome="fail", id=task_id, lease=lease, error=info, retry=False)
-            attempt = Attempt(outcome, error=InvalidError(settled.message))
-            settled = await self._settle(outcome)
-            if settled.state != "committed":
-                _logger.error("task %s: no outcome is accepted; its lease will run out", task_id)
-                return
-        async with self._unless_stopped():
-            await self._call_hooks(run, attempt)
+        _logger.error("task %s: the outcome is refused: %s", task_id, message)
+        outcome = Outcome(outcome="fail", error=FailureInfo("OutcomeRefused", message), retry=False)
+        self._report(run, Attempt(outcome, error=InvalidError(message), is_last_resort=True))
 
-    async def _settle(self, outcome: Outcome) -> Settled:
-        return await self._settler.settle(outcome)
-
-    async def _call_hooks(self, run: Run, attempt: Attempt) -> None:
-        if attempt.outcome.outcome == "complete":
-            for hook in self._hooks["success"]:
-                await call_safely(self._hook_threads, hook, run.context, attempt.result)
-        elif attempt.outcome.outcome in ("fail", "timeout"):
+    def _committed(self, run: Run, attempt: Attempt) -> None:
+        ended = _HOOK_OF.get(attempt.outcome.outcome)
+        if ended == "error":
             _logger.info("task %s: attempt %d failed: %r", run.info.id, run.info.attempt, attempt.error)
-            for hook in self._hooks["error"]:
-                await call_safely(self._hook_threads, hook, run.context, attempt.error)
+        if ended is not None and self._hooks[ended]:
+            of_interest = attempt.result if ended == "success" else attempt.error
+            task = run.loop.create_task(self._call_hooks(ended, run.context, of_interest))
+            self._conclusions.add(task)
+            task.add_done_callback(self._concluded)
+
+    async def _call_hooks(self, ended: str, context: TaskContext, of_interest: Any) -> None:
+        async with self._unless_stopped():
+            for hook in self._hooks[ended]:
+                await call_safely(self._hook_threads, hook, context, of_interest)
+
+    def _concluded(self, task: asyncio.Task[None]) -> None:
+        self._conclusions.discard(task)
+        self._progress()
 
     # Ending.
 
     @asynccontextmanager
-    async def _unless_stopped(self) -> AsyncGenerator[None]:
-        """Give up the hooks called within when the worker is to end at once."""
-        scope = asyncio.timeout(0 if self._stopping.is_set() else None)
+    async def _unless_stopped(self, grace: float = 0.0) -> AsyncGenerator[None]:
+        """Give up the hooks called within when the worker is told to end at once, or was: then after ``grace``."""
+        scope = asyncio.timeout(grace if self._stopping.is_set() else None)
         try:
             async with scope:
                 self._hook_scopes.add(scope)
@@ -286,28 +309,53 @@ class Runner:
             self._hook_scopes.discard(scope)
 
     async def _shut_down(self) -> None:
-        if not self._stopping.is_set() and self._tasks:
+        if not self._stopping.is_set() and not self._is_idle():
             _logger.info("draining: %d task(s) may run up to %.0f s more", len(self._running), self._drain_timeout)
-            await _all_done(self._tasks, self._drain_timeout, self._stopping)
+            await self._until_all_done(self._drain_timeout, self._stopping)
         for run in list(self._running.values()):
             run.interrupt("stopped")
-        await _all_done(self._tasks, _RELEASE_GRACE, None)
-        for task in self._tasks:
+        await self._until_all_done(_RELEASE_GRACE)
+        self._settler.close()
+        for task in self._conclusions:
             task.cancel()
         try:
             released = await asyncio.wait_for(self._client.call_async(_ops.worker_stop(self.worker_id)), _RELEASE_GRACE)
             _logger.info("worker %s stopped, %d lease(s) given back", self.worker_id, released)
         except (BuquetError, TimeoutError) as error:
             _logger.warning("cannot give the leases back (%s); others take over once they run out", error)
-        self._processes.close()
-        for hook in self._hooks["shutdown"]:
-            await call_safely(self._hook_threads, hook)
-        self._threads.close()
-        self._hook_threads.close()
+        async with self._unless_stopped(grace=_CLEANUP_GRACE):
+            for hook in self._hooks["shutdown"]:
+                await call_safely(self._hook_threads, hook)
+
+    def _is_idle(self) -> bool:
+        return not self._running and not self._reporting and not self._conclusions
+
+    async def _until_all_done(self, limit: float, unless: asyncio.Event | None = None) -> None:
+        """Wait until nothing runs and all is reported, at most ``limit`` seconds, unless told otherwise."""
+        self._all_done.clear()
+        if self._is_idle():
+            return
+        wakers = [asyncio.ensure_future(event.wait()) for event in (self._all_done, unless) if event is not None]
+        await asyncio.wait(wakers, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        for waker in wakers:
+            waker.cancel()
 
 
 def _no_handler() -> None:
     """Stand in for the function of a type that this worker never asked for."""
+
+
+def _attempt(run: Run, work: Work) -> Attempt:
+    """What the handler came to. That it was never even called must not cost the task its outcome."""
+    try:
+        return work.future.result()
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - somebody cancelled all tasks of the loop, say
+        return _not_run(run, error)
+
+
+def _not_run(run: Run, error: BaseException) -> Attempt:
+    _logger.error("task %s: the worker failed to run it", run.assignment.id, exc_info=error)
+    return Attempt(Outcome(outcome="fail", error=failure(error), retry=True), error=error)
 
 
 def _ended_early(ending: Ending, run: Run) -> Attempt | None:
@@ -325,15 +373,3 @@ async def _wait_for(event: asyncio.Event, limit: float) -> None:
         await asyncio.wait_for(event.wait(), limit)
     except TimeoutError:
         return
-
-
-async def _all_done(tasks: set[asyncio.Task[None]], limit: float, unless: asyncio.Event | None) -> None:
-    """Wait until all tasks are done, at most ``limit`` seconds, unless told otherwise."""
-    if not tasks:
-        return
-    everything = asyncio.ensure_future(asyncio.wait(set(tasks), timeout=limit))
-    waker = asyncio.ensure_future(unless.wait()) if unless is not None else None
-    await asyncio.wait({everything, *([waker] if waker else [])}, return_when=asyncio.FIRST_COMPLETED)
-    for future in (everything, waker):
-        if future is not None:
-            future.cancel()

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from buquet import _ops
 from buquet.errors import BuquetError, ClosedError, UnavailableError, WaitTimeoutError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from buquet._attempt import Outcome
     from buquet._client import Client
     from buquet._ops import Settled
+
+Decided: TypeAlias = "Callable[[Settled | Exception], None]"
+_Report: TypeAlias = "tuple[Outcome, Decided]"
 
 _logger = logging.getLogger("buquet.worker")
 
@@ -30,52 +35,51 @@ class Settler:
         """Report for the worker ``worker_id``."""
         self._client = client
         self._worker = worker_id
-        self._waiting: deque[tuple[Outcome, asyncio.Future[Settled]]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Report] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._scheduled = False
 
-    async def settle(self, outcome: Outcome) -> Settled:
-        """Report one outcome and wait until it is durable or decided."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Settled] = loop.create_future()
-        self._waiting.append((outcome, future))
-        self._schedule(loop)
-        return await future
+    def add(self, outcome: Outcome, decided: Decided) -> None:
+        """Report one outcome. ``decided`` is called once it is durable or refused, or cannot be reported."""
+        self._waiting.append((outcome, decided))
+        self._schedule()
 
-    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+    def close(self) -> None:
+        """Give up what could not be reported."""
+        for task in self._in_flight:
+            task.cancel()
+
+    def _schedule(self) -> None:
         # One turn of the loop later: what else ends in this turn travels along.
         if not self._scheduled and self._waiting and len(self._in_flight) < _MAX_IN_FLIGHT:
             self._scheduled = True
-            loop.call_soon(self._flush, loop)
+            self._loop.call_soon(self._flush)
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _flush(self) -> None:
         self._scheduled = False
         if not self._waiting:
             return
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
-        task = loop.create_task(self._send(batch))
+        task = self._loop.create_task(self._send(batch))
         self._in_flight.add(task)
-        task.add_done_callback(lambda done: self._landed(loop, done))
-        self._schedule(loop)
+        task.add_done_callback(self._landed)
+        self._schedule()
 
-    def _landed(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    def _landed(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
-        if not loop.is_closed():
-            self._schedule(loop)
+        self._schedule()
 
-    async def _send(self, batch: list[tuple[Outcome, asyncio.Future[Settled]]]) -> None:
+    async def _send(self, batch: list[_Report]) -> None:
+        answers: Sequence[Settled | Exception]
         try:
             answers = await self._persist([outcome for outcome, _ in batch])
-        except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else ClosedError("the worker stopped"))
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, future), answer in zip(batch, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
+        except Exception as error:  # noqa: BLE001 - handed to who reported
+            answers = [error] * len(batch)
+        except asyncio.CancelledError:
+            answers = [ClosedError("the worker stopped")] * len(batch)
+        for (_, decided), answer in zip(batch, answers, strict=True):
+            decided(answer)
 
     async def _persist(self, outcomes: list[Outcome]) -> list[Settled]:
         """Send until there is an answer: the leases' heartbeat goes on meanwhile."""

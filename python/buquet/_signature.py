@@ -12,9 +12,9 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -25,6 +25,9 @@ from buquet.errors import ArgumentError, DecodeError, EncodeError, InvalidError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from inspect import BoundArguments, Signature
+
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and named arguments of a call."""
 
 _TYPE_CHARS = 128
 _TYPE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.:-]*")
@@ -50,6 +53,7 @@ class TaskSignature:
         check_type_name(name)
         self._function = function
         self._name = name
+        self._input = f"the input of task {name!r}"
         self._whole = inspect.signature(function)
 
     @cached_property
@@ -65,7 +69,7 @@ class TaskSignature:
     @cached_property
     def context_name(self) -> str | None:
         """The parameter that wants the context, if there is one."""
-        return next((name for name in self._whole.parameters if self._hints.get(name) is TaskContext), None)
+        return next((name for name in self._whole.parameters if _wants_context(self._hints.get(name))), None)
 
     @cached_property
     def _public(self) -> Signature:
@@ -109,8 +113,7 @@ class TaskSignature:
         return msgspec.json.encode(members)
 
     def _encode_one(self, name: str, value: object) -> msgspec.Raw:
-        what = f"argument {name!r} of task {self._name!r}"
-        raw = _codec.encode(value, what)
+        raw = _codec.encode(value, self._names[name])
         try:
             self._decode_one(name, raw)
         except DecodeError as error:
@@ -118,8 +121,12 @@ class TaskSignature:
         return msgspec.Raw(raw)
 
     def _decode_one(self, name: str, raw: bytes | msgspec.Raw) -> Any:
-        what = f"argument {name!r} of task {self._name!r}"
-        return _codec.decode(raw, self._kinds[name], what)
+        return _codec.decode(raw, self._kinds[name], self._names[name])
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """What messages call each member of the input."""
+        return {name: f"argument {name!r} of task {self._name!r}" for name in self._public.parameters}
 
     @cached_property
     def _kinds(self) -> dict[str, Any]:
@@ -134,27 +141,43 @@ class TaskSignature:
             kinds[name] = kind
         return kinds
 
-    def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> BoundArguments:
+    def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> Arguments:
         """Read a task's input back into the function's arguments.
 
         :raises DecodeError: the input does not fit the signature.
         """
         # A plain submit without an input stores null.
         members: dict[str, msgspec.Raw] = _codec.decode(
-            b"{}" if bytes(raw) == b"null" else raw, dict[str, msgspec.Raw], f"the input of task {self._name!r}"
+            b"{}" if bytes(raw) == b"null" else raw, dict[str, msgspec.Raw], self._input
         )
-        unknown = sorted(set(members) - set(self._kinds))
-        if unknown:
-            raise DecodeError(f"task {self._name!r} has no parameter {', '.join(map(repr, unknown))}")
         arguments: dict[str, Any] = {}
-        for name, parameter in self._whole.parameters.items():
-            if name == self.context_name:
+        for name, reader in self._readers.items():
+            if reader is None:
                 arguments[name] = context
             elif name in members:
-                arguments[name] = self._decode_one(name, members[name])
-            elif _is_required(parameter):
+                arguments[name] = reader(members.pop(name))
+            elif name in self._required:
                 raise DecodeError(f"the input of task {self._name!r} lacks {name!r}")
-        return inspect.BoundArguments(self._whole, arguments)  # type: ignore[arg-type]
+        if members:
+            unknown = ", ".join(map(repr, sorted(members)))
+            raise DecodeError(f"task {self._name!r} has no parameter {unknown}")
+        return self._call_form(arguments)
+
+    @cached_property
+    def _readers(self) -> dict[str, Callable[[msgspec.Raw], Any] | None]:
+        """How each parameter's member of the input is read; None for the context."""
+        return {
+            name: None if name == self.context_name else partial(self._decode_one, name)
+            for name in self._whole.parameters
+        }
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        return frozenset(name for name, parameter in self._whole.parameters.items() if _is_required(parameter))
+
+    @cached_property
+    def _call_form(self) -> CallForm:
+        return CallForm(self._whole)
 
     def with_context(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Callable[[], TaskContext]
@@ -182,6 +205,7 @@ class PlainSignature:
         """
         self._inner = TaskSignature(function, name)
         self._name = name
+        self._input = f"the input of task {name!r}"
         self._parameters = inspect.signature(function)
         if len(self._parameters.parameters) > 1:
             _ = self._input_name
@@ -201,16 +225,51 @@ class PlainSignature:
         """The type of the result."""
         return self._inner.returns
 
-    def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> BoundArguments:
+    def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> Arguments:
         """Read the input to the type that its parameter is annotated with."""
         arguments: dict[str, Any] = {}
         for name in self._parameters.parameters:
             if name == self._input_name:
-                kind = self._inner.kind_of(name)
-                arguments[name] = _codec.decode(raw, kind, f"the input of task {self._name!r}")
+                arguments[name] = _codec.decode(raw, self._kind, self._input)
             else:
                 arguments[name] = context
-        return inspect.BoundArguments(self._parameters, arguments)  # type: ignore[arg-type]
+        return self._call_form(arguments)
+
+    @cached_property
+    def _kind(self) -> Any:
+        return self._inner.kind_of(self._input_name or "")
+
+    @cached_property
+    def _call_form(self) -> CallForm:
+        return CallForm(self._parameters)
+
+
+class CallForm:
+    """Turns arguments by parameter into those of a call: positional as long as they can be, as people call."""
+
+    def __init__(self, signature: Signature) -> None:
+        """Look at the parameters once; a handler is called many times."""
+        kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+        self._signature = signature
+        self._is_variadic = not {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}.isdisjoint(kinds.values())
+        self._positional = [name for name, kind in kinds.items() if kind is not Parameter.KEYWORD_ONLY]
+
+    def __call__(self, arguments: dict[str, Any]) -> Arguments:
+        """Sort the arguments into both kinds."""
+        if self._is_variadic:
+            bound = inspect.BoundArguments(self._signature, arguments)  # type: ignore[arg-type]
+            return bound.args, bound.kwargs
+        args: list[Any] = []
+        for name in self._positional:
+            if name not in arguments:  # it has a default, and what follows must be named
+                break
+            args.append(arguments.pop(name))
+        return tuple(args), arguments
+
+
+def _wants_context(hint: Any) -> bool:
+    """Whether this is ``TaskContext``, or it or None."""
+    return hint is TaskContext or set(typing.get_args(hint)) == {TaskContext, type(None)}
 
 
 def _is_required(parameter: Parameter) -> bool:

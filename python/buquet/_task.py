@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
     from datetime import datetime
 
-    from buquet._client import Client
+    from buquet._client import Client, Config
     from buquet._durations import Duration
     from buquet._models import RetryPolicy
 
@@ -139,6 +139,12 @@ class BoundTask(Generic[P, R]):
     def handle(self, task_id: str) -> TaskHandle[R]:
         """A typed handle for a task of this type whose id you kept. Reads nothing."""
         return self._handle(task_id)
+
+    def use(self, config: Config) -> None:
+        """Let the app use the queue of the worker that runs it in a process, unless it has opened one."""
+        client = self._definition.client
+        if client.config != config:
+            client.reconfigure(config)
 
     def _handle(self, task_id: str) -> TaskHandle[R]:
         return TaskHandle(self._definition.client, task_id, self._definition.signature.returns)

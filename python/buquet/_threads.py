@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """A function on its way through a thread, with the future of its result."""
 
-    __slots__ = ("abandoned", "context", "function", "future")
+    __slots__ = ("abandoned", "context", "function", "future", "void")
 
     def __init__(self, function: Callable[[], T], future: asyncio.Future[T]) -> None:
         """Prepare to run ``function``."""
@@ -26,6 +26,8 @@ class Job(Generic[T]):
         self.future = future
         self.context = contextvars.copy_context()
         self.abandoned = False
+        self.void = False
+        """There was no thread for it: whoever finds it in the queue leaves it alone."""
 
 
 class ThreadPool:
@@ -34,9 +36,10 @@ class ThreadPool:
     All methods are for the loop's thread.
     """
 
-    def __init__(self, name: str) -> None:
-        """Start without threads; ``name`` begins theirs."""
+    def __init__(self, name: str, unstuck: Callable[[], object] = lambda: None) -> None:
+        """Start without threads; ``name`` begins theirs. ``unstuck`` is called when a stuck one is back."""
         self._name = name
+        self._unstuck = unstuck
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads = 0
@@ -49,9 +52,13 @@ class ThreadPool:
         job = Job(function, asyncio.get_running_loop().create_future())
         self._jobs.put(job)
         if not self._idle.acquire(blocking=False):
-            self._threads += 1
             name = f"{self._name}-{next(self._numbers)}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+            try:
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+            except BaseException:
+                job.void = True
+                raise
+            self._threads += 1
         return job
 
     def abandon(self, job: Job[Any]) -> None:
@@ -67,6 +74,8 @@ class ThreadPool:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
+            if job.void:
+                continue
             try:
                 outcome: tuple[Any, BaseException | None] = (job.context.run(job.function), None)
             except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the job
@@ -82,6 +91,7 @@ class ThreadPool:
     def _deliver(self, job: Job[Any], result: Any, error: BaseException | None) -> None:
         if job.abandoned:
             self.stuck -= 1
+            self._unstuck()
         if job.abandoned or job.future.done():
             return
         if error is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def weather() -> Faults:
-    """Return faults that a run meets hundreds of times, and that retries still get through."""
+    """Return faults that every hundred requests meet at least twice each, and that retries still get through."""
     return Faults(answer_500=0.03, answer_503=0.03, break_before=0.02, break_after=0.02, delay=0.05)
 
 

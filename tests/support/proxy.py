@@ -30,7 +30,10 @@ PHRASES = {403: "Forbidden", 500: "Internal Server Error", 503: "Service Unavail
 
 @dataclass(kw_only=True)
 class Faults:
-    """What goes wrong, each as a probability for a request unless said otherwise."""
+    """What goes wrong, each as a share of the requests unless said otherwise.
+
+    A share of 1/n means exactly one in each n requests, at a random place among them: how much a run meets is known.
+    """
 
     answer_500: float = 0.0
     answer_503: float = 0.0
@@ -57,6 +60,7 @@ class Proxy:
     def __post_init__(self) -> None:
         """Prepare the thread; nothing listens before the `with` block."""
         self._random = random.Random(self.seed)  # noqa: S311 - the same faults for the same seed
+        self._decks: dict[str, list[bool]] = {}
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fault-proxy", daemon=True)
@@ -114,8 +118,8 @@ class Proxy:
         faults = self.faults
         if self._draw(faults.delay, "delay"):
             await asyncio.sleep(faults.delay_seconds * self._random.random() * 2)
-        for status, chance in ((403, faults.answer_403), (500, faults.answer_500), (503, faults.answer_503)):
-            if self._draw(chance, str(status)):
+        for status, share in ((403, faults.answer_403), (500, faults.answer_500), (503, faults.answer_503)):
+            if self._draw(share, str(status)):
                 return error_answer(status)
         if self._draw(faults.break_before, "break_before"):
             return None
@@ -126,11 +130,16 @@ class Proxy:
             return None
         return answer
 
-    def _draw(self, chance: float, name: str) -> bool:
-        if chance <= 0 or self._random.random() >= chance:
+    def _draw(self, share: float, name: str) -> bool:
+        if share <= 0:
             return False
-        self.injected[name] += 1
-        return True
+        deck = self._decks.setdefault(name, [])
+        if not deck:
+            deck += [True] + [False] * (round(1 / share) - 1)
+            self._random.shuffle(deck)
+        drawn = deck.pop()
+        self.injected[name] += drawn
+        return drawn
 
     async def _forward(self, request: Message) -> bytes | None:
         """Send the request on a connection of its own and return the whole answer."""

@@ -98,6 +98,7 @@ class FakeEngine:
         self.tasks: dict[str, dict[str, Any]] = {}
         self.leases: dict[str, str] = {}
         self.lost: list[dict[str, str]] = []
+        self.warnings: list[str] = []
         self.calls: list[tuple[str, Any]] = []
         self.failures: dict[str, deque[BuquetError]] = {}
         self.refuse_outputs_over = 1_000_000
@@ -261,10 +262,12 @@ class FakeEngine:
 
         def poll() -> Any:
             lost, found = self.lost, self._claim(request["max"])
-            if not (lost or found or self.draining or time.monotonic() >= end):
+            warnings = self.warnings
+            if not (lost or found or warnings or self.draining or time.monotonic() >= end):
                 return None
-            self.lost = []
-            return {"assignments": found, "lost": lost, "state": "draining" if self.draining else "running"}
+            self.lost, self.warnings = [], []
+            state = "draining" if self.draining else "running"
+            return {"assignments": found, "lost": lost, "warnings": warnings, "state": state}
 
         return poll
 

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from buquet import PermanentError, TaskContext
+from buquet import Buquet, PermanentError, TaskContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+app = Buquet("sqlite:/not/where/the/worker/is.db")
+
+
+@app.task
+def another() -> str:
+    return "found"
+
+
+@app.task(pool="process")
+def submit_another() -> str:
+    return another.submit().id
+
+
+def terminate_a_program() -> int:
+    program = subprocess.Popen(["sleep", "3600"])
+    program.terminate()
+    return program.wait(timeout=20)
 
 
 def square(n: int) -> int:

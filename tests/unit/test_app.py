@@ -32,6 +32,12 @@ class Word:
     seen: datetime
 
 
+def test_an_address_is_shown_without_what_may_be_a_secret() -> None:
+    app = Buquet("s3://user:secret@bucket/queue?token=secret")
+    assert "s3://bucket/queue" in repr(app)
+    assert "secret" not in repr(app) + repr(app.queue) + repr(app.queue.client.config)
+
+
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import BuquetError, ClosedError, DecodeError, Queue, UnavailableError
+from buquet import BuquetError, ClosedError, DecodeError, Queue, UnavailableError, WaitTimeoutError, _loop_channel
 from buquet._channels import read_completions
 from buquet.errors import from_code
+from tests.unit.fake_engine import FakeQueue
 
 if TYPE_CHECKING:
-    from tests.unit.fake_engine import FakeEngine, FakeQueue
+    from tests.unit.fake_engine import FakeEngine
 
 DEEP = "[" * 5000 + "]" * 5000
 POISON = [DEEP, r'"\ud800"', r'{"a,]": "\ud800", "b": [1, 2]}']
@@ -56,6 +57,32 @@ async def test_awaits_of_the_same_batch_get_their_answers(
     assert isinstance(bad, DecodeError)
     assert not isinstance(good, BaseException)
     assert good.id == "task-2"
+
+
+async def test_more_calls_than_a_queue_takes_wait_for_their_turn(
+    queue: Queue, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_loop_channel, "MOST_IN_FLIGHT", 4)
+    in_flight: set[int] = set()
+    most = 0
+    accept, complete = engine.accept, FakeQueue.complete
+
+    def accepting(at: FakeQueue, op: str, request: object, token: int) -> None:
+        nonlocal most
+        in_flight.add(token)
+        most = max(most, len(in_flight))
+        accept(at, op, request, token)
+
+    def completing(self: FakeQueue, completion: dict[str, Any]) -> None:
+        in_flight.discard(completion["token"])
+        complete(self, completion)
+
+    monkeypatch.setattr(engine, "accept", accepting)
+    monkeypatch.setattr(FakeQueue, "complete", completing)
+    waits = [queue.wait(await queue.submit("t"), timeout=0.01) for _ in range(20)]
+    gathered = await asyncio.gather(*waits, return_exceptions=True)
+    assert [type(answer) for answer in gathered] == [WaitTimeoutError] * 20
+    assert most == 4
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from buquet import Buquet, InvalidError, Queue, TaskContext, TaskFailedError, Worker, _processes
+from buquet._client import Config
+from tests.support.processes import ROOT, clean_environment
 from tests.unit import process_tasks
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.fake_engine import FakeEngine
 
 
@@ -70,6 +77,40 @@ def test_stopping_does_not_wait_for_a_process(app: Buquet, engine: FakeEngine) -
             pass
     outcomes = [o["outcome"] for request in engine.requests("worker.settle") for o in request["outcomes"]]
     assert outcomes == ["release"]
+
+
+def test_a_program_that_a_handler_starts_can_be_terminated(app: Buquet) -> None:
+    terminate = app.task(pool="process", retries=0)(process_tasks.terminate_a_program)
+    with app.worker(processes=1):
+        assert terminate.submit().result(timeout=30) == -signal.SIGTERM
+
+
+def test_the_interpreter_exits_although_a_process_waits_for_work() -> None:
+    script = """
+import multiprocessing
+from buquet import Buquet
+from tests.unit import process_tasks
+
+app = Buquet("memory:")
+square = app.task(pool="process")(process_tasks.square)
+app.worker(processes=1).__enter__()
+print(square.submit(3).result(timeout=30), len(multiprocessing.active_children()))
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, b"9 1\n"), done.stderr
+
+
+def test_a_handler_in_a_process_submits_to_the_queue_of_its_worker(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path}/queue.db"
+    app = process_tasks.app
+    app.queue.client.reconfigure(Config(url=url))
+    try:
+        with app.worker(processes=1):
+            follow_up = process_tasks.submit_another.submit().result(timeout=30)
+            assert process_tasks.another.handle(follow_up).result(timeout=30) == "found"
+    finally:
+        app.close()
 
 
 def unpicklable(_job: object) -> object:

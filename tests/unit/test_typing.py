@@ -30,6 +30,11 @@ async def async_with_context(ctx: TaskContext, *, flag: bool) -> str:
     return f"{ctx.id}{flag}"
 
 
+@app.task
+def with_context_at_will(ctx: TaskContext | None = None, *, path: str = "") -> int:
+    return len(path) if ctx is None else -1
+
+
 def check_types() -> None:
     """Never called: read by the type checker."""
     assert_type(plain("a", size=1), bytes)
@@ -43,6 +48,7 @@ def check_types() -> None:
     assert_type(with_options.submit(1), TaskHandle[list[str]])
     assert_type(with_context("a"), int)
     assert_type(with_context.submit(path="a"), TaskHandle[int])
+    assert_type(with_context_at_will.submit(path="a"), TaskHandle[int])
     assert_type(async_with_context.submit(flag=True), TaskHandle[str])
     plain.submit(1)  # pyright: ignore[reportArgumentType]
     plain.submit("a", colour="red")  # pyright: ignore[reportCallIssue]

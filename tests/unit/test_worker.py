@@ -255,6 +255,69 @@ async def test_a_startup_hook_that_raises_stops_the_worker(queue: Queue, engine:
     assert engine.requests("worker.next") == []
 
 
+async def test_a_second_signal_gives_up_a_shutdown_hook_that_hangs(queue: Queue, engine: FakeEngine) -> None:
+    worker = Worker(queue)
+    worker.task("t")(lambda: None)
+    called = asyncio.Event()
+
+    @worker.on_shutdown
+    async def close() -> None:
+        called.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(20):
+        running = asyncio.create_task(worker.run(handle_signals=False))
+        while not engine.requests("worker.next"):  # noqa: ASYNC110 - the worker runs on this loop
+            await asyncio.sleep(0)
+        worker.drain()
+        await called.wait()
+        worker.stop()
+        await running
+    assert len(engine.requests("worker.stop")) == 1
+
+
+async def test_what_the_engine_warns_of_is_logged(
+    queue: Queue, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(queue)
+    worker.task("t")(lambda: None)
+    engine.warnings.append("the heartbeat could not be written")
+
+    async def said() -> bool:
+        return "the heartbeat could not be written" in caplog.text
+
+    async with worker:
+        await wait_until_async(said, within=10, what="the warning")
+
+
+async def test_a_thread_that_cannot_be_started_costs_the_attempt_and_runs_nothing_later(
+    queue: Queue, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(queue)
+    calls: list[int] = []
+
+    @worker.task("t")
+    def handler(input: int) -> int:  # noqa: A002
+        calls.append(input)
+        return input
+
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("buquet-task"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async with worker:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            refused = await queue.submit("t", 1, max_retries=0)
+            assert (await queue.wait(refused, timeout=10)).status is TaskStatus.FAILED
+        assert await (await queue.submit("t", 2)) == 2
+    assert calls == [2]
+    assert [outcome["outcome"] for outcome in outcomes(engine)] == ["fail", "complete"]
+
+
 async def test_a_worker_without_tasks_or_with_two_for_a_name_is_refused(queue: Queue) -> None:
     worker = Worker(queue)
     with pytest.raises(InvalidError, match="no tasks"):

@@ -218,9 +218,9 @@ def list_(
 def workers(url: Url = None, json: Json = False) -> None:
     """List the workers by their heartbeats; dead ones stay listed for a while."""
     shared.json = wants_json(json)
-    found = ask(url, _ops.workers())
+    page = ask(url, _ops.workers())
     if shared.json:
-        print_json({"workers": found})
+        print_json(page)
         return
     rows = [["ID", "HOST", "PID", "ALIVE", "STATE", "RUNS", "HEARTBEAT", "TYPES"]]
     rows += [
@@ -234,12 +234,14 @@ def workers(url: Url = None, json: Json = False) -> None:
             age(worker.heartbeat_at),
             escape(", ".join(worker.types)),
         ]
-        for worker in found
+        for worker in page.workers
     ]
-    if found:
+    if page.workers:
         print_rows(*rows)
     else:
         out.print("no workers")
+    for item in page.corrupt:
+        print_error("corrupt", f"{item.key}: {item.message}")
 
 
 def _read_input(text: str) -> bytes:

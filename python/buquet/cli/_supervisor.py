@@ -33,8 +33,11 @@ class _Supervisor:
         self._signals += 1
         self.ending.set()
         for process in self._running:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL if self._signals >= _KILL_AT else signal.SIGTERM)
+            self._signal(process)
+
+    def _signal(self, process: asyncio.subprocess.Process) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL if self._signals >= _KILL_AT else signal.SIGTERM)
 
     async def keep_one(self) -> int:
         """Run one process, again after each crash; gives the exit code that ended it for good."""
@@ -64,8 +67,12 @@ class _Supervisor:
             start_new_session=True,
         )
         self._running.add(process)
+        if self.ending.is_set():  # the signal came while the process was started
+            self._signal(process)
         try:
-            return await process.wait()
+            code = await process.wait()
+            # Before the process can handle it, the signal that should end it does.
+            return ExitCode.OK if self.ending.is_set() and code == -signal.SIGTERM else code
         finally:
             self._running.discard(process)
 

@@ -27,7 +27,9 @@ impl Offset {
         let (low, high) = (server - received, server + resolution - sent);
         let Some(known) = known else { return Self { low, high, seen_at: received } };
         let drift = (received - known.seen_at).max(0) / DRIFT_DIVISOR;
-        let narrowed = Self { low: low.max(known.low - drift), high: high.min(known.high + drift), seen_at: received };
+        // Only what was allowed for counts as seen, or many answers in quick succession would allow for nothing.
+        let seen_at = known.seen_at + drift * DRIFT_DIVISOR;
+        let narrowed = Self { low: low.max(known.low - drift), high: high.min(known.high + drift), seen_at };
         if narrowed.low > narrowed.high { Self { low, high, seen_at: received } } else { narrowed }
     }
 }
@@ -89,6 +91,16 @@ mod tests {
         let before = Offset::observe(None, 50_000, 1_000, 100, 300);
         let after = Offset::observe(Some(before), 9_000_000, 1_000, 400, 500);
         assert_eq!((after.low, after.high), (8_999_500, 9_000_600));
+    }
+
+    #[test]
+    fn drift_is_allowed_for_however_often_the_server_answers() {
+        let mut known = Offset::observe(None, 50_000, 1, 0, 0);
+        for received in (10..=60_000).step_by(10) {
+            // The local clock gains 100 parts per million on the server's.
+            known = Offset::observe(Some(known), 50_000 + received - received / 10_000, 1, received, received);
+        }
+        assert!(known.low <= 50_000 - 6 && 50_000 - 6 <= known.high, "{known:?}");
     }
 
     proptest! {

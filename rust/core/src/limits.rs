@@ -25,7 +25,7 @@ pub const CANDIDATES: usize = 2_000;
 /// Most tasks one worker holds at a time, running or fetched ahead.
 pub const HELD_TASKS: usize = 20_000;
 /// Claims under way at the same time in one worker.
-pub const CLAIMS_IN_FLIGHT: usize = 16;
+pub const CLAIMS_IN_FLIGHT: usize = 64;
 /// Times a commit is rebased onto somebody else's before it is given up for now.
 pub const REBASES: usize = 20;
 /// Commit ids a record remembers: a committer whose answer was lost finds itself here even if others came after.

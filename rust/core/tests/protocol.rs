@@ -8,9 +8,12 @@ use buquet_core::Error;
 use buquet_core::entropy::Entropy;
 use buquet_core::queue::{Filter, Queue, Settings, Submission, When};
 use buquet_core::record::{Failure, Json, Options, Outcome, RetryPolicy, TaskStatus};
+use buquet_core::store::faulty::{FaultPlan, Network, Unobserved};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Store, StoreKind};
 use buquet_core::worker::{Assignment, Options as WorkerOptions, Verdict, WorkOutcome, Worker};
+
+use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -360,4 +363,67 @@ async fn an_entry_seen_before_its_record_is_soon_looked_at_again() {
     producer.bucket().put(&key, record).await.unwrap();
     let next = worker.next(1, Duration::from_secs(2)).await.unwrap();
     assert_eq!(next.assignments.first().map(|task| task.id), Some(id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_due_among_many_that_are_due_tomorrow_is_started_in_time() {
+    let store = Arc::new(MemoryStore::new());
+    let (producer, queue) = (queue_on(&store, 1).await, queue_on(&store, 2).await);
+    let worker = worker_on(&queue, 1).await;
+    let later = |seconds| Submission { when: When::After(Duration::from_secs(seconds)), ..submission("t") };
+    for n in 0..1_500 {
+        producer.submit(later(86_400 + n)).await.unwrap();
+    }
+    for minutes in [3, 10] {
+        let id = producer.submit(later(minutes * 60)).await.unwrap();
+        let submitted = Instant::now();
+        let task = worker.next(1, Duration::from_hours(1)).await.unwrap().assignments.remove(0);
+        assert_eq!(task.id, id);
+        let late = submitted.elapsed().saturating_sub(Duration::from_secs(minutes * 60));
+        assert!(late < Duration::from_secs(2), "late by {late:?}");
+        settle(&worker, &task, complete("1")).await;
+    }
+}
+
+fn down() -> FaultPlan {
+    FaultPlan { throttled: 1.0, ..FaultPlan::calm() }
+}
+
+async fn queue_behind(network: &Arc<Network>, name: &str) -> Queue {
+    Queue::open(network.connect(name), Entropy::seeded(1), Settings::for_store(StoreKind::S3)).await.unwrap()
+}
+
+fn network() -> Arc<Network> {
+    Network::new(Arc::new(MemoryStore::new()), 7, FaultPlan::calm(), Arc::new(Unobserved))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_store_is_away_says_so_and_takes_up_its_work_when_it_is_back() {
+    let network = network();
+    let queue = queue_behind(&network, "worker").await;
+    let worker = worker_on(&queue, 1).await;
+    network.set_plan(down());
+    let news = worker.next(1, Duration::from_mins(10)).await.unwrap();
+    assert!(news.assignments.is_empty() && news.warnings[0].contains("trying again: "), "{news:?}");
+    network.set_plan(FaultPlan::calm());
+    let id = queue_behind(&network, "producer").await.submit(submission("t")).await.unwrap();
+    let found = timeout(Duration::from_mins(2), async {
+        loop {
+            if let Some(task) = worker.next(1, SOON).await.unwrap().assignments.pop() {
+                return task;
+            }
+        }
+    });
+    assert_eq!(found.await.unwrap().id, id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_stops_although_its_store_is_away() {
+    let network = network();
+    let queue = queue_behind(&network, "worker").await;
+    queue.submit(submission("t")).await.unwrap();
+    let worker = worker_on(&queue, 1).await;
+    one(&worker).await;
+    network.set_plan(down());
+    assert_eq!(timeout(Duration::from_mins(2), worker.stop()).await, Ok(0), "nothing could be given back");
 }

@@ -1,4 +1,5 @@
-//! Every store keeps the same contract: the memory, a SQLite file, and each S3 server in `BUQUET_TEST_S3`.
+//! Every store keeps the same contract: the memory, bare and behind a simulated network, a SQLite
+//! file, and each S3 server in `BUQUET_TEST_S3`.
 #![expect(clippy::panic, reason = "a test ends at the first surprise")]
 
 mod support;
@@ -6,6 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use buquet_core::store::contract::{AnyStore, Check};
+use buquet_core::store::faulty::{FaultPlan, Network, Unobserved};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::sqlite::SqliteStore;
 
@@ -33,6 +35,16 @@ macro_rules! contract {
                 let folder = tempfile::tempdir().unwrap();
                 let store: AnyStore = Arc::new(SqliteStore::open(&folder.path().join("new/q.db")).unwrap());
                 passes("sqlite", buquet_core::store::contract::$check(&store).await);
+            })+
+        }
+
+        mod faulty {
+            use super::*;
+            $(#[tokio::test(start_paused = true)]
+            async fn $check() {
+                let network = Network::new(Arc::new(MemoryStore::new()), 7, FaultPlan::calm(), Arc::new(Unobserved));
+                let store: AnyStore = network.connect("process");
+                passes("memory behind a calm network", buquet_core::store::contract::$check(&store).await);
             })+
         }
 

@@ -190,6 +190,7 @@ pub struct Next {
     pub assignments: Vec<Assignment>,
     pub lost: Vec<Lost>,
     pub problems: Vec<Problem>,
+    pub warnings: Vec<String>,
     pub state: Phase,
 }
 

@@ -46,6 +46,7 @@ impl Engine {
             assignments: next.assignments.into_iter().map(Into::into).collect(),
             lost: next.lost,
             problems: next.problems,
+            warnings: next.warnings,
             state: next.phase,
         })
     }

@@ -177,7 +177,7 @@ impl Core {
             worker.offer(entry);
         }
         // Work due later than this is found by the regular look.
-        if entry.due <= self.desk.bucket.now().after(self.settings.full_look * 2) {
+        if entry.due <= self.desk.bucket.now().after(self.settings.horizon()) {
             self.ring();
         }
     }

@@ -32,7 +32,17 @@ pub struct Settings {
     pub variant: Variant,
 }
 
+/// Looks in which an idle worker gets round all shards of an index that does not fit into one page.
+const LOOKS_TO_GET_ROUND: u32 = 6;
+
 impl Settings {
+    /// How far ahead of its time work is looked for. Whoever submits work that is due sooner rings the bell, so each
+    /// worker has seen what is due later by the time it is due.
+    #[must_use]
+    pub fn horizon(&self) -> Duration {
+        self.full_look * LOOKS_TO_GET_ROUND
+    }
+
     /// The defaults for a kind of store: a look at S3 costs money, a look at a local file next to nothing.
     #[must_use]
     pub const fn for_store(kind: StoreKind) -> Self {

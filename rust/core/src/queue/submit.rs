@@ -47,7 +47,14 @@ struct Draft {
 
 /// The submits under way, by what may share a record.
 #[derive(Debug, Default)]
-pub struct Lanes(Mutex<BTreeMap<LaneKey, Lane>>);
+pub struct Lanes(Mutex<Backlog>);
+
+#[derive(Debug, Default)]
+struct Backlog {
+    lanes: BTreeMap<LaneKey, Lane>,
+    /// Submits that are not answered yet.
+    tasks: usize,
+}
 
 impl Queue {
     /// Submits a task. Returns once the task and the entry that leads to it are stored. Submits that come while
@@ -60,17 +67,16 @@ impl Queue {
         let (key, draft) = self.core().place(&submission)?;
         let (answer, answered) = oneshot::channel();
         {
-            let mut lanes = self.core().lanes.lock();
-            let waiting: usize = lanes.values().map(|lane| lane.waiting.len()).sum();
-            let lane = lanes.entry(key.clone()).or_default();
-            if waiting >= limits::SUBMIT_BACKLOG {
+            let mut backlog = self.core().lanes.lock();
+            if backlog.tasks >= limits::SUBMIT_BACKLOG {
                 return Err(Error::Unavailable(format!(
                     "{} submits are waiting to be stored already; wait for some to be answered",
                     limits::SUBMIT_BACKLOG
                 )));
             }
-            lane.waiting.push_back(Waiting { draft, answer });
-            drop(lanes);
+            backlog.tasks += 1;
+            backlog.lanes.entry(key.clone()).or_default().waiting.push_back(Waiting { draft, answer });
+            drop(backlog);
         }
         self.core().start_commits(&key, &submission.options);
         answered
@@ -146,7 +152,7 @@ impl Lane {
 }
 
 impl Lanes {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<LaneKey, Lane>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Backlog> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -171,23 +177,25 @@ impl Core {
 
     fn start_commits(self: &Arc<Self>, key: &LaneKey, options: &Options) {
         loop {
-            let batch = self.lanes.lock().get_mut(key).and_then(Lane::next_batch);
+            let batch = self.lanes.lock().lanes.get_mut(key).and_then(Lane::next_batch);
             let Some(batch) = batch else { return };
             let (core, key, options) = (Arc::clone(self), key.clone(), options.clone());
+            let size = batch.len();
             self.spawner.spawn(async move {
                 core.commit_batch(&key, &options, batch).await;
-                core.finish_commit(&key);
+                core.finish_commit(&key, size);
                 core.start_commits(&key, &options);
             });
         }
     }
 
-    fn finish_commit(&self, key: &LaneKey) {
-        let mut lanes = self.lanes.lock();
-        if let Some(lane) = lanes.get_mut(key) {
+    fn finish_commit(&self, key: &LaneKey, size: usize) {
+        let mut backlog = self.lanes.lock();
+        backlog.tasks -= size;
+        if let Some(lane) = backlog.lanes.get_mut(key) {
             lane.in_flight -= 1;
             if lane.in_flight == 0 && lane.waiting.is_empty() {
-                lanes.remove(key);
+                backlog.lanes.remove(key);
             }
         }
     }

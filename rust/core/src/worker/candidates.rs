@@ -1,11 +1,14 @@
 //! Index entries a worker knows of: those it may claim now, and those it should look at later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::entropy::Entropy;
 use crate::keys::ReadyEntry;
 use crate::limits;
 use crate::time::Timestamp;
+
+/// Entries remembered although they lead to nothing any more.
+const USED_UP: usize = 4_096;
 
 /// An entry and when it was written, if it was seen in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +24,10 @@ pub struct Candidate {
 pub struct Candidates {
     due: BTreeMap<u8, Vec<Candidate>>,
     later: BTreeMap<(Timestamp, ReadyEntry), Candidate>,
-    /// Those above, and those that were drawn and are being claimed.
+    /// Those above, those that were drawn and are being claimed, and those of `used_up`.
     known: BTreeSet<ReadyEntry>,
+    /// The last ones that lead to nothing any more. No key is ever used again, but listings show them for a while.
+    used_up: VecDeque<ReadyEntry>,
     /// When the first of those is due for which there was no place.
     refused: Option<Timestamp>,
 }
@@ -41,7 +46,7 @@ impl Candidates {
         }
         let at = candidate.entry.due.max(not_before);
         if at <= now {
-            if self.due() >= limits::CANDIDATES / 2 {
+            if self.due() >= limits::CANDIDATES / 2 && !self.make_way_for(candidate.entry.priority, at) {
                 self.refuse(at);
                 return false;
             }
@@ -58,6 +63,15 @@ impl Candidates {
             self.refuse(at);
         }
         at <= now
+    }
+
+    /// Gives up a due entry of lower priority, so that urgent work is not kept out by a long backlog.
+    fn make_way_for(&mut self, priority: u8, now: Timestamp) -> bool {
+        let lower = self.due.range_mut(..priority).find_map(|(_, candidates)| candidates.pop());
+        let Some(lower) = lower else { return false };
+        self.known.remove(&lower.entry);
+        self.refuse(lower.entry.due.min(now));
+        true
     }
 
     fn refuse(&mut self, at: Timestamp) {
@@ -77,9 +91,19 @@ impl Candidates {
         }
     }
 
-    /// Forgets an entry that was drawn.
+    /// Forgets an entry that was drawn, so that it may be added again.
     pub fn done(&mut self, entry: &ReadyEntry) {
         self.known.remove(entry);
+    }
+
+    /// Puts an entry aside for good: it was drawn, and leads to nothing any more.
+    pub fn use_up(&mut self, entry: ReadyEntry) {
+        self.used_up.push_back(entry);
+        if self.used_up.len() > USED_UP
+            && let Some(oldest) = self.used_up.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
     }
 
     /// When the next entry that waits for its time is due, or one for which there was no place.
@@ -138,6 +162,32 @@ mod tests {
         assert!(!candidates.add(one, Timestamp(0), Timestamp(10)), "it is being claimed");
         candidates.done(&one.entry);
         assert!(candidates.add(one, Timestamp(0), Timestamp(10)));
+    }
+
+    #[test]
+    fn an_entry_that_was_used_up_is_not_taken_from_a_late_listing() {
+        let (entropy, mut candidates) = (Entropy::seeded(1), Candidates::default());
+        let one = candidate(&entropy, 5, 0);
+        candidates.add(one, Timestamp(0), Timestamp(10));
+        candidates.draw(&entropy);
+        candidates.use_up(one.entry);
+        assert!(!candidates.add(one, Timestamp(0), Timestamp(10)));
+        for _ in 0..USED_UP {
+            candidates.use_up(candidate(&entropy, 5, 0).entry);
+        }
+        assert!(candidates.add(one, Timestamp(0), Timestamp(10)), "the memory of them is bounded");
+    }
+
+    #[test]
+    fn urgent_work_is_let_in_past_a_backlog_that_fills_the_table() {
+        let (entropy, mut candidates) = (Entropy::seeded(1), Candidates::default());
+        for _ in 0..limits::CANDIDATES {
+            candidates.add(candidate(&entropy, 3, 0), Timestamp(0), Timestamp(10));
+        }
+        assert!(candidates.add(candidate(&entropy, 9, 0), Timestamp(0), Timestamp(10)));
+        assert!(!candidates.add(candidate(&entropy, 3, 0), Timestamp(0), Timestamp(10)), "not past its equals");
+        assert_eq!(candidates.due(), limits::CANDIDATES / 2);
+        assert!(candidates.take_refused(Timestamp(10)), "who made way is looked for again");
     }
 
     #[test]

@@ -42,14 +42,17 @@ impl Shared {
                 Next::Again(self.now().after(SET_ASIDE))
             }
             Err(error) => {
-                tracing::warn!(%error, %record, "claim failed");
+                self.warn("a claim failed, trying again", &error);
                 Next::Again(self.now().after(Duration::from_secs(1)))
             }
         };
         drop(slot);
-        self.lock().candidates.done(&candidate.entry);
-        if let Next::Again(at) = next {
-            self.add_candidate(candidate, at);
+        match next {
+            Next::Forget => self.lock().candidates.use_up(candidate.entry),
+            Next::Again(at) => {
+                self.lock().candidates.done(&candidate.entry);
+                self.add_candidate(candidate, at);
+            }
         }
         {
             let mut inner = self.lock();
@@ -65,6 +68,12 @@ impl Shared {
     async fn try_claim(self: &Arc<Self>, candidate: &Candidate, slot: &Slot, most: usize) -> Result<Next, Error> {
         let entry = &candidate.entry;
         let mut cached = slot.stored.lock().await;
+        let is_stale = |stored: &Stored| ready_entry_state(entry, &stored.record) == EntryState::Stale;
+        if cached.as_deref().is_some_and(is_stale) {
+            // Whatever has happened to the record since, a stale entry stays stale.
+            self.desk().deleter.delete([entry.to_string()]);
+            return Ok(Next::Forget);
+        }
         let trusted = cached.take().filter(|stored| stored.record.ready_entry().as_ref() == Some(entry));
         let stored = match trusted {
             Some(stored) => *stored,
@@ -110,7 +119,7 @@ impl Shared {
             Transacted::Overtaken => Ok(Next::Again(self.now().after(self.jittered(STEP_ASIDE)))),
             Transacted::Missing => Ok(Next::Forget),
             Transacted::Unknown(claimed, commit, error) => {
-                tracing::warn!(%error, record = %entry.record, "a claim's outcome is unknown");
+                self.warn("a claim's outcome is unknown, looking again", &error);
                 self.resolve_doubt(entry, lease, commit, &claimed).await
             }
         }

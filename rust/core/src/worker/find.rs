@@ -57,7 +57,7 @@ impl Shared {
             if self.room() > 0
                 && let Err(error) = self.find(&mut finder).await
             {
-                tracing::warn!(%error, "looking for work failed; trying again");
+                self.warn("looking for work failed, trying again", &error);
                 self.rest(Instant::now() + self.jittered(PAUSE)).await;
                 continue;
             }

@@ -56,7 +56,7 @@ impl Shared {
                     () = sleep(interval.saturating_sub(age)) => {}
                 }
             } else if let Err(error) = self.beat().await {
-                tracing::warn!(%error, "the heartbeat could not be written; no work is claimed until it can");
+                self.warn("the heartbeat could not be written, no work is claimed until it can", &error);
                 sleep(PAUSE).await;
             }
         }

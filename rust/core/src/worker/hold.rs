@@ -66,6 +66,8 @@ pub struct Held {
     pub since: u64,
     /// Its outcome is on its way.
     pub settling: bool,
+    /// It waits in [`Hold::fetched`] to be handed out.
+    pub fetched: bool,
 }
 
 /// Everything held.
@@ -88,6 +90,24 @@ impl Hold {
     /// The held tasks of a record.
     pub fn of_record(&self, id: RecordId) -> impl Iterator<Item = (&TaskId, &Held)> {
         self.tasks.range(id.task(0)..=id.task(u16::MAX))
+    }
+
+    /// Takes the oldest `count` of those not handed out yet.
+    pub fn take_fetched(&mut self, count: usize) -> Vec<Assignment> {
+        let taken: Vec<_> = self.fetched.drain(..count).map(|(_, assignment)| assignment).collect();
+        for assignment in &taken {
+            if let Some(held) = self.tasks.get_mut(&assignment.id) {
+                held.fetched = false;
+            }
+        }
+        taken
+    }
+
+    /// Forgets that a task waits to be handed out.
+    pub fn unfetch(&mut self, id: TaskId) {
+        if self.tasks.get_mut(&id).is_some_and(|held| std::mem::take(&mut held.fetched)) {
+            self.fetched.retain(|(_, task)| task.id != id);
+        }
     }
 
     /// Forgets a record's slot if nothing is held or under way in it.
@@ -117,7 +137,7 @@ impl Hold {
                 expires_at,
                 submitted_at: task.submitted_at,
             };
-            self.tasks.insert(id, Held { lease, since: record.rev, settling: false });
+            self.tasks.insert(id, Held { lease, since: record.rev, settling: false, fetched: true });
             self.fetched.push_back((now, assignment));
         }
     }

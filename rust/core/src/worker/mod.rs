@@ -14,7 +14,7 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::hold::Assignment;
 pub use self::registry::{Registration, Seen};
@@ -55,6 +55,8 @@ pub struct Next {
     pub lost: Vec<Lost>,
     /// Stored objects that could not be used and were set aside.
     pub problems: Vec<Problem>,
+    /// Trouble with the store that the worker goes on trying to get over, for people to read.
+    pub warnings: Vec<String>,
     /// Whether more may come.
     pub phase: Phase,
 }
@@ -116,7 +118,10 @@ impl Worker {
             tokio::pin!(changed);
             changed.as_mut().enable();
             let next = self.shared.take_next(max);
-            let idle = next.assignments.is_empty() && next.lost.is_empty() && next.problems.is_empty();
+            let idle = next.assignments.is_empty()
+                && next.lost.is_empty()
+                && next.problems.is_empty()
+                && next.warnings.is_empty();
             if !idle || next.phase != phase_before || next.phase == Phase::Stopped {
                 return if next.phase == Phase::Stopped { Err(self.closed()) } else { Ok(next) };
             }
@@ -156,7 +161,8 @@ impl Worker {
         self.await_until(|| !self.shared.is_claiming()).await;
         self.shared.take_fetched(Duration::ZERO);
         let held = self.shared.all_held();
-        let released = self.release(held).await;
+        // Leases that cannot be given back in time run out by themselves.
+        let released = timeout(STOP_PATIENCE, self.release(held)).await.unwrap_or(0);
         self.await_until(|| !self.shared.is_settling()).await;
         self.shared.deregister().await;
         self.tasks.abort_all();

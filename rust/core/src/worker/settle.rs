@@ -111,7 +111,7 @@ impl Shared {
             None => return Err(lease_lost(outcome.id)),
         }
         // Also what was not handed out yet can be settled: it was given back.
-        inner.hold.fetched.retain(|(_, task)| task.id != outcome.id);
+        inner.hold.unfetch(outcome.id);
         let slot = inner.hold.slot(outcome.id.record());
         drop(inner);
         let (answer, answered) = oneshot::channel();
@@ -205,7 +205,7 @@ impl Shared {
                     return vec![Verdict::LeaseLost(message); outcomes.len()];
                 }
                 Err(error) => {
-                    tracing::warn!(%error, record = %id, "outcomes not stored yet; trying again");
+                    self.warn("outcomes are not stored yet, trying again", &error);
                     sleep(self.jittered(pause)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

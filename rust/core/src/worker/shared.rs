@@ -1,6 +1,6 @@
 //! What a worker's parts share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::hold::Hold;
 use super::rate::Rate;
 use super::{Next, Options};
 use crate::entropy::Entropy;
+use crate::error::Error;
 use crate::id::{LeaseId, TaskId, WorkerId};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
@@ -56,6 +57,8 @@ pub struct Problem {
 
 /// News kept for `next` at most.
 const MOST_NEWS: usize = 10_000;
+/// Between two warnings about the same kind of trouble.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub struct Inner {
@@ -70,6 +73,9 @@ pub struct Inner {
     pub rate: Rate,
     pub lost: Vec<Lost>,
     pub problems: Vec<Problem>,
+    pub warnings: Vec<String>,
+    /// When each kind of trouble was last told of.
+    said: BTreeMap<&'static str, Instant>,
     pub last_beat: Option<Instant>,
     /// Something was claimed since the last sweep.
     pub claimed: bool,
@@ -170,12 +176,13 @@ impl Shared {
     pub fn take_next(&self, max: usize) -> Next {
         let mut inner = self.lock();
         let count = if inner.phase == Phase::Running { max.min(inner.hold.fetched.len()) } else { 0 };
-        let assignments: Vec<_> = inner.hold.fetched.drain(..count).map(|(_, assignment)| assignment).collect();
+        let assignments = inner.hold.take_fetched(count);
         inner.overfetched &= assignments.is_empty();
         let next = Next {
             assignments,
             lost: std::mem::take(&mut inner.lost),
             problems: std::mem::take(&mut inner.problems),
+            warnings: std::mem::take(&mut inner.warnings),
             phase: inner.phase,
         };
         drop(inner);
@@ -191,7 +198,7 @@ impl Shared {
         let mut inner = self.lock();
         let old = |(fetched, _): &(Instant, _)| now.saturating_duration_since(*fetched) >= age;
         let count = inner.hold.fetched.iter().take_while(|fetched| old(fetched)).count();
-        inner.hold.fetched.drain(..count).map(|(_, task)| (task.id, task.lease)).collect()
+        inner.hold.take_fetched(count).into_iter().map(|task| (task.id, task.lease)).collect()
     }
 
     pub fn all_held(&self) -> Vec<(TaskId, LeaseId)> {
@@ -230,7 +237,7 @@ impl Shared {
 
     /// What is due later is left to a later look: there may be any number of it.
     pub fn horizon(&self) -> Timestamp {
-        self.now().after(self.settings().full_look * 2)
+        self.now().after(self.settings().horizon())
     }
 
     /// Remembers an entry; whether it is new and due.
@@ -249,6 +256,20 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// Tells the front of trouble that will be tried again; of each kind not too often.
+    pub fn warn(&self, what: &'static str, error: &Error) {
+        tracing::warn!(%error, what);
+        let now = Instant::now();
+        let mut inner = self.lock();
+        if inner.said.get(what).is_some_and(|said| now.saturating_duration_since(*said) < SAY_AGAIN) {
+            return;
+        }
+        inner.said.insert(what, now);
+        inner.warnings.push(format!("{what}: {error}"));
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
     /// Notices which held tasks a record no longer grants to this worker.
     pub fn notice_losses(&self, record: &BatchRecord) {
         let mut inner = self.lock();
@@ -262,8 +283,8 @@ impl Shared {
             .map(|(id, held)| (*id, held.lease))
             .collect();
         for (id, lease) in &gone {
+            inner.hold.unfetch(*id);
             inner.hold.tasks.remove(id);
-            inner.hold.fetched.retain(|(_, task)| task.id != *id);
             if inner.lost.len() < MOST_NEWS {
                 let reason = "the lease is gone: its time was up, or this worker was taken for dead".to_owned();
                 inner.lost.push(Lost { id: *id, lease: *lease, reason });

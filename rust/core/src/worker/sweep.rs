@@ -21,8 +21,10 @@ use crate::store::Got;
 use crate::time::Timestamp;
 use crate::transact::Transacted;
 
-/// Pages of an index read in one sweep; a longer index is gone on with in the next one.
+/// Pages of an index read in one sweep; a longer index is gone on with soon after.
 const PAGES: usize = 10;
+/// Between the parts of a sweep over an index that is longer.
+const GO_ON: Duration = Duration::from_secs(2);
 /// Records looked into at the same time.
 const IN_FLIGHT: usize = 16;
 /// Workers watched between sweeps: each worker watches the next few after itself, so that each is watched by a few.
@@ -78,12 +80,16 @@ impl Shared {
                     last_sweep = Instant::now();
                     next_sweep = last_sweep + self.settings().sweep;
                     self.lock().claimed = false;
-                    self.sweep(&mut sweeper).await
+                    let swept = self.sweep(&mut sweeper).await;
+                    if sweeper.cursor.is_some() {
+                        next_sweep = Instant::now() + self.jittered(GO_ON);
+                    }
+                    swept
                 }
                 other => other.map(|_| ()),
             };
             if let Err(error) = outcome {
-                tracing::warn!(%error, "a sweep failed; trying again");
+                self.warn("a sweep failed, trying again", &error);
                 let pause = self.jittered(AGAIN);
                 next_sweep = next_sweep.min(Instant::now() + pause);
                 sleep(pause).await;
@@ -154,7 +160,7 @@ impl Shared {
                         Err(error @ (Error::Corrupt(_) | Error::Layout(_))) => {
                             self.report(&keys::record(*id), format!("{error}; set aside"));
                         }
-                        Err(error) => tracing::warn!(%error, record = %id, "could not look after a record"),
+                        Err(error) => self.warn("a record could not be looked after, trying again", &error),
                     }
                 }
             })
@@ -201,11 +207,16 @@ impl Shared {
             }
         }
         let all_read = start_after.is_none();
-        findings.lost = holders
-            .iter()
-            .copied()
-            .filter(|id| beats.get(id).map_or(all_read, |beat| self.is_stale(*beat, at)))
-            .collect();
+        // A registration that is gone says nothing by itself: it may have been deleted while its worker was suspended.
+        // Then the worker is as old as its youngest lease.
+        let mut leased: BTreeMap<WorkerId, Timestamp> = BTreeMap::new();
+        for (entry, written) in findings.records.values().flatten() {
+            let youngest = leased.entry(entry.worker).or_insert(*written);
+            *youngest = (*youngest).max(*written);
+        }
+        let sign_of_life = |id: &WorkerId| beats.get(id).or_else(|| leased.get(id).filter(|_| all_read)).copied();
+        findings.lost =
+            holders.iter().copied().filter(|id| sign_of_life(id).is_some_and(|beat| self.is_stale(beat, at))).collect();
         let alive = |id: &WorkerId| Some((*id, self.deadline(*beats.get(id)?)));
         let after = holders.range(self.id..).chain(holders.range(..self.id));
         sweeper.peers = after.filter(|id| !findings.lost.contains(id)).filter_map(alive).take(PEERS).collect();

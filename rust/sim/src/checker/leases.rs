@@ -12,6 +12,8 @@ use crate::scenario::Kind;
 
 /// A worker is lost when its heartbeat is older than this.
 const STALE: Duration = Duration::from_secs(45);
+/// How old a heartbeat may be when a claim lands: two beats, and a moment for the claim itself.
+const FRESH: Duration = Duration::from_secs(22);
 /// How long before a lease its worker's silence may have been noticed.
 const NOTICED_BEFORE: Duration = Duration::from_mins(2);
 /// How long a dead worker's tasks may lie idle.
@@ -38,6 +40,21 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
             let Ending { task, lease, attempt, at, .. } = ending;
             found.add("ends for a reason", format!("task {task} attempt {attempt} under {lease} at {at}: {reason}"));
         }
+    }
+}
+
+/// Who claims has shown a moment before that it lives: it could be taken for dead otherwise as soon as it has begun.
+pub(super) fn check_heartbeats(history: &History, evidence: &Evidence<'_>, found: &mut Findings) {
+    if evidence.scenario.kind == Kind::Rough {
+        return; // there a claim may take long to land
+    }
+    for ((task, lease), beginning) in &history.beginnings {
+        let beats = history.beats.get(&beginning.worker).map(Vec::as_slice).unwrap_or_default();
+        let last = beats.iter().rfind(|(at, _)| *at <= beginning.at);
+        let fresh = last.is_some_and(|(at, present)| *present && beginning.at.since(*at) <= FRESH);
+        found.require(fresh, "claims only while its heartbeat is fresh", || {
+            format!("task {task} under {lease} at {}: the heartbeat before was {last:?}", beginning.at)
+        });
     }
 }
 

@@ -85,6 +85,7 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     revisions::check(&history, &mut found);
     index::check(&evidence.changes, &mut found);
     leases::check(&history, evidence, &mut found);
+    leases::check_heartbeats(&history, evidence, &mut found);
     leases::check_recovery(&history, evidence, &mut found);
     promises::check(&history, evidence, &mut found);
     remains::check(&history, evidence, &mut found);

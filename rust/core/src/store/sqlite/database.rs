@@ -69,14 +69,18 @@ impl Location {
         Err(StoreError::new(StoreErrorKind::Unavailable, message))
     }
 
-    /// Empties the write-ahead log if it has grown too long; all other writers wait meanwhile.
-    pub(super) fn limit_log(&self, connection: &Connection) -> rusqlite::Result<()> {
+    /// Empties the write-ahead log if it has grown too long; all other writers wait meanwhile. Never waits itself,
+    /// since a reader may hold on to the log for as long as it likes: `false` if it has to be tried again.
+    pub(super) fn limit_log(&self, connection: &Connection) -> rusqlite::Result<bool> {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
-        if fs::metadata(log).is_ok_and(|log| log.len() > LOG_LIMIT) {
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        if fs::metadata(log).is_ok_and(|log| log.len() <= LOG_LIMIT) {
+            return Ok(true);
         }
-        Ok(())
+        connection.busy_handler(None)?;
+        let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        connection.busy_handler(Some(wait_for_lock))?;
+        Ok(!busy?)
     }
 
     fn create_folder(&self) -> Result<(), StoreError> {
@@ -202,10 +206,16 @@ mod tests {
             connection.execute(sql, [bytes]).unwrap();
         };
         grow(1 << 20);
-        location.limit_log(&connection).unwrap();
+        assert!(location.limit_log(&connection).unwrap());
         assert!(log() > 1 << 20, "a short log is left alone");
         grow(LOG_LIMIT);
-        location.limit_log(&connection).unwrap();
+        let reader = location.connect().unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        reader.query_row("SELECT count(*) FROM versions", [], |row| row.get::<_, i64>(0)).unwrap();
+        grow(1);
+        assert!(!location.limit_log(&connection).unwrap(), "somebody reads in it");
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(location.limit_log(&connection).unwrap());
         assert_eq!(log(), 0);
     }
 }

@@ -2,9 +2,11 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::super::{StoreError, StoreErrorKind, StoreResult, Timed};
 use super::clock::Clock;
@@ -20,6 +22,9 @@ const QUEUE: usize = 1_024;
 
 /// Requests that share a transaction at most, so that the first of them does not wait for too many others.
 const GROUP: usize = 512;
+
+/// Between two tries to empty a write-ahead log.
+const LOG_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a lane's transactions are for.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +56,7 @@ impl Lane {
             Mode::Write => "buquet-db-write",
             Mode::Read => "buquet-db-read",
         };
-        let worker = Worker { mode, location, clock, seat: gate.seat() };
+        let worker = Worker { mode, location, clock, seat: gate.seat(), limit_log_from: Instant::now() };
         threads.start(name, move || worker.serve(waiting))?;
         Ok(Self { gate, jobs: Some(jobs) })
     }
@@ -128,6 +133,8 @@ struct Worker {
     location: Location,
     clock: Arc<Clock>,
     seat: Seat,
+    /// Not before this is it tried again to empty a log that somebody reads in.
+    limit_log_from: Instant,
 }
 
 impl Worker {
@@ -152,11 +159,20 @@ impl Worker {
 
     fn limit_log(&mut self) {
         let Mode::Write = self.mode else { return };
+        let now = Instant::now();
+        if now < self.limit_log_from {
+            return;
+        }
         let pass = self.seat.pass();
         let Some(connection) = &pass.connection else { return };
-        if let Err(error) = self.location.limit_log(connection) {
-            // What was acknowledged is safe in the log; the next commit tries again.
-            tracing::warn!(%error, path = %self.location.path.display(), "cannot empty the write-ahead log");
+        match self.location.limit_log(connection) {
+            Ok(true) => {}
+            Ok(false) => self.limit_log_from = now + LOG_PAUSE,
+            Err(error) => {
+                // What was acknowledged is safe in the log.
+                tracing::warn!(%error, path = %self.location.path.display(), "cannot empty the write-ahead log");
+                self.limit_log_from = now + LOG_PAUSE;
+            }
         }
     }
 
