@@ -26,8 +26,9 @@ pub struct Candidates {
     later: BTreeMap<(Timestamp, ReadyEntry), Candidate>,
     /// Those above, those that were drawn and are being claimed, and those of `used_up`.
     known: BTreeSet<ReadyEntry>,
-    /// The last ones that lead to nothing any more. No key is ever used again, but listings show them for a while.
-    used_up: VecDeque<ReadyEntry>,
+    /// The last ones that lead to nothing any more, and since when. No key is ever used again, but listings show them
+    /// until they are deleted.
+    used_up: VecDeque<(Timestamp, ReadyEntry)>,
     /// When the first of those is due for which there was no place.
     refused: Option<Timestamp>,
 }
@@ -41,6 +42,7 @@ impl Candidates {
     /// Adds an entry to be looked at when it is due, but not before `not_before`. One that is known stays as it is.
     /// Whether it is new and due.
     pub fn add(&mut self, candidate: Candidate, not_before: Timestamp, now: Timestamp) -> bool {
+        self.forget_used_up(now);
         if self.known.contains(&candidate.entry) {
             return false;
         }
@@ -97,12 +99,18 @@ impl Candidates {
     }
 
     /// Puts an entry aside for good: it was drawn, and leads to nothing any more.
-    pub fn use_up(&mut self, entry: ReadyEntry) {
-        self.used_up.push_back(entry);
-        if self.used_up.len() > USED_UP
-            && let Some(oldest) = self.used_up.pop_front()
-        {
-            self.known.remove(&oldest);
+    pub fn use_up(&mut self, entry: ReadyEntry, now: Timestamp) {
+        self.used_up.push_back((now, entry));
+        self.forget_used_up(now);
+    }
+
+    /// Forgets the oldest. One that is listed even later was not deleted, and is to be looked at again.
+    fn forget_used_up(&mut self, now: Timestamp) {
+        let old = |since: &Timestamp| now.since(*since) > limits::GRACE;
+        while self.used_up.len() > USED_UP || self.used_up.front().is_some_and(|(since, _)| old(since)) {
+            if let Some((_, oldest)) = self.used_up.pop_front() {
+                self.known.remove(&oldest);
+            }
         }
     }
 
@@ -170,12 +178,14 @@ mod tests {
         let one = candidate(&entropy, 5, 0);
         candidates.add(one, Timestamp(0), Timestamp(10));
         candidates.draw(&entropy);
-        candidates.use_up(one.entry);
+        candidates.use_up(one.entry, Timestamp(10));
         assert!(!candidates.add(one, Timestamp(0), Timestamp(10)));
-        for _ in 0..USED_UP {
-            candidates.use_up(candidate(&entropy, 5, 0).entry);
+        let later = Timestamp(10).after(limits::GRACE * 2);
+        assert!(candidates.add(one, Timestamp(0), later), "its deletion must have failed");
+        for _ in 0..USED_UP * 2 {
+            candidates.use_up(candidate(&entropy, 5, 0).entry, later);
         }
-        assert!(candidates.add(one, Timestamp(0), Timestamp(10)), "the memory of them is bounded");
+        assert_eq!(candidates.used_up.len(), USED_UP);
     }
 
     #[test]

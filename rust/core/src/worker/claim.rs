@@ -48,7 +48,10 @@ impl Shared {
         };
         drop(slot);
         match next {
-            Next::Forget => self.lock().candidates.use_up(candidate.entry),
+            Next::Forget => {
+                let now = self.now();
+                self.lock().candidates.use_up(candidate.entry, now);
+            }
             Next::Again(at) => {
                 self.lock().candidates.done(&candidate.entry);
                 self.add_candidate(candidate, at);
