@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,6 +69,14 @@ def ready_endpoint(name: str) -> str:
     assert kind is not None
     servers.wait_answer(url + kind.health)
     return url
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A loopback port that refuses every connection, kept from other processes meanwhile."""
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        yield int(kept.getsockname()[1])
 
 
 @pytest.fixture

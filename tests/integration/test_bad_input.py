@@ -24,7 +24,6 @@ from buquet.errors import (
 )
 from tests.support.proxy import Faults, Proxy
 from tests.support.s3 import Bucket
-from tests.support.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,8 +219,8 @@ async def test_wrong_credentials_are_said_to_be_wrong(bucket: Bucket, open_proxy
     assert bucket.keys() == []
 
 
-async def test_a_server_that_is_not_there_is_unavailable(bucket: Bucket) -> None:
-    gone = f"http://127.0.0.1:{free_port()}"
+async def test_a_server_that_is_not_there_is_unavailable(bucket: Bucket, silent_port: int) -> None:
+    gone = f"http://127.0.0.1:{silent_port}"
     with pytest.raises(UnavailableError, match=gone.removeprefix("http://")):
         await connect(bucket.url(through=gone))
 

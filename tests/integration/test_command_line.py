@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.processes import ROOT, clean_environment
-from tests.support.servers import free_port
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -156,8 +155,8 @@ def test_a_mistake_exits_with_its_code_and_says_what_is_wrong(
     assert "Traceback" not in done.stderr
 
 
-def test_a_store_that_does_not_answer_exits_with_6(buquet: Run) -> None:
-    gone = f"s3://bucket/queue?region=us-east-1&endpoint=http://127.0.0.1:{free_port()}"
+def test_a_store_that_does_not_answer_exits_with_6(buquet: Run, silent_port: int) -> None:
+    gone = f"s3://bucket/queue?region=us-east-1&endpoint=http://127.0.0.1:{silent_port}"
     assert buquet("list", at=gone).returncode == 6
 
 

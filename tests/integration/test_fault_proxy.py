@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.directly import DIRECTLY
 from tests.support.proxy import Faults, Proxy
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def put(url: str, body: bytes, **headers: str) -> int:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     asked = urllib.request.Request(url, data=body, method="PUT", headers=names)
     try:
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with DIRECTLY.open(asked, timeout=10) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

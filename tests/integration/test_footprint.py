@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tests.support.fleet import Fleet
 
 IMPORT_SECONDS = 0.150
+YARDSTICK_SECONDS = (
+    0.030  # what the yardstick takes on the machine that the limit is meant for, at rest
+)
+HEAVY = ("asyncio", "multiprocessing", "rich", "ssl", "typer")  # what a producer without async code has no use for
 IDLE_BYTES = 80 * 1024 * 1024
 
 IMPORT = """
@@ -29,7 +33,10 @@ sys.addaudithook(lambda name, args: reached.append(name) if name.startswith("soc
 begun = time.process_time()
 import buquet
 from buquet import Buquet, Queue, Worker, connect
-print(time.process_time() - begun, len(os.listdir("/proc/self/task")), *reached)
+took = time.process_time() - begun
+sum(n * n % 7 for n in range(400_000))
+yardstick = time.process_time() - begun - took
+print(took, yardstick, len(os.listdir("/proc/self/task")), *reached, *(set(sys.argv[1:]) & set(sys.modules)))
 """
 
 OPEN_AND_CLOSE = """
@@ -50,7 +57,7 @@ async def main():
     for _ in range(int(sys.argv[2])):
         await cycle()
     deadline = time.monotonic() + 10  # threads that are told to end take a moment to do so
-    while used() > before and time.monotonic() < deadline:
+    while any(now > then for now, then in zip(used(), before)) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     after = used()
     print("grown" if after[0] > before[0] or after[1] > before[1] else "same", before, after)
@@ -63,20 +70,19 @@ def script(text: str, *arguments: str) -> str:
     """Run a Python script in a process of its own and return what it printed."""
     command = [sys.executable, "-c", text, *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False
+        command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=170, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_import_is_quick_and_starts_nothing() -> None:
-    runs = [script(IMPORT).split()]
-    # Seconds of this process, and the best of several: the machine may be busy with other tests.
-    while min(float(run[0]) for run in runs) >= IMPORT_SECONDS and len(runs) < 20:
-        runs.append(script(IMPORT).split())
-    assert min(float(run[0]) for run in runs) < IMPORT_SECONDS
-    assert {run[1] for run in runs} == {"1"}, "one thread, the main one"
-    assert all(run[2:] == [] for run in runs), "no socket"
+    runs = [script(IMPORT, *HEAVY).split() for _ in range(5)]
+    # Seconds of this process, on a machine that may be slow or busy with other tests: so is the yardstick then.
+    slowness = [max(1.0, float(run[1]) / YARDSTICK_SECONDS) for run in runs]
+    assert min(float(run[0]) / slow for run, slow in zip(runs, slowness, strict=True)) < IMPORT_SECONDS, runs
+    assert {run[2] for run in runs} == {"1"}, "one thread, the main one"
+    assert [run[3:] for run in runs] == [[]] * 5, "no socket, and nothing heavy"
 
 
 @pytest.mark.parametrize("store", ["sqlite", "s3"])

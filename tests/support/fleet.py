@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import weakref
 from pathlib import Path
 
 from buquet import Buquet, PermanentError, TaskContext
@@ -34,8 +35,7 @@ class Fleet:
 async def double(ctx: TaskContext, n: int) -> int:
     """Give twice the number, once the gate is open."""
     note_start(ctx)
-    while not gate_is_open():  # noqa: ASYNC110 - another process opens it
-        await asyncio.sleep(STEP_SECONDS)
+    await the_gate()
     return 2 * n
 
 
@@ -61,6 +61,24 @@ def refuse(message: str) -> None:
 def gate_is_open() -> bool:
     """Whether handlers may return: there is no gate, or the test has opened it."""
     return GATE is None or Path(GATE).exists()
+
+
+async def the_gate() -> None:
+    """Wait until the gate is open; one task looks for all that wait on this loop."""
+    if gate_is_open():
+        return
+    loop = asyncio.get_running_loop()
+    if loop not in _watches:
+        _watches[loop] = loop.create_task(_watch())
+    await asyncio.shield(_watches[loop])
+
+
+async def _watch() -> None:
+    while not gate_is_open():  # noqa: ASYNC110 - another process opens it
+        await asyncio.sleep(STEP_SECONDS)
+
+
+_watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[None]] = weakref.WeakKeyDictionary()
 
 
 def note_start(ctx: TaskContext) -> None:

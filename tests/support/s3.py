@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from tests.support.directly import DIRECTLY
+
 ENABLED = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
@@ -102,7 +104,7 @@ def request(method: str, url: str, body: bytes | None = None) -> bytes:
     # Without a type of its own, urllib calls every body a form, and a server may take it for one.
     asked = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": "application/octet-stream"})
     try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with DIRECTLY.open(asked, timeout=30) as answer:
             content: Any = answer.read()
             return bytes(content)
     except urllib.error.HTTPError as error:

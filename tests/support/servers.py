@@ -21,10 +21,12 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+
+from tests.support.directly import DIRECTLY
+from tests.support.s3 import new_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -84,7 +86,9 @@ class Server:
         """Wait until the server answers; raise RuntimeError with its log where it does not."""
         try:
             wait_answer(self.url + self.kind.health, while_alive=self.process)
-        except TimeoutError as error:
+            # The first requests are the slowest, and LocalStack gets them wrong where several come in together.
+            new_bucket(self.url)
+        except (TimeoutError, AssertionError, OSError) as error:
             log = (self.data / "log").read_text("utf-8", "replace")[-2000:]
             message = f"{self.kind.name} did not start (exit status {self.process.poll()}):\n{log}"
             raise RuntimeError(message) from error
@@ -139,7 +143,7 @@ def find_python(version: str) -> str | None:
         candidates.append(Path(found))
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     candidates += sorted(pyenv.glob(f"versions/{version}.*/bin/python"))
-    ask = "import sys; print('%d.%d' % sys.version_info[:2])"
+    ask = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2])"
     for candidate in candidates:
         answer = subprocess.run([candidate, "-c", ask], capture_output=True, text=True, check=False)
         if answer.stdout.strip() == version:
@@ -157,7 +161,7 @@ def install(kind: Kind) -> None:
             return
         shutil.rmtree(kind.home, ignore_errors=True)
         subprocess.run([kind.python, "-m", "venv", kind.home], check=True)
-        pip = [kind.home / "bin" / "python", "-m", "pip", "install", "--quiet", *kind.requirements]
+        pip = [kind.home / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "10", *kind.requirements]
         subprocess.run(pip, check=True)
         marker.touch()
 
@@ -223,7 +227,7 @@ def environment(name: str, port: int, data: Path) -> Mapping[str, str]:
 def answers(url: str) -> bool:
     """Return whether a GET of the URL is answered with 200."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with DIRECTLY.open(url, timeout=5) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

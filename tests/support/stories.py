@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class Revision:
     status: str
     output: Any
     attempt: int
+    completed_at: datetime | None
+    """Another with each commit that completes the task."""
 
 
 Story = list[Revision]
@@ -41,7 +44,12 @@ class Place:
             return stories_in(self.bucket)
         return {
             task.id: [
-                Revision(status=event.task.status.value, output=event.task.output, attempt=event.task.attempt)
+                Revision(
+                    status=event.task.status.value,
+                    output=event.task.output,
+                    attempt=event.task.attempt,
+                    completed_at=event.task.completed_at,
+                )
                 for event in task.history().events
             ]
             for task in tasks
@@ -54,7 +62,13 @@ def stories_in(bucket: Bucket) -> dict[str, Story]:
     for _, body in bucket.versions("queue/tasks/"):
         record = json.loads(body)
         for task in record["tasks"]:
-            revision = Revision(status=task["status"], output=task.get("output"), attempt=task["attempt"])
+            completed = task.get("completed_at")
+            revision = Revision(
+                status=task["status"],
+                output=task.get("output"),
+                attempt=task["attempt"],
+                completed_at=datetime.fromisoformat(completed) if completed else None,
+            )
             stories.setdefault(task_id(record["id"], task["n"]), []).append(revision)
     return stories
 

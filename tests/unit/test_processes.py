@@ -151,8 +151,10 @@ def test_a_function_that_a_process_cannot_find_is_refused_at_the_start(
 
 def test_waiting_for_a_process_is_not_counted_against_the_timeout(app: Buquet, engine: FakeEngine) -> None:
     sleep = app.task(pool="process", retries=0, timeout=1.5)(process_tasks.sleep_briefly)
+    square = app.task(pool="process")(process_tasks.square)
     app.task(name="on_thread")(lambda: None)  # so that more is claimed than there are processes
     with app.worker(processes=1, concurrency=5):
+        assert square.submit(2).result(timeout=30) == 4  # the process has imported what it needs
         sleep.submit().result(timeout=30)
         group = [sleep.submit() for _ in range(4)]
         for handle in group:

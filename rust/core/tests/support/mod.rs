@@ -71,7 +71,14 @@ impl Server {
         let (client, bucket) = (self.client(), fresh_name());
         client.create_bucket().bucket(&bucket).send().await.unwrap();
         let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-        client.put_bucket_versioning().bucket(&bucket).versioning_configuration(enabled).send().await.unwrap();
+        for tries_left in (0..5).rev() {
+            let ask = client.put_bucket_versioning().bucket(&bucket).versioning_configuration(enabled.clone());
+            match ask.send().await {
+                Ok(_) => break,
+                // LocalStack now and then reads an empty body while many requests come in together.
+                Err(error) => assert!(tries_left > 0, "{error:?}"),
+            }
+        }
         bucket
     }
 
