@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -17,6 +18,9 @@ from buquet._worker import Worker
 from buquet.cli._load import load_app
 from buquet.cli._output import Json, Url, print_json, shared, wants_json
 from buquet.cli._supervisor import SUPERVISED, supervise
+
+_GARBAGE_THRESHOLD = 10_000
+"""New objects between two looks for garbage: each attempt makes some that live until its outcome is stored."""
 
 _logger = logging.getLogger("buquet.cli")
 
@@ -66,6 +70,10 @@ def worker(
 async def _run(app: Buquet, worker: Worker) -> None:
     info = await app.queue.info()
     _logger.info("the queue is %s (from %s)", info.url, info.source)
+    # What was imported stays; looking through it again and again for garbage would cost a tenth of the work.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD)
     if os.environ.get(SUPERVISED):
         _drain_without_parent(worker)
     try:

@@ -385,7 +385,7 @@ async fn a_task_due_among_many_that_are_due_tomorrow_is_started_in_time() {
     }
 }
 
-fn down() -> FaultPlan {
+const fn down() -> FaultPlan {
     FaultPlan { throttled: 1.0, ..FaultPlan::calm() }
 }
 

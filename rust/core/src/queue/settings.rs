@@ -63,7 +63,8 @@ impl Settings {
         match kind {
             StoreKind::S3 => common,
             StoreKind::Sqlite | StoreKind::Memory => Self {
-                bell_watch: Duration::from_millis(10),
+                // Of a file it is known without a look whether anybody has written to it.
+                bell_watch: Duration::from_millis(4),
                 bell_touch: Duration::from_millis(5),
                 result_watch: (Duration::from_millis(2), Duration::from_millis(50)),
                 settle_linger: Duration::from_millis(5),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt;
 use futures::stream;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 
 use super::submission::{self, Submission, When, check_payload};
 use super::{Core, Queue};
@@ -138,16 +139,24 @@ fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>) -> usize {
 }
 
 impl Lane {
-    /// Takes the next record's worth if a commit should start now: at once when none is in flight, and also beside
-    /// others when a whole record is waiting.
-    fn next_batch(&mut self) -> Option<Vec<Waiting>> {
-        let size = batch_size(self.waiting.iter().map(|waiting| &waiting.draft));
+    /// Whether a commit should start now: at once when none is in flight, and also beside others when a whole record
+    /// is waiting. It is in flight then.
+    fn begin_commit(&mut self) -> bool {
+        let size = self.next_size();
         let full = size == limits::RECORD_TASKS || size < self.waiting.len();
-        if size == 0 || self.in_flight >= limits::SUBMITS_IN_FLIGHT || (self.in_flight > 0 && !full) {
-            return None;
-        }
-        self.in_flight += 1;
-        Some(self.waiting.drain(..size).collect())
+        let begins = size > 0 && self.in_flight < limits::SUBMITS_IN_FLIGHT && (self.in_flight == 0 || full);
+        self.in_flight += usize::from(begins);
+        begins
+    }
+
+    /// Takes the next record's worth.
+    fn next_batch(&mut self) -> Vec<Waiting> {
+        let size = self.next_size();
+        self.waiting.drain(..size).collect()
+    }
+
+    fn next_size(&self) -> usize {
+        batch_size(self.waiting.iter().map(|waiting| &waiting.draft))
     }
 }
 
@@ -176,17 +185,22 @@ impl Core {
     }
 
     fn start_commits(self: &Arc<Self>, key: &LaneKey, options: &Options) {
-        loop {
-            let batch = self.lanes.lock().lanes.get_mut(key).and_then(Lane::next_batch);
-            let Some(batch) = batch else { return };
-            let (core, key, options) = (Arc::clone(self), key.clone(), options.clone());
-            let size = batch.len();
-            self.spawner.spawn(async move {
-                core.commit_batch(&key, &options, batch).await;
-                core.finish_commit(&key, size);
-                core.start_commits(&key, &options);
-            });
+        if !self.lanes.lock().lanes.get_mut(key).is_some_and(Lane::begin_commit) {
+            return;
         }
+        let (core, key, options) = (Arc::clone(self), key.clone(), options.clone());
+        self.spawner.spawn(async move {
+            // Submits that are about to reach this lane travel along; nobody waits for any that are not.
+            yield_now().await;
+            let batch = core.lanes.lock().lanes.get_mut(&key).map(Lane::next_batch).unwrap_or_default();
+            core.start_commits(&key, &options);
+            let size = batch.len();
+            if size > 0 {
+                core.commit_batch(&key, &options, batch).await;
+            }
+            core.finish_commit(&key, size);
+            core.start_commits(&key, &options);
+        });
     }
 
     fn finish_commit(&self, key: &LaneKey, size: usize) {

@@ -20,7 +20,7 @@ mod statements;
 mod threads;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,8 +34,8 @@ use self::lane::{Lane, Mode};
 use self::statements::{Write, put_object};
 use self::threads::Threads;
 use super::{
-    Condition, ETag, Got, MAX_KEYS, Page, Put, Store, StoreError, StoreErrorKind, StoreKind, StoreResult, VersionId,
-    VersionPage,
+    Condition, ETag, Got, MAX_KEYS, Page, Put, Stamp, Store, StoreError, StoreErrorKind, StoreKind, StoreResult,
+    VersionId, VersionPage,
 };
 
 /// The largest body accepted, in bytes: far above any record, far below what SQLite can hold.
@@ -48,7 +48,7 @@ const MAX_BODY: usize = 64 << 20;
 ///
 /// A process that forks while it has a store tells it so with [`fork`]; the child opens stores of its own.
 pub struct SqliteStore {
-    path: PathBuf,
+    location: Location,
     writes: Lane,
     reads: Lane,
     /// Behind the lanes, since it is dropped after them and waits for their ends.
@@ -57,7 +57,7 @@ pub struct SqliteStore {
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SqliteStore").field("path", &self.location.path).finish_non_exhaustive()
     }
 }
 
@@ -83,8 +83,8 @@ impl SqliteStore {
         let clock = Arc::new(Clock::default());
         let mut threads = Threads::new(gate);
         let writes = Lane::start(Mode::Write, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
-        let reads = Lane::start(Mode::Read, location, clock, gate, &mut threads)?;
-        Ok(Self { path: path.to_owned(), writes, reads, _threads: threads })
+        let reads = Lane::start(Mode::Read, location.clone(), clock, gate, &mut threads)?;
+        Ok(Self { location, writes, reads, _threads: threads })
     }
 }
 
@@ -106,7 +106,7 @@ impl Store for SqliteStore {
     }
 
     fn url(&self) -> String {
-        format!("sqlite:{}", self.path.display())
+        format!("sqlite:{}", self.location.path.display())
     }
 
     fn clock_resolution_ms(&self) -> i64 {
@@ -152,6 +152,10 @@ impl Store for SqliteStore {
     async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got> {
         let (key, version) = (key.to_owned(), version_number(version)?);
         self.reads.run(move |database, _| statements::get_version(database, &key, version)).await
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.location.stamp()
     }
 
     async fn keeps_versions(&self) -> StoreResult<bool> {

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::keys::{self, ReadyEntry, SHARDS};
 use crate::limits;
 use crate::queue::Rung;
-use crate::store::{ETag, Page};
+use crate::store::{ETag, Page, Stamp};
 use crate::time::Timestamp;
 
 /// Minutes counted as recent: a shard's latest entries are looked at as well as its oldest, so that urgent new work
@@ -33,6 +33,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Finder {
     bell: Option<ETag>,
+    /// The store's stamp before the bell was last looked at.
+    stamp: Option<Stamp>,
     next_bell: Instant,
     next_full: Instant,
     /// A look at the index is wanted.
@@ -47,8 +49,15 @@ impl Shared {
     /// Finds work until the worker stops running.
     pub async fn keep_finding(self: Arc<Self>) {
         let now = Instant::now();
-        let mut finder =
-            Finder { bell: None, next_bell: now, next_full: now, look: true, shards: VecDeque::new(), pages: 0 };
+        let mut finder = Finder {
+            bell: None,
+            stamp: None,
+            next_bell: now,
+            next_full: now,
+            look: true,
+            shards: VecDeque::new(),
+            pages: 0,
+        };
         loop {
             if self.lock().phase != Phase::Running {
                 return;
@@ -99,11 +108,15 @@ impl Shared {
         }
         if now >= finder.next_bell {
             finder.next_bell = now + self.settings().bell_watch;
-            if let Rung::Yes(etag) = self.core.bell.look(finder.bell.as_ref()).await? {
+            let stamp = self.desk().bucket.store().stamp();
+            if (stamp.is_none() || stamp != finder.stamp)
+                && let Rung::Yes(etag) = self.core.bell.look(finder.bell.as_ref()).await?
+            {
                 finder.bell = etag;
                 finder.look = true;
                 finder.pages = PAGES_PER_RING;
             }
+            finder.stamp = stamp;
         }
         if finder.look {
             self.look_at_all(finder).await?;

@@ -46,7 +46,7 @@ impl Clock {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the machine's clock is the server clock of a store on this machine")]
-fn system_time() -> Timestamp {
+pub(super) fn system_time() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }

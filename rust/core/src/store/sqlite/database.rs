@@ -4,12 +4,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::super::{StoreError, StoreErrorKind};
+use super::super::{Stamp, StoreError, StoreErrorKind};
+use super::clock::system_time;
 use super::failure::explain;
+use crate::time::Timestamp;
 
 /// Written into the file's header, so that another program's database is never taken for ours: "buqu".
 const APPLICATION_ID: i32 = 0x6275_7175;
@@ -44,6 +46,9 @@ const SCHEMA: &str = "
     INSERT INTO clock VALUES (0);
 ";
 
+/// How old the last write must be before the log says all about it: longer than a sync takes.
+const STAMP_AGE: Duration = Duration::from_secs(2);
+
 /// Where the database is.
 #[derive(Clone, Debug)]
 pub(super) struct Location {
@@ -72,15 +77,29 @@ impl Location {
     /// Empties the write-ahead log if it has grown too long; all other writers wait meanwhile. Never waits itself,
     /// since a reader may hold on to the log for as long as it likes: `false` if it has to be tried again.
     pub(super) fn limit_log(&self, connection: &Connection) -> rusqlite::Result<bool> {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        if fs::metadata(log).is_ok_and(|log| log.len() <= LOG_LIMIT) {
+        if fs::metadata(self.log()).is_ok_and(|log| log.len() <= LOG_LIMIT) {
             return Ok(true);
         }
         connection.busy_handler(None)?;
         let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
         connection.busy_handler(Some(wait_for_lock))?;
         Ok(!busy?)
+    }
+
+    /// What the write-ahead log shows of writes by anybody: each makes it longer, or begins it anew.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        let log = fs::metadata(self.log()).ok()?;
+        let written = log.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        // A commit can be read only after it was synced, some time after the log shows it. And a log that is begun anew
+        // may have the same length again, while its clock ticks every few milliseconds only.
+        let age = system_time().since(Timestamp(i64::try_from(written.as_millis()).ok()?));
+        (age > STAMP_AGE).then_some(Stamp { length: log.len(), written: written.as_nanos() })
+    }
+
+    fn log(&self) -> PathBuf {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        log.into()
     }
 
     fn create_folder(&self) -> Result<(), StoreError> {
@@ -179,6 +198,8 @@ fn wait_for_lock(tries: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[test]
@@ -192,6 +213,28 @@ mod tests {
             assert_eq!(pragma("PRAGMA synchronous"), 2.into(), "2 is FULL");
             assert_eq!(pragma("PRAGMA journal_mode"), "wal".to_owned().into());
         }
+    }
+
+    #[test]
+    fn a_stamp_differs_once_another_connection_has_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location { path: folder.path().join("q.db") };
+        let connection = location.connect().unwrap();
+        let settled = || {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                if let Some(stamp) = location.stamp() {
+                    return stamp;
+                }
+                assert!(Instant::now() < deadline, "no stamp");
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let before = settled();
+        assert_eq!(location.stamp(), Some(before));
+        connection.execute("UPDATE clock SET latest = latest + 1", []).unwrap();
+        assert_ne!(location.stamp(), Some(before));
+        assert_ne!(settled(), before);
     }
 
     #[test]
