@@ -16,9 +16,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pycparser import c_ast, c_generator, c_parser
+from pycparser import c_generator, c_parser  # pyright: ignore[reportMissingTypeStubs]
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -65,36 +65,41 @@ def read_header(text: str) -> Abi:
         raise CheckError(f"the header does not define {VERSION} as a plain number")
     code = "\n".join(line for line in lines if not line.startswith("#"))
     try:
-        parsed = c_parser.CParser().parse(INCLUDED + code, "buquet.h")
+        parsed: Any = c_parser.CParser().parse(INCLUDED + code, "buquet.h")
     except c_parser.ParseError as error:
         raise CheckError(f"the header cannot be parsed: {error}") from error
     functions: dict[str, str] = {}
     types: dict[str, str] = {}
     for node in parsed.ext[INCLUDED.count("\n") :]:
-        if isinstance(node, c_ast.Decl) and isinstance(node.type, c_ast.FuncDecl):
+        if kind(node) == "Decl" and kind(node.type) == "FuncDecl":
             functions[node.name] = signature(node.type)
         else:
             types[str(node.name)] = rendered(node)
     return Abi(functions=functions, types=types, constants=constants)
 
 
-def signature(function: c_ast.FuncDecl) -> str:
+def kind(node: Any) -> str:
+    """Return what a node of the parsed header is: `Decl`, `FuncDecl`, `TypeDecl` and so on."""
+    return type(node).__name__
+
+
+def signature(function: Any) -> str:
     """Return a function's type as text, without the names of its parameters."""
-    parameters = function.args.params if function.args else []
+    parameters: list[Any] = function.args.params if function.args else []
     shown = ", ".join(rendered(nameless(parameter.type)) for parameter in parameters)
     return f"{rendered(nameless(function.type))}({shown})"
 
 
-def nameless(node: c_ast.Node) -> c_ast.Node:
+def nameless(node: Any) -> Any:
     """Take the declared name out of a type."""
     inner = node
-    while not isinstance(inner, c_ast.TypeDecl):
+    while kind(inner) != "TypeDecl":
         inner = inner.type
     inner.declname = None
     return node
 
 
-def rendered(node: c_ast.Node) -> str:
+def rendered(node: Any) -> str:
     """Return C text on one line; `struct x` and its typedef `x` are one type."""
     text = " ".join(c_generator.CGenerator().visit(node).split())
     return re.sub(r"\bstruct (bq_\w+)\b(?! \{)", r"\1", text)
@@ -108,18 +113,18 @@ def differences(old: Abi, new: Abi) -> list[str]:
         return []
     found: list[str] = []
     added: list[str] = []
-    for kind, before, after in (
+    for sort, before, after in (
         ("function", old.functions, new.functions),
         ("type", old.types, new.types),
         ("constant", constants(old), constants(new)),
     ):
-        found += [f"{kind} {name} is gone" for name in before if name not in after]
+        found += [f"{sort} {name} is gone" for name in before if name not in after]
         found += [
-            f"{kind} {name} changed from `{before[name]}` to `{after[name]}`"
+            f"{sort} {name} changed from `{before[name]}` to `{after[name]}`"
             for name in before
             if name in after and before[name] != after[name]
         ]
-        added += [f"{kind} {name}" for name in after if name not in before]
+        added += [f"{sort} {name}" for name in after if name not in before]
     if added and not found and new.version == old.version:
         found.append(f"there are additions ({', '.join(added)}), so the minor version has to rise above {shown(old)}")
     return found

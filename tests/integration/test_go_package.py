@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.skipif(not has_go(), reason=
 
 
 def test_it_passes_its_own_tests(shared_folder: Path) -> None:
-    go(shared_folder, "test", "-count=1", "./...")
+    go(shared_folder, "test", "-race", "-count=1", "./...")
 
 
 def test_vet_finds_nothing(shared_folder: Path) -> None:

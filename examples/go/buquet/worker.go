@@ -194,7 +194,8 @@ func (r *run) ask(ctx context.Context, room int, draining bool) (answer next, er
 			giveUp()
 			freed = nil
 		case <-drained:
-			r.drain() // which ends the request, and loses nothing that it brings
+			r.drain()
+			giveUp() // what it would have brought in this moment is given back at the end
 			drained = nil
 		}
 	}
