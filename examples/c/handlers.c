@@ -60,6 +60,7 @@ static void await_file(bqc_attempt *attempt) {
     bqc_attempt_refuse(attempt, "BadInput", "the input has no \"path\" that is text");
     return;
   }
+  fprintf(stderr, "waiting for %s\n", path);
   while (access(path, F_OK) != 0 && !bqc_attempt_is_over(attempt)) nanosleep(&step, NULL);
   free(path);
   bqc_attempt_complete(attempt, "\"there\"");

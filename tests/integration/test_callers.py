@@ -153,7 +153,7 @@ async def test_sigterm_drains(tmp_path: Path, caller: Caller) -> None:
     async with connect(url) as queue:
         with caller.working(url, concurrency=1, logs=tmp_path) as running:
             first = await queue.submit("await_file", {"path": str(gate)}, priority=9)
-            await until_running(queue, first.id)
+            wait_until(lambda: f"waiting for {gate}" in running.output(), within=SOON, what="the first task to run")
             second = await queue.submit("await_file", {"path": str(gate)})
             running.terminate()
             wait_until(lambda: "draining" in running.output(), within=SOON, what="the worker to drain")
@@ -182,7 +182,8 @@ async def test_a_lost_lease_is_told_to_the_handler_and_its_result_dropped(
         with caller.working(bucket.url(), concurrency=2, logs=tmp_path) as running:
             # Both lie in one record; the second handler has nothing to wait for but the news that its lease is lost.
             tasks = await queue.submit_many("await_file", [{"path": str(gate)}, {"path": "/nowhere"}])
-            await until_running(queue, *(task.id for task in tasks))
+            both = f"waiting for {gate}", "waiting for /nowhere"
+            wait_until(lambda: all(text in running.output() for text in both), within=SOON, what="both tasks to run")
             (key,) = bucket.keys("queue/tasks/")
             bucket.put(key, taken_over(bucket.get(key)))
             gate.touch()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log"
 	"os"
 	"time"
 
@@ -52,6 +53,7 @@ func refuse(context.Context, any) (any, error) {
 
 // {"path": "..."} waits until there is such a file. Gives up when the context ends.
 func awaitFile(ctx context.Context, input struct{ Path string }) (string, error) {
+	log.Printf("waiting for %s", input.Path)
 	step := time.NewTicker(20 * time.Millisecond)
 	defer step.Stop()
 	for {
