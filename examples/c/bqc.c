@@ -184,7 +184,7 @@ char *bqc_wait(bqc_client *client, const char *id, double seconds, bqc_error *er
   }
   fputs("{\"id\": ", out);
   json_write(out, id);
-  if (seconds >= 0) fprintf(out, ", \"timeout\": %.3f", seconds);
+  if (seconds >= 0) fprintf(out, ", \"timeout\": \"%lldms\"", (long long)(seconds * 1000)); /* %f goes by the locale */
   fputc('}', out);
   return call_written(client, "wait", out, &request, error);
 }

@@ -1,7 +1,7 @@
 /*
  * bqc: buquet for C programs, over include/buquet.h alone.
  *
- * A client is one queue of tasks. bqc_call() and what is built on it block, and any number of threads may call them with
+ * A client is one queue of tasks. bqc_call() and what is built on it block; any number of threads may call them with
  * the same client. A loop is for programs that must not block: put its descriptor into poll() and the like, start
  * operations with a callback, and dispatch. A loop belongs to one thread.
  *
@@ -25,8 +25,8 @@ bool bqc_is(const bqc_error *error, const char *code);
 typedef struct bqc_client bqc_client;
 typedef struct bqc_loop bqc_loop;
 
-/* Opens a client. `config` is JSON, such as {"url": "sqlite:jobs.db"}; NULL looks in the usual places (BUQUET_URL and so
-   on). No network is used yet. */
+/* Opens a client. `config` is JSON, such as {"url": "sqlite:jobs.db"}; NULL looks in the usual places, such as
+   BUQUET_URL. No network is used yet. */
 bqc_client *bqc_open(const char *config, bqc_error *error);
 
 /* Closes and frees a client, after its loops and when no thread uses it any more. Waits up to `timeout_ms` for what is
@@ -44,13 +44,13 @@ char *bqc_submit(bqc_client *client, const char *type, const char *input, const 
    waits for ever. The code is "timeout" if the time is up first. */
 char *bqc_wait(bqc_client *client, const char *id, double seconds, bqc_error *error);
 
-/* Receives what an operation came to: either the answer or the error, the other is NULL. Both are borrowed for the call.
-   It may start and cancel operations, and must neither dispatch nor close the loop. */
+/* Receives what an operation came to: the answer or the error, the other is NULL. Both are borrowed for the call. It
+   may start and cancel operations, and must neither dispatch nor close the loop. */
 typedef void bqc_callback(void *context, const char *answer, const bqc_error *error);
 
 bqc_loop *bqc_loop_open(bqc_client *client, bqc_error *error);
 
-/* Closes and frees a loop. Callbacks that have not been called are called now, with the code "closed". NULL is allowed. */
+/* Closes and frees a loop. Callbacks that were not called yet are called now, with the code "closed". NULL is allowed. */
 void bqc_loop_close(bqc_loop *loop);
 
 /* The descriptor to poll: readable while there is something to dispatch. It belongs to the loop. */

@@ -12,22 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bqc_attempt.h"
 #include "json.h"
-
-/* The worker's thread makes it and frees it; the handler's thread alone uses it in between, but for what says otherwise. */
-struct bqc_attempt {
-  struct worker *worker;
-  char *id, *lease, *type, *input; /* unchanged until it is freed, so both threads may read them */
-  int number;
-  bqc_handler *handler;
-  pthread_t thread;
-  char *outcome; /* the fields of its outcome, as JSON without brackets; NULL if there is none yet */
-  size_t outcome_len;
-  bool over; /* no result is taken any more; in the worker's lock */
-  bqc_attempt *next_done; /* in the worker's lock */
-  double deadline;        /* the worker's thread's alone, as is what follows */
-  bqc_attempt *next;
-};
 
 struct worker {
   const bqc_worker_options *options;
@@ -61,79 +47,7 @@ static double now(void) {
   return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-static void say(const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  flockfile(stderr); /* lines of several threads stay whole */
-  vfprintf(stderr, format, arguments);
-  fputc('\n', stderr);
-  funlockfile(stderr);
-  va_end(arguments);
-}
-
-/* A worker without memory cannot even give back what it holds; its leases run out by themselves. */
-static void *need(void *memory) {
-  if (memory == NULL) {
-    say("out of memory");
-    abort();
-  }
-  return memory;
-}
-
-static char *string_of(json object, const char *name) { return need(json_string(json_member(object, name))); }
-
-/* Attempts, as their handlers see them. */
-
-const char *bqc_attempt_id(const bqc_attempt *attempt) { return attempt->id; }
-const char *bqc_attempt_type(const bqc_attempt *attempt) { return attempt->type; }
-const char *bqc_attempt_input(const bqc_attempt *attempt) { return attempt->input; }
-int bqc_attempt_number(const bqc_attempt *attempt) { return attempt->number; }
-
-bool bqc_attempt_is_over(const bqc_attempt *attempt) {
-  pthread_mutex_lock(&attempt->worker->lock);
-  bool over = attempt->over;
-  pthread_mutex_unlock(&attempt->worker->lock);
-  return over;
-}
-
-/* A stream for the outcome, in place of one given before. */
-static FILE *outcome(bqc_attempt *attempt) {
-  free(attempt->outcome);
-  attempt->outcome = NULL;
-  return need(open_memstream(&attempt->outcome, &attempt->outcome_len));
-}
-
-void bqc_attempt_complete(bqc_attempt *attempt, const char *output) {
-  FILE *out = outcome(attempt);
-  fprintf(out, "\"outcome\": \"complete\", \"output\": %s", output);
-  fclose(out);
-}
-
-static void write_failure(FILE *out, const char *kind, const char *message, bool retry) {
-  fputs("\"outcome\": \"fail\", \"error\": {\"type\": ", out);
-  json_write(out, kind);
-  fputs(", \"message\": ", out);
-  json_write(out, message);
-  fprintf(out, "}, \"retry\": %s", retry ? "true" : "false");
-}
-
-void bqc_attempt_fail(bqc_attempt *attempt, const char *kind, const char *message) {
-  FILE *out = outcome(attempt);
-  write_failure(out, kind, message, true);
-  fclose(out);
-}
-
-void bqc_attempt_refuse(bqc_attempt *attempt, const char *kind, const char *message) {
-  FILE *out = outcome(attempt);
-  write_failure(out, kind, message, false);
-  fclose(out);
-}
-
-void bqc_attempt_reschedule(bqc_attempt *attempt, double seconds) {
-  FILE *out = outcome(attempt);
-  fprintf(out, "\"outcome\": \"reschedule\", \"delay\": %.3f", seconds);
-  fclose(out);
-}
+static char *string_of(json object, const char *name) { return bqc_need(json_string(json_member(object, name))); }
 
 /* Ending. */
 
@@ -155,7 +69,7 @@ static void ignore(void *context, const char *answer, const bqc_error *error) {
 static char *request_with(const struct worker *worker, const char *format, ...) {
   char *request = NULL;
   size_t len = 0;
-  FILE *out = need(open_memstream(&request, &len));
+  FILE *out = bqc_need(open_memstream(&request, &len));
   va_list arguments;
   va_start(arguments, format);
   fprintf(out, "{\"worker\": \"%s\"", worker->id);
@@ -163,7 +77,7 @@ static char *request_with(const struct worker *worker, const char *format, ...) 
   fputc('}', out);
   va_end(arguments);
   fclose(out);
-  return need(request);
+  return bqc_need(request);
 }
 
 /* Claims no more; the library gives back what it had claimed ahead. */
@@ -171,7 +85,7 @@ static void drain(struct worker *worker) {
   if (worker->draining) return;
   worker->draining = true;
   worker->drained_by = now() + worker->options->drain_seconds;
-  say("worker %s: draining, %d task(s) at work", worker->id, worker->busy);
+  bqc_say("worker %s: draining, %d task(s) at work", worker->id, worker->busy);
   char *request = request_with(worker, "");
   bqc_loop_start(worker->loop, "worker.drain", request, ignore, NULL, NULL);
   free(request);
@@ -190,23 +104,23 @@ static void send_outcome(struct settling *settling) {
 
 /* Sends an outcome, given as the fields of its JSON object. */
 static void settle(struct worker *worker, const char *id, const char *lease, const char *fields, bool last_try) {
-  struct settling *settling = need(malloc(sizeof *settling));
+  struct settling *settling = bqc_need(malloc(sizeof *settling));
   char *request = request_with(worker, ", \"outcomes\": [{\"id\": \"%s\", \"lease\": \"%s\", %s}]", id, lease, fields);
-  *settling = (struct settling){worker, need(strdup(id)), need(strdup(lease)), request, last_try};
+  *settling = (struct settling){worker, bqc_need(strdup(id)), bqc_need(strdup(lease)), request, last_try};
   worker->settling++;
   send_outcome(settling);
 }
 
 /* The outcome cannot be stored: too large an output, or no JSON. The task fails for good instead. */
 static void settle_refusal(struct settling *settling, const char *message) {
-  say("task %s: the outcome is refused: %s", settling->id, message);
+  bqc_say("task %s: the outcome is refused: %s", settling->id, message);
   if (settling->last_try) return;
   char *fields = NULL;
   size_t len = 0;
-  FILE *out = need(open_memstream(&fields, &len));
-  write_failure(out, "OutcomeRefused", message, false);
+  FILE *out = bqc_need(open_memstream(&fields, &len));
+  bqc_write_failure(out, "OutcomeRefused", message, false);
   fclose(out);
-  settle(settling->worker, settling->id, settling->lease, need(fields), true);
+  settle(settling->worker, settling->id, settling->lease, bqc_need(fields), true);
   free(fields);
 }
 
@@ -215,7 +129,7 @@ static void read_settled(struct settling *settling, const char *answer) {
   json_next(json_member(json_parse(answer), "settled"), &one);
   char *state = string_of(one, "state"), *message = json_string(json_member(one, "message"));
   if (strcmp(state, "lease_lost") == 0) {
-    say("task %s: the lease was lost, its outcome is dropped", settling->id);
+    bqc_say("task %s: the lease was lost, its outcome is dropped", settling->id);
   } else if (strcmp(state, "refused") == 0) {
     settle_refusal(settling, message == NULL ? "" : message);
   }
@@ -230,13 +144,13 @@ static void settled(void *context, const char *answer, const bqc_error *error) {
     read_settled(settling, answer);
   } else if (bqc_is(error, "unavailable") && !(worker->draining && now() > worker->drained_by)) {
     /* The library has tried for a while before it said so. The lease lasts as long as the heartbeat gets through. */
-    say("task %s: the outcome cannot be stored yet: %s", settling->id, error->message);
+    bqc_say("task %s: the outcome cannot be stored yet: %s", settling->id, error->message);
     send_outcome(settling);
     return;
   } else if (bqc_is(error, "invalid")) {
     settle_refusal(settling, error->message);
   } else {
-    say("task %s: the outcome is given up, the lease will run out: %s", settling->id, error->message);
+    bqc_say("task %s: the outcome is given up, the lease will run out: %s", settling->id, error->message);
   }
   worker->settling--;
   free(settling->id);
@@ -246,24 +160,6 @@ static void settled(void *context, const char *answer, const bqc_error *error) {
 }
 
 /* Attempts, as the worker sees them. */
-
-static void free_attempt(bqc_attempt *attempt) {
-  free(attempt->id);
-  free(attempt->lease);
-  free(attempt->type);
-  free(attempt->input);
-  free(attempt->outcome);
-  free(attempt);
-}
-
-/* Says that no result is taken any more; false if that was so already. */
-static bool give_up(bqc_attempt *attempt) {
-  pthread_mutex_lock(&attempt->worker->lock);
-  bool first = !attempt->over;
-  attempt->over = true;
-  pthread_mutex_unlock(&attempt->worker->lock);
-  return first;
-}
 
 static void *run(void *argument) {
   bqc_attempt *attempt = argument;
@@ -285,18 +181,19 @@ static bqc_handler *handler_of(const struct worker *worker, const char *type) {
 }
 
 static void take(struct worker *worker, json assignment) {
-  bqc_attempt *attempt = need(calloc(1, sizeof *attempt));
+  bqc_attempt *attempt = bqc_need(calloc(1, sizeof *attempt));
   attempt->worker = worker;
+  attempt->lock = &worker->lock;
   attempt->id = string_of(assignment, "id");
   attempt->lease = string_of(assignment, "lease");
   attempt->type = string_of(assignment, "type");
-  attempt->input = need(json_text(json_member(assignment, "input")));
+  attempt->input = bqc_need(json_text(json_member(assignment, "input")));
   attempt->number = (int)json_number(json_member(assignment, "attempt"));
   attempt->deadline = now() + json_number(json_member(assignment, "timeout_ms")) / 1000;
   attempt->handler = handler_of(worker, attempt->type);
   if (worker->draining || attempt->handler == NULL || pthread_create(&attempt->thread, NULL, run, attempt) != 0) {
     settle(worker, attempt->id, attempt->lease, "\"outcome\": \"release\"", false);
-    free_attempt(attempt);
+    bqc_attempt_free(attempt);
     return;
   }
   attempt->next = worker->running;
@@ -308,8 +205,8 @@ static void take(struct worker *worker, json assignment) {
 static void lose(struct worker *worker, json loss) {
   char *lease = string_of(loss, "lease"), *id = string_of(loss, "id"), *reason = string_of(loss, "reason");
   for (bqc_attempt *attempt = worker->running; attempt != NULL; attempt = attempt->next) {
-    if (strcmp(attempt->lease, lease) == 0 && strcmp(attempt->id, id) == 0 && give_up(attempt)) {
-      say("task %s: the lease is lost: %s", id, reason);
+    if (strcmp(attempt->lease, lease) == 0 && strcmp(attempt->id, id) == 0 && bqc_attempt_give_up(attempt)) {
+      bqc_say("task %s: the lease is lost: %s", id, reason);
     }
   }
   free(lease);
@@ -322,7 +219,7 @@ static void free_slot(struct worker *worker, bqc_attempt *attempt) {
   while (*place != attempt) place = &(*place)->next;
   *place = attempt->next;
   worker->busy--;
-  /* Nobody asks for more than was free. A request for no tasks can bring none, so it may be given up for a better one. */
+  /* A request for no tasks can bring none, so it may be given up for a better one. */
   if (worker->asking != 0 && worker->asked == 0) bqc_loop_cancel(worker->loop, worker->asking);
 }
 
@@ -341,9 +238,9 @@ static void reap(struct worker *worker) {
     free_slot(worker, attempt);
     if (!attempt->over) {
       if (attempt->outcome == NULL) bqc_attempt_fail(attempt, "NoOutcome", "the handler returned without an outcome");
-      settle(worker, attempt->id, attempt->lease, need(attempt->outcome), false);
+      settle(worker, attempt->id, attempt->lease, bqc_need(attempt->outcome), false);
     }
-    free_attempt(attempt);
+    bqc_attempt_free(attempt);
   }
 }
 
@@ -353,10 +250,10 @@ static void watch_time(struct worker *worker) {
   double time = now();
   bool ending = worker->draining && time >= worker->drained_by;
   for (bqc_attempt *attempt = worker->running; attempt != NULL; attempt = attempt->next) {
-    if (ending && give_up(attempt)) {
+    if (ending && bqc_attempt_give_up(attempt)) {
       settle(worker, attempt->id, attempt->lease, "\"outcome\": \"release\"", false);
-    } else if (time >= attempt->deadline && give_up(attempt)) {
-      say("task %s: its time is up", attempt->id);
+    } else if (time >= attempt->deadline && bqc_attempt_give_up(attempt)) {
+      bqc_say("task %s: its time is up", attempt->id);
       settle(worker, attempt->id, attempt->lease, "\"outcome\": \"timeout\"", false);
     }
   }
@@ -368,7 +265,7 @@ static void read_next(struct worker *worker, json answer) {
   for (json loss = {0}; json_next(json_member(answer, "lost"), &loss);) lose(worker, loss);
   for (json problem = {0}; json_next(json_member(answer, "problems"), &problem);) {
     char *key = string_of(problem, "key"), *message = string_of(problem, "message");
-    say("set aside: %s: %s", key, message);
+    bqc_say("set aside: %s: %s", key, message);
     free(key);
     free(message);
   }
@@ -432,7 +329,7 @@ static void turn(struct worker *worker) {
 static bool sign_up(bqc_client *client, struct worker *worker) {
   char *request = NULL;
   size_t len = 0;
-  FILE *out = need(open_memstream(&request, &len));
+  FILE *out = bqc_need(open_memstream(&request, &len));
   fputs("{\"types\": [", out);
   for (size_t n = 0; n < worker->options->count; n++) {
     if (n > 0) fputs(", ", out);
@@ -444,12 +341,12 @@ static bool sign_up(bqc_client *client, struct worker *worker) {
   json_write(out, host);
   fputc('}', out);
   fclose(out);
-  char *answer = bqc_call(client, "worker.start", need(request), worker->error);
+  char *answer = bqc_call(client, "worker.start", bqc_need(request), worker->error);
   free(request);
   if (answer == NULL) return false;
   worker->id = string_of(json_parse(answer), "worker");
   free(answer);
-  say("worker %s: up to %d task(s) at a time", worker->id, worker->options->concurrency);
+  bqc_say("worker %s: up to %d task(s) at a time", worker->id, worker->options->concurrency);
   return true;
 }
 
@@ -458,7 +355,7 @@ static void sign_off(bqc_client *client, struct worker *worker) {
   bqc_error error;
   char *request = request_with(worker, "");
   char *answer = bqc_call(client, "worker.stop", request, &error);
-  say("worker %s: stopped%s%s", worker->id, answer == NULL ? ": " : "", answer == NULL ? error.message : "");
+  bqc_say("worker %s: stopped%s%s", worker->id, answer == NULL ? ": " : "", answer == NULL ? error.message : "");
   free(request);
   free(answer);
 }

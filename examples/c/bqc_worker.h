@@ -24,10 +24,14 @@ bool bqc_attempt_is_over(const bqc_attempt *attempt);
 
 /* How the attempt ends: a handler calls one of these before it returns, the last one counts. One that calls none has
    failed. Their arguments are copied. */
-void bqc_attempt_complete(bqc_attempt *attempt, const char *output); /* JSON */
-void bqc_attempt_fail(bqc_attempt *attempt, const char *kind, const char *message); /* tried again while retries are left */
-void bqc_attempt_refuse(bqc_attempt *attempt, const char *kind, const char *message); /* failed for good */
-void bqc_attempt_reschedule(bqc_attempt *attempt, double seconds); /* again later, at no retry's cost */
+/* Done, with an output that is JSON. */
+void bqc_attempt_complete(bqc_attempt *attempt, const char *output);
+/* Tried again while retries are left. */
+void bqc_attempt_fail(bqc_attempt *attempt, const char *kind, const char *message);
+/* Failed for good. */
+void bqc_attempt_refuse(bqc_attempt *attempt, const char *kind, const char *message);
+/* Again later, at no retry's cost. */
+void bqc_attempt_reschedule(bqc_attempt *attempt, double seconds);
 
 typedef void bqc_handler(bqc_attempt *attempt);
 

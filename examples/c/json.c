@@ -71,8 +71,6 @@ bool json_next(json array, json *item) {
   return true;
 }
 
-bool json_is_null(json value) { return value.at == NULL || *value.at == 'n'; }
-
 double json_number(json value) { return value.at == NULL ? 0 : strtod(value.at, NULL); }
 
 char *json_text(json value) { return value.at == NULL ? NULL : strndup(value.at, value.len); }

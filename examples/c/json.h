@@ -26,7 +26,7 @@ json json_member(json object, const char *name);
 /* The next element of an array: `for (json item = {0}; json_next(array, &item);)`. Nothing in what is no array. */
 bool json_next(json array, json *item);
 
-bool json_is_null(json value);
+/* A number. One with a fraction is read by the rules of the program's locale: leave LC_NUMERIC at "C". */
 double json_number(json value);
 
 /* The value as JSON, as it stands in the text. The caller frees it. NULL if it is not there or memory is out. */
