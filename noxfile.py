@@ -64,6 +64,20 @@ def types(session: nox.Session) -> None:
     session.run("pyright", *session.posargs)
 
 
+@nox.session(name="install-c")
+def install_c(session: nox.Session) -> None:
+    """The library, header and pkg-config file for C and Go programs: `nox -s install-c -- PREFIX`."""
+    install_group(session, "build")
+    session.run("python", "tools/install_c.py", *session.posargs, env=ONE_BUILD)
+
+
+@nox.session
+def abi(session: nox.Session) -> None:
+    """Whether the C ABI only adds to that of the last release. Also part of `tests`."""
+    install_group(session, "build")
+    session.run("python", "tools/abi_check.py", *session.posargs)
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """An sdist, a wheel built from it alone, and the demo run from that wheel in an empty environment."""

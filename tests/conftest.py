@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import servers
+from tests.support import callers, servers
 from tests.support.proxy import Faults, Proxy
 from tests.support.s3 import Bucket, new_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 OWN_SERVER = pytest.StashKey[servers.Server]()
 
@@ -100,3 +101,31 @@ def open_proxy() -> Iterator[Callable[..., Proxy]]:
             return stack.enter_context(Proxy(target=target, faults=faults or Faults(), seed=seed))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def shared_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this run that all workers of xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
+@pytest.fixture(scope="session")
+def c_program(shared_folder: Path) -> callers.Caller:
+    """The C example, compiled."""
+    return callers.c_program(shared_folder)
+
+
+@pytest.fixture(scope="session")
+def go_program(shared_folder: Path) -> callers.Caller:
+    """The Go example, compiled; without Go the test is skipped."""
+    if not callers.has_go():
+        pytest.skip(callers.NO_GO)
+    return callers.go_program(shared_folder)
+
+
+@pytest.fixture
+def caller(request: pytest.FixtureRequest) -> callers.Caller:
+    """The example of the language that the test's parameter names: `c` or `go`."""
+    program: callers.Caller = request.getfixturevalue(f"{request.param}_program")
+    return program

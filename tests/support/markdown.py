@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FENCE = re.compile(
-    r"^(?P<skip><!-- not run: .+ -->\n)?```(?P<language>\w+)(?P<options>[^\n]*)\n(?P<text>.*?)^```$",
+    r"^(?P<skip><!-- not run: [^\n]+ -->\n)?```(?P<language>\w+)(?P<options>[^\n]*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, sleep_until};
 
 use crate::bucket::Bucket;
@@ -20,6 +21,8 @@ pub struct Bell {
     bucket: Bucket,
     interval: Duration,
     state: Arc<Mutex<Pull>>,
+    /// Held during a touch, so that whoever flushes before the engine ends waits for one that is under way.
+    touching: Arc<AsyncMutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ impl Bell {
     /// A bell that this process touches at most once per `interval`.
     #[must_use]
     pub fn new(bucket: Bucket, interval: Duration) -> Self {
-        Self { bucket, interval, state: Arc::default() }
+        Self { bucket, interval, state: Arc::default(), touching: Arc::default() }
     }
 
     /// Sees to it that the bell is touched after this moment: now, or as soon as the interval allows.
@@ -61,8 +64,9 @@ impl Bell {
         });
     }
 
-    /// Touches the bell now if a touch is due.
+    /// Touches the bell now if a touch is due; when this returns, none is under way either.
     pub async fn flush(&self) {
+        let _touching = self.touching.lock().await;
         {
             let mut pull = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if !std::mem::replace(&mut pull.scheduled, false) {
@@ -87,5 +91,32 @@ impl Bell {
             Got::NotModified => Rung::No,
             Got::Missing => known.map_or(Rung::No, |_| Rung::Yes(None)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::entropy::Entropy;
+    use crate::store::faulty::{FaultPlan, Network, Unobserved};
+    use crate::store::memory::MemoryStore;
+    use crate::tasks::TaskOwner;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_waits_for_a_touch_under_way() {
+        let store = Arc::new(MemoryStore::new());
+        let slow = FaultPlan { delay_ms: 100..=100, ..FaultPlan::calm() };
+        let network = Network::new(Arc::<MemoryStore>::clone(&store), 7, slow, Arc::new(Unobserved));
+        let bucket = Bucket::new(Arc::new(network.connect("p")), Entropy::seeded(7));
+        let (bell, tasks) = (Bell::new(bucket, Duration::from_secs(1)), TaskOwner::default());
+        bell.ring(&tasks.spawner());
+        while bell.state.lock().unwrap().scheduled {
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(store.objects().is_empty(), "the touch has begun and is on its way");
+        bell.flush().await;
+        assert_eq!(store.objects().len(), 1);
     }
 }

@@ -59,8 +59,12 @@ pub fn strict(compiler: &str, standard: &str) -> Command {
     command
 }
 
-/// Links with the shared library, which the program then finds where it is now.
+/// Links with the shared library, which the program then finds where it is now, by the name an installed one has.
 pub fn linked(command: &mut Command) -> &mut Command {
     let folder = library_dir();
+    #[cfg(target_os = "linux")]
+    if let Err(error) = std::os::unix::fs::symlink("libbuquet.so", folder.join("libbuquet.so.1")) {
+        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists, "cannot name the library in {}", folder.display());
+    }
     command.arg("-L").arg(&folder).arg("-lbuquet").arg(format!("-Wl,-rpath,{}", folder.display()))
 }

@@ -1,0 +1,150 @@
+#define _POSIX_C_SOURCE 200809L
+#include "json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *skip_space(const char *at) { return at + strspn(at, " \t\r\n"); }
+
+static const char *skip_string(const char *at) {
+  for (at++; *at != '"'; at++) {
+    if (*at == '\\') at++;
+  }
+  return at + 1;
+}
+
+/* Counts brackets instead of calling itself: a stored value may be nested deeper than a stack is. */
+static const char *skip_value(const char *at) {
+  size_t depth = 0;
+  do {
+    if (*at == '"') {
+      at = skip_string(at);
+    } else if (*at == '[' || *at == '{') {
+      depth++;
+      at++;
+    } else if (*at == ']' || *at == '}') {
+      depth--;
+      at++;
+    } else if (*at == ',' || *at == ':') {
+      at++;
+    } else {
+      at += strcspn(at, ",:]} \t\r\n");
+    }
+    if (depth > 0) at = skip_space(at);
+  } while (depth > 0);
+  return at;
+}
+
+static json value_at(const char *at) {
+  json value = {skip_space(at), 0};
+  value.len = (size_t)(skip_value(value.at) - value.at);
+  return value;
+}
+
+json json_parse(const char *text) { return value_at(text); }
+
+/* What follows a value in an array or object: the start of the next one, or NULL at the end. */
+static const char *after(const char *end) {
+  end = skip_space(end);
+  return *end == ',' ? skip_space(end + 1) : NULL;
+}
+
+json json_member(json object, const char *name) {
+  json none = {NULL, 0};
+  if (object.at == NULL || *object.at != '{') return none;
+  const char *at = skip_space(object.at + 1);
+  if (*at == '}') return none;
+  while (at != NULL) {
+    json key = value_at(at);
+    json value = value_at(skip_space(key.at + key.len) + 1); /* behind the colon */
+    if (key.len == strlen(name) + 2 && strncmp(key.at + 1, name, key.len - 2) == 0) return value;
+    at = after(value.at + value.len);
+  }
+  return none;
+}
+
+bool json_next(json array, json *item) {
+  if (array.at == NULL || *array.at != '[') return false;
+  const char *at = item->at == NULL ? skip_space(array.at + 1) : after(item->at + item->len);
+  if (at == NULL || *at == ']') return false;
+  *item = value_at(at);
+  return true;
+}
+
+double json_number(json value) { return value.at == NULL ? 0 : strtod(value.at, NULL); }
+
+char *json_text(json value) { return value.at == NULL ? NULL : strndup(value.at, value.len); }
+
+static unsigned hex4(const char *at) {
+  char digits[5] = {at[0], at[1], at[2], at[3], '\0'};
+  return (unsigned)strtoul(digits, NULL, 16);
+}
+
+static char *put_utf8(char *to, unsigned c) {
+  if (c < 0x80) {
+    *to++ = (char)c;
+    return to;
+  }
+  if (c < 0x800) {
+    *to++ = (char)(0xC0 | c >> 6);
+  } else {
+    if (c < 0x10000) {
+      *to++ = (char)(0xE0 | c >> 12);
+    } else {
+      *to++ = (char)(0xF0 | c >> 18);
+      *to++ = (char)(0x80 | (c >> 12 & 0x3F));
+    }
+    *to++ = (char)(0x80 | (c >> 6 & 0x3F));
+  }
+  *to++ = (char)(0x80 | (c & 0x3F));
+  return to;
+}
+
+/* Reads the escape behind a backslash; returns what follows it. */
+static const char *unescape(const char *from, char **to) {
+  static const char letters[] = "bfnrt", meanings[] = "\b\f\n\r\t";
+  const char *letter = strchr(letters, *from);
+  if (*from != 'u') {
+    *(*to)++ = letter != NULL ? meanings[letter - letters] : *from;
+    return from + 1;
+  }
+  unsigned c = hex4(from + 1);
+  from += 5;
+  if (c >= 0xD800 && c < 0xDC00 && from[0] == '\\' && from[1] == 'u') {
+    c = 0x10000 + ((c - 0xD800) << 10) + (hex4(from + 2) - 0xDC00);
+    from += 6;
+  }
+  *to = put_utf8(*to, c);
+  return from;
+}
+
+char *json_string(json value) {
+  if (value.at == NULL || *value.at != '"') return NULL;
+  char *text = malloc(value.len); /* no character is longer than its escape */
+  if (text == NULL) return NULL;
+  char *to = text;
+  const char *from = value.at + 1, *end = value.at + value.len - 1;
+  while (from < end) {
+    if (*from == '\\') {
+      from = unescape(from + 1, &to);
+    } else {
+      *to++ = *from++;
+    }
+  }
+  *to = '\0';
+  return text;
+}
+
+void json_write(FILE *out, const char *text) {
+  fputc('"', out);
+  for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+    if (*at == '"' || *at == '\\') {
+      fprintf(out, "\\%c", *at);
+    } else if (*at < 0x20) {
+      fprintf(out, "\\u%04x", *at);
+    } else {
+      fputc(*at, out);
+    }
+  }
+  fputc('"', out);
+}

@@ -1,0 +1,3 @@
+module example.com/bqgo
+
+go 1.19
