@@ -33,8 +33,11 @@ class _Got(msgspec.Struct):
     tasks: list[Task | None]
 
 
-class _Workers(msgspec.Struct):
+class Registrations(msgspec.Struct, frozen=True):
+    """What ``workers`` answers. ``corrupt`` are objects among the registrations that cannot be read."""
+
     workers: list[WorkerInfo]
+    corrupt: list[CorruptObject] = []
 
 
 class _Worker(msgspec.Struct):
@@ -173,9 +176,14 @@ def wait(task_id: str, timeout: float | str | None) -> Call[Task, Task]:
     return Call("wait", request, Task, lambda task: task)
 
 
-def workers() -> Call[_Workers, list[WorkerInfo]]:
+def workers() -> Call[Registrations, list[WorkerInfo]]:
     """Read the workers' heartbeats."""
-    return Call("workers", {}, _Workers, lambda answer: answer.workers)
+    return Call("workers", {}, Registrations, lambda answer: answer.workers)
+
+
+def registrations() -> Call[Registrations, Registrations]:
+    """Read the workers' heartbeats, and which of them cannot be read."""
+    return Call("workers", {}, Registrations, lambda answer: answer)
 
 
 def usage() -> Call[Usage, Usage]:
