@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Vandal:
         """Leave garbage between the indexes, the workers and the records; `records` may be referred to."""
         names = [record.removeprefix("tasks/").removesuffix(".json").split("/") for record in records]
         now = 29_830_000
-        for _ in range(40):
+        for _ in range(12):
             shard, record = self.random.choice(names)
             number, worker = self.random.randrange(2**63), f"{self.random.randrange(2**64):016x}"
             lease = f"{self.random.randrange(2**64):016x}"
@@ -129,10 +129,10 @@ class Vandal:
 
 def _places(value: Any) -> list[tuple[Any, Any]]:
     """Every container in a JSON value, with each of its keys or indexes."""
+    container: Any = value
     keys: list[Any] = []
     if isinstance(value, dict):
-        keys = list(cast("dict[str, Any]", value))
+        keys = list(container)
     elif isinstance(value, list):
-        keys = list(range(len(cast("list[Any]", value))))
-    container: Any = value
+        keys = list(range(len(container)))
     return [(container, key) for key in keys] + [place for key in keys for place in _places(container[key])]

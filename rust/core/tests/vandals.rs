@@ -98,6 +98,16 @@ async fn a_record_that_some_front_could_not_read_is_set_aside_by_the_engine() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_waits_for_a_call_that_is_not_given_up() {
+    let (store, ..) = queue_with("\"input\":7", "\"input\":").await;
+    let options = WorkerOptions { types: vec!["t".into()], concurrency: 5, prefetch: Some(5), ..Default::default() };
+    let worker = Worker::start(&open(&store, 2).await.unwrap(), options).await.unwrap();
+    let without_room = worker.next(0, SOON).await.unwrap();
+    assert!(without_room.problems.is_empty(), "{:?}", without_room.problems);
+    assert_eq!(worker.next(1, SOON).await.unwrap().problems.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn such_a_record_does_not_spoil_the_page_it_is_listed_on() {
     for (from, to) in unreadable() {
         is_listed_as_corrupt(from, &to).await;

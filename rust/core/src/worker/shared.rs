@@ -175,7 +175,9 @@ impl Shared {
         let next = Next {
             assignments,
             lost: std::mem::take(&mut inner.lost),
-            problems: std::mem::take(&mut inner.problems),
+            // A front that has no room asks for losses alone, and gives the call up as soon as it has: its answer, which
+            // may be on its way, is then dropped.
+            problems: if max == 0 { Vec::new() } else { std::mem::take(&mut inner.problems) },
             phase: inner.phase,
         };
         drop(inner);
