@@ -21,6 +21,12 @@ ROOT = Path(__file__).parent
 CARGO_TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 SEEDS = "0..1000"
 SERVERS = ("python", "-m", "tests.support.servers", "--")
+# What libFuzzer needs to see which way an input went.
+COVERAGE = (
+    "-Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-sanitizer-coverage-level=4 "
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table "
+    "-Cllvm-args=-sanitizer-coverage-trace-compares"
+)
 # Building the simulation along with the library gives both one set of features, hence one build of the engine.
 ONE_BUILD = {"BUQUET_CARGO_ARGS": "-p buquet-sim"}
 
@@ -44,6 +50,59 @@ def tests(session: nox.Session) -> None:
 def sim(session: nox.Session) -> None:
     """The simulation: 1,000 seeds, or the range given, as in `nox -s sim -- 5000..6000`."""
     simulate(session, session.posargs[0] if session.posargs else SEEDS)
+
+
+@nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """Let libFuzzer search in one target, as in `nox -s fuzz -- record 300`. Needs a C++ compiler.
+
+    Stable rustc instruments as nightly's does; only the sanitizers are missing, and the core has no unsafe code. The
+    inputs found stay in `fuzz/corpus` in cargo's target folder: the next run goes on from there.
+    """
+    if len(session.posargs) != 2:  # noqa: PLR2004 - the two it asks for
+        session.error("usage: nox -s fuzz -- TARGET SECONDS; the targets are the folders of rust/fuzz/corpus")
+    target, seconds = session.posargs
+    seeds = ROOT / "rust" / "fuzz" / "corpus" / target
+    if not seeds.is_dir():
+        session.error(f"there is no target {target!r}: the targets are the folders of rust/fuzz/corpus")
+    place = CARGO_TARGET / "fuzz"
+    found = place / "corpus" / target
+    found.mkdir(parents=True, exist_ok=True)
+    # With a target named, build scripts and macros, which nobody links with libFuzzer, are left as they are.
+    build = ("cargo", "build", "--profile", "fuzz", "--locked", "--target", host_triple(), "-p", "buquet-fuzz")
+    env = {"CARGO_TARGET_DIR": str(place), "RUSTFLAGS": COVERAGE}
+    session.run(*build, "--features", "libfuzzer", env=env, external=True)
+    session.run(
+        str(place / host_triple() / "fuzz" / "buquet-fuzz"),
+        *(str(found), str(seeds)),
+        *(f"-max_total_time={seconds}", "-timeout=20", "-rss_limit_mb=2048", "-max_len=65536"),
+        f"-artifact_prefix={place}/{target}-",
+        env={"BUQUET_FUZZ_TARGET": target},
+        external=True,
+    )
+
+
+@nox.session(venv_backend="none")
+def sanitizers(session: nox.Session) -> None:
+    """The C programs under valgrind, and the tests of the C side with Rust code under AddressSanitizer; a long run."""
+    cargo = ("cargo", "test", "--locked", "-p", "buquet-ffi")
+    programs = (*cargo, "--release", "--test", "programs", "--")
+    memcheck = "valgrind --quiet --error-exitcode=99 --fair-sched=yes"
+    leaks = "--leak-check=full --errors-for-leak-kinds=definite"
+    # The other programs count descriptors, or are timed.
+    whole = ("main_job", "mistakes", "no_request", "no_handle", "sixty_four")
+    session.run(*programs, *whole, env=runner(f"{memcheck} {leaks}"), external=True)
+    # To a child, what the parent's threads hold looks lost: they are not there.
+    session.run(*programs, "a_child", env=runner(memcheck), external=True)
+
+    # A switch of nightly's, which the prebuilt runtime of stable serves; the standard library is not instrumented.
+    env = {
+        "CARGO_TARGET_DIR": str(CARGO_TARGET / "asan"),
+        "RUSTC_BOOTSTRAP": "1",
+        "RUSTFLAGS": "-Zsanitizer=address",
+        "BUQUET_TEST_ASAN": "none",
+    }
+    session.run(*cargo, "--profile", "fuzz", "--target", host_triple(), "--lib", env=env, external=True)
 
 
 @nox.session
@@ -115,6 +174,17 @@ def install_group(session: nox.Session, group: str) -> None:
     """Install a dependency group of pyproject.toml, with a pip of any age."""
     project = nox.project.load_toml("pyproject.toml")
     session.install(*nox.project.dependency_groups(project, group))
+
+
+def runner(command: str) -> dict[str, str]:
+    """Return the environment in which C programs of the tests run under a command."""
+    return {"BUQUET_TEST_RUNNER": command, "BUQUET_TEST_ASAN": "none"}
+
+
+def host_triple() -> str:
+    """Return what rustc calls this machine."""
+    told = subprocess.run(["rustc", "--print", "host-tuple"], capture_output=True, check=True, text=True)
+    return told.stdout.strip()
 
 
 def rust_tests() -> list[str]:

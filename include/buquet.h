@@ -73,6 +73,12 @@
 #define BQ_MAX_PENDING 65536
 
 /**
+ * How many bytes a configuration, the name of an operation or a request may have: 1 GiB. A greater length is refused
+ * before a byte is read.
+ */
+#define BQ_MAX_BYTES (1 << 30)
+
+/**
  * An engine: one queue of tasks in one store, with its connections and threads.
  *
  * The pointer is a name, not an address: do not look behind it. Any thread may use it. After bq_engine_close() every
@@ -176,8 +182,8 @@ void bq_buffer_free(struct bq_buffer *buffer);
  * `out`: receives the engine, NULL on failure. Close it with bq_engine_close().
  * `error`: may be NULL; receives an error that the caller frees.
  *
- * Returns BQ_OK; BQ_ERR_INVALID for a NULL argument or text that is not the JSON asked for; BQ_ERR_CONFIG for a
- * configuration that cannot be used; BQ_ERR_RESOURCES; BQ_ERR_INTERNAL.
+ * Returns BQ_OK; BQ_ERR_INVALID for a NULL argument or a length above BQ_MAX_BYTES; BQ_ERR_CONFIG for a configuration
+ * that cannot be used, such as text that is not the JSON asked for; BQ_ERR_RESOURCES; BQ_ERR_INTERNAL.
  */
 int32_t bq_engine_open(const uint8_t *config,
                        size_t config_len,
@@ -243,8 +249,8 @@ int32_t bq_queue_fd(const struct bq_queue *queue);
  * `error`: may be NULL; receives an error that the caller frees.
  *
  * Returns BQ_OK if the operation was accepted: it then completes exactly once, unless the queue is closed first. A
- * wrong operation name or request is an error of the completion, not of this call. BQ_ERR_INVALID for a NULL argument
- * or a name that is not UTF-8; BQ_ERR_OVERLOADED if BQ_MAX_PENDING operations are in the queue; BQ_ERR_CLOSED if the
+ * wrong operation name or request is an error of the completion, not of this call. BQ_ERR_INVALID for a NULL argument,
+ * a length above BQ_MAX_BYTES or a name that is not UTF-8; BQ_ERR_OVERLOADED if BQ_MAX_PENDING operations are in the queue; BQ_ERR_CLOSED if the
  * queue or its engine is closed; BQ_ERR_FORKED; BQ_ERR_INTERNAL.
  */
 int32_t bq_submit(struct bq_queue *queue,

@@ -34,7 +34,7 @@ class _Got(msgspec.Struct):
 
 
 class WorkerPage(msgspec.Struct, frozen=True):
-    """What ``workers`` answers."""
+    """What ``workers`` answers. ``corrupt`` are objects among the registrations that cannot be read."""
 
     workers: list[WorkerInfo]
     corrupt: list[CorruptObject] = []

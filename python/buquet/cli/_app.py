@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from buquet import __version__, _ops
@@ -24,6 +23,7 @@ from buquet.cli._output import (
     connection,
     exit_code_for,
     out,
+    plain,
     print_error,
     print_json,
     print_rows,
@@ -202,7 +202,7 @@ def list_(
     for task in tasks:
         error = f"{task.error.type}: {task.error.message}".splitlines()[0] if task.error else ""
         rows.append(
-            [task.id, escape(task.type), styled(task.status), str(task.attempt), age(task.submitted_at), escape(error)]
+            [task.id, plain(task.type), styled(task.status), str(task.attempt), age(task.submitted_at), plain(error)]
         )
     if tasks:
         print_rows(*rows)
@@ -226,13 +226,13 @@ def workers(url: Url = None, json: Json = False) -> None:
     rows += [
         [
             worker.id,
-            escape(worker.host),
+            plain(worker.host),
             str(worker.pid),
             "[green]yes[/]" if worker.alive else "[red]no[/]",
             worker.state,
             f"{worker.running}/{worker.concurrency}",
             age(worker.heartbeat_at),
-            escape(", ".join(worker.types)),
+            plain(", ".join(worker.types)),
         ]
         for worker in page.workers
     ]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 
 from buquet import errors
@@ -101,7 +102,7 @@ def print_error(code: str, message: str) -> None:
         sys.stderr.write(msgspec.json.encode({"error": {"code": code, "message": message}}).decode() + "\n")
     else:
         err.print("error:", style="bold red", end=" ")
-        err.print(message, markup=False, soft_wrap=True)
+        err.print(plain(message, lines=True), soft_wrap=True)
 
 
 def print_rows(*rows: Sequence[str]) -> None:
@@ -115,6 +116,13 @@ def print_rows(*rows: Sequence[str]) -> None:
             line.append_text(text)
         line.rstrip()
         out.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def plain(text: str, *, lines: bool = False) -> str:
+    r"""Stored text for a terminal: what would control it is shown as ``\x1b``, and so are new lines unless wanted."""
+    kept = "\n\t" if lines else ""
+    visible = (c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+    return escape("".join(visible))
 
 
 def styled(status: TaskStatus) -> str:

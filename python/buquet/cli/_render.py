@@ -3,11 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-from rich.markup import escape
 from rich.table import Table
 
 from buquet._models import History, HistoryEvent, Task, TaskStatus
-from buquet.cli._output import out, styled
+from buquet.cli._output import out, plain, styled
 
 _STATUS_WIDTH = max(map(len, TaskStatus))
 
@@ -33,7 +32,7 @@ def print_task(task: Task) -> None:
     """Print everything about one task."""
     rows = Table(show_header=False, box=None)
     rows.add_row("id", task.id)
-    rows.add_row("type", escape(task.type))
+    rows.add_row("type", plain(task.type))
     rows.add_row("status", styled(task.status))
     rows.add_row("attempt", f"{task.attempt} ({task.retry_count} of {task.max_retries} retries spent)")
     rows.add_row("timeout", span(task.timeout))
@@ -44,14 +43,14 @@ def print_task(task: Task) -> None:
             rows.add_row(name.removesuffix("_at"), f"{moment.isoformat(' ', 'milliseconds')} ({age(moment)})")
     if task.worker:
         rows.add_row("worker", task.worker)
-    rows.add_row("input", _json(task.input))
+    rows.add_row("input", plain(_json(task.input)))
     if task.output is not None:
-        rows.add_row("output", _json(task.output))
+        rows.add_row("output", plain(_json(task.output)))
     out.print(rows)
     if task.error is not None:
-        out.print(f"[red]{escape(task.error.type)}[/]: {escape(task.error.message)}")
+        out.print(f"[red]{plain(task.error.type)}[/]: {plain(task.error.message, lines=True)}")
         if task.error.traceback:
-            out.print(task.error.traceback, markup=False)
+            out.print(plain(task.error.traceback, lines=True))
 
 
 def print_timeline(history: History) -> None:
@@ -61,7 +60,7 @@ def print_timeline(history: History) -> None:
         since = "" if before is None else f"+{span(event.at - before)}"
         at = event.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         padding = " " * (_STATUS_WIDTH - len(event.task.status))
-        out.print(f"{at}  {since:>7}  {styled(event.task.status)}{padding}  {escape(what)}", soft_wrap=True)
+        out.print(f"{at}  {since:>7}  {styled(event.task.status)}{padding}  {plain(what)}", soft_wrap=True)
         before = event.at
     if not history.complete:
         out.print("this store keeps no versions: only the current state is known", style="dim")
@@ -97,4 +96,4 @@ def _describe(task: Task, previous: Task | None) -> str:
 
 def _json(value: object, limit: int = 200) -> str:
     text = msgspec.json.encode(value).decode()
-    return escape(text if len(text) <= limit else text[:limit] + "…")
+    return text if len(text) <= limit else text[:limit] + "…"

@@ -12,6 +12,10 @@ pub const PAYLOAD_BYTES: usize = 128 * 1024;
 pub const ERROR_BYTES: usize = 16 * 1024;
 /// Most characters in a task type's name.
 pub const TYPE_CHARS: usize = 128;
+/// Most task types of one worker.
+pub const WORKER_TYPES: usize = 1_000;
+/// Most characters in the name of a worker's host.
+pub const HOST_CHARS: usize = 255;
 /// Most tasks in one `submit_many`.
 pub const SUBMIT_MANY: usize = 100_000;
 /// Most tasks waiting in this process for their submit to be stored.

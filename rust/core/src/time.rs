@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// 0000-01-01T00:00:00Z, the first moment RFC 3339 can write.
-    pub const FIRST: Self = Self(-62_167_219_200_000);
+    /// 0001-01-01T00:00:00Z: RFC 3339 can write a year 0, but not every language can read one.
+    pub const FIRST: Self = Self(-62_135_596_800_000);
     /// 9999-12-31T23:59:59.999Z, the last moment RFC 3339 can write.
     pub const LAST: Self = Self(253_402_300_799_999);
 
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Timestamp {
         if (Self::FIRST..=Self::LAST).contains(&time) {
             Ok(time)
         } else {
-            Err(refuse("in UTC it is not in the years 0000 to 9999"))
+            Err(refuse("in UTC it is not in the years 1 to 9999"))
         }
     }
 }
@@ -107,7 +107,14 @@ mod tests {
     #[test]
     fn an_offset_is_taken_into_account_and_may_not_lead_out_of_range() {
         assert_eq!(read("1970-01-01T01:00:00+01:00").unwrap(), Timestamp(0));
-        for bad in ["9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00", "+10000-01-01T00:00:00Z", "", "1"] {
+        for bad in [
+            "9999-12-31T23:59:59-01:00",
+            "0001-01-01T00:00:00+01:00",
+            "0000-12-31T23:59:59Z",
+            "+10000-01-01T00:00:00Z",
+            "",
+            "1",
+        ] {
             let error = read(bad).unwrap_err().to_string();
             assert!(error.contains("is not an RFC 3339 time"), "{bad}: {error}");
         }

@@ -114,7 +114,9 @@ fn parse_s3(text: &str, given: &Overrides, source: &str) -> Result<Target> {
         let place = match name.as_ref() {
             "region" => &mut own.region,
             "endpoint" => &mut own.endpoint,
-            _ => return Err(refused(&format!("has the unknown parameter {name:?}"))),
+            // Behind a question mark in a password there is an @.
+            odd if odd.contains('@') => return Err(refused("has an @ in its parameters")),
+            odd => return Err(refused(&format!("has the unknown parameter {odd:?}"))),
         };
         if place.replace(value.into_owned()).is_some() {
             return Err(refused(&format!("has {name} twice")));
@@ -183,15 +185,15 @@ fn refuse_credentials(url: &Url, source: &str) -> Result<()> {
 
 /// `url` without what may be a secret: anything before an @, and every parameter's value.
 fn redacted(url: &str) -> String {
-    let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
-    let address = match (address.find("://"), address.rfind('@')) {
+    // A password may hold a question mark: what is before the last @ goes first, and only then parameters.
+    let url = match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => {
-            format!("{}***{}", address.get(..scheme + 3).unwrap_or_default(), address.get(at..).unwrap_or_default())
+            format!("{}***{}", url.get(..scheme + 3).unwrap_or_default(), url.get(at..).unwrap_or_default())
         }
-        (None, Some(_)) => "***".to_owned(),
-        _ => address.to_owned(),
+        (_, Some(_)) => return "***".to_owned(),
+        _ => url.to_owned(),
     };
-    let Some(query) = query else { return address };
+    let Some((address, query)) = url.split_once('?') else { return url };
     let names: Vec<String> = query
         .split('&')
         .map(|pair| pair.split('=').next().unwrap_or_default())

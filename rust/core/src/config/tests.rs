@@ -137,6 +137,10 @@ fn credentials_in_a_url_are_refused_and_not_repeated() {
         "s3://bucket?secret_key=hunter2",
         "postgres://me:hunter2@host/db",
         "s3://me:hunter2@bucket:99999999",
+        "s3://AKIAKEY:huh?hunter2@bucket",
+        "s3://AKIAKEY?hunter2@bucket",
+        "https://AKIAKEY:huh#hunter2@host",
+        "AKIAKEY:hunter2@bucket?x",
     ] {
         let message = refusal(with_url(url));
         assert!(!message.contains("hunter2") && !message.contains("AKIAKEY"), "{message}");

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::bucket::Usage;
 use crate::id::{CommitId, LeaseId, TaskId, WorkerId};
 use crate::queue::{self, CorruptObject, TaskView};
-use crate::record::{Json, TaskError, TaskStatus};
+use crate::record::{self, Json, TaskStatus};
 use crate::time::Timestamp;
 use crate::worker::{Lost, Phase, Problem, Seen, Settled, Verdict};
 
@@ -26,6 +26,23 @@ pub struct Submitted {
 #[derive(Debug, Serialize)]
 pub struct SubmittedMany {
     pub ids: Vec<TaskId>,
+}
+
+/// Why an attempt failed, as callers see it: without what a newer version may have added to it.
+#[derive(Debug, Serialize)]
+pub struct TaskError {
+    #[serde(rename = "type")]
+    kind: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceback: Option<String>,
+    at: Timestamp,
+}
+
+impl From<record::TaskError> for TaskError {
+    fn from(error: record::TaskError) -> Self {
+        Self { kind: error.kind, message: error.message, traceback: error.traceback, at: error.at }
+    }
 }
 
 /// A task as callers see it.
@@ -69,7 +86,7 @@ impl From<TaskView> for Task {
             started_at: task.started_at,
             completed_at: task.completed_at,
             worker: task.worker,
-            error: task.error,
+            error: task.error.map(Into::into),
         }
     }
 }

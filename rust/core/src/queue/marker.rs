@@ -48,8 +48,16 @@ fn check(bucket: &Bucket, body: &[u8]) -> Result<()> {
         shard_digits: u32,
     }
     let url = bucket.store().url();
-    let layout: Layout = serde_json::from_slice(body)
-        .map_err(|error| Error::Corrupt(format!("{} in {url} is not a marker of buquet: {error}", keys::MARKER)))?;
+    let layout = serde_json::from_slice(body)
+        .map_err(|error| error.to_string())
+        .and_then(|layout: Layout| if layout.format == 0 { Err("its format is 0".into()) } else { Ok(layout) })
+        .map_err(|error| {
+            Error::Corrupt(format!(
+                "{} in {url} is not a marker of buquet: {error}. If a queue lies there, put back what the object was, \
+                 or {{\"format\":{FORMAT},\"shard_digits\":{SHARD_DIGITS}}}; if not, use another prefix",
+                keys::MARKER
+            ))
+        })?;
     if layout.format > FORMAT {
         return Err(Error::Layout(format!(
             "{url} has layout format {}, and this version of buquet knows up to {FORMAT}: upgrade buquet",

@@ -49,21 +49,13 @@ impl Submission {
 /// [`Error::Invalid`] naming what is wrong, its value and what is allowed.
 pub fn check(kind: &str, options: &Options, when: When) -> Result<()> {
     check_type(kind)?;
-    if options.timeout_ms == 0 || options.timeout() > limits::LONGEST {
-        return Err(Error::Invalid(format!(
-            "timeout is {} ms; give more than 0 and up to 366 days",
-            options.timeout_ms
-        )));
-    }
-    if options.priority > 9 {
-        return Err(Error::Invalid(format!("priority is {}; give 0 (last) to 9 (first)", options.priority)));
-    }
+    options.check()?;
     if let When::After(delay) = when
         && delay > limits::LONGEST
     {
         return Err(Error::Invalid(format!("delay is {} s; give up to 366 days", delay.as_secs())));
     }
-    options.retry.check()
+    Ok(())
 }
 
 /// Checks a task type's name.
@@ -99,7 +91,7 @@ pub fn check_payload(what: &str, payload: &Json) -> Result<()> {
         )));
     }
     // What passes here is understood by every front: no nesting without end, no half characters, no endless numbers.
-    serde_json::from_str::<serde_json::Value>(payload.text()).map(drop).map_err(|error| {
+    payload.check_readable().map_err(|error| {
         Error::Invalid(format!("the {what} is JSON that not every reader understands: {error}; write it otherwise"))
     })
 }

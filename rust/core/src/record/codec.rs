@@ -8,12 +8,16 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::model::BatchRecord;
+use super::model::{BatchRecord, Task};
+use super::readable;
 use crate::error::{Error, Result};
 use crate::id::CommitId;
 
 /// The newest record format this code reads and the one it writes.
 pub const FORMAT: u32 = 1;
+
+/// The most characters of an error that quotes from a stored object.
+const MESSAGE_CHARS: usize = 300;
 
 /// A piece of JSON kept exactly as it was written: no number loses a digit, no key its order.
 #[derive(Clone, Debug)]
@@ -28,6 +32,15 @@ impl Json {
         serde_json::from_str::<Box<RawValue>>(text)
             .map(|raw| Self(raw.into()))
             .map_err(|error| Error::Invalid(format!("this is not JSON: {error}")))
+    }
+
+    /// Checks that every front can read it: nested at most 127 deep, no half characters, no number beyond a double's
+    /// range.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn check_readable(&self) -> std::result::Result<(), String> {
+        readable::check(self.text()).map_err(|error| error.to_string())
     }
 
     /// The JSON text.
@@ -154,7 +167,11 @@ impl BatchRecord {
         struct Format {
             format: u32,
         }
-        let corrupt = |what: String| Error::Corrupt(format!("{key} is not a valid record: {what}; look at the object"));
+        let corrupt = |what: String| {
+            // What is wrong may be quoted, and there may be any amount of it.
+            let what: String = what.chars().take(MESSAGE_CHARS).collect();
+            Error::Corrupt(format!("{key} is not a valid record: {what}; look at the object"))
+        };
         let format: Format = serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))?;
         if format.format > FORMAT {
             return Err(Error::Layout(format!(
@@ -164,11 +181,23 @@ impl BatchRecord {
         }
         let record: Self = serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))?;
         record.check().map_err(|what| corrupt(what.into()))?;
+        record.options.check().map_err(|error| corrupt(error.to_string()))?;
+        record.tasks.iter().try_for_each(check_payloads).map_err(corrupt)?;
         if crate::keys::record(record.id) != key {
             return Err(corrupt(format!("it holds the record {}", record.id)));
         }
         Ok(record)
     }
+}
+
+/// An input that some front cannot read would take with it all the tasks that are handed out together.
+fn check_payloads(task: &Task) -> std::result::Result<(), String> {
+    let payloads = [("input", Some(&task.input)), ("output", task.output.as_ref())];
+    let check = |(what, payload): (&str, Option<&Json>)| {
+        let checked = payload.map_or(Ok(()), Json::check_readable);
+        checked.map_err(|error| format!("the {what} of task {} cannot be read: {error}", task.n))
+    };
+    payloads.into_iter().try_for_each(check)
 }
 
 /// Times and counts that are missing in older or hand-written objects read as their defaults; ids must be there.

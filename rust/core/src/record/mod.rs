@@ -4,6 +4,7 @@ mod backoff;
 mod codec;
 mod index;
 mod model;
+mod readable;
 mod status;
 mod transition;
 

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::backoff::RetryPolicy;
 use super::codec::{FORMAT, Fields, Json};
 use super::status::TaskStatus;
+use crate::error::Error;
 use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
 use crate::limits;
 use crate::time::Timestamp;
@@ -179,6 +180,21 @@ impl Options {
     pub const fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
+
+    /// Refuses what makes no sense.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the option, its value and its range.
+    pub fn check(&self) -> Result<(), Error> {
+        let timeout = self.timeout_ms;
+        if timeout == 0 || self.timeout() > limits::LONGEST {
+            return Err(Error::Invalid(format!("timeout is {timeout} ms; give more than 0 and up to 366 days")));
+        }
+        if self.priority > 9 {
+            return Err(Error::Invalid(format!("priority is {}; give 0 (last) to 9 (first)", self.priority)));
+        }
+        self.retry.check()
+    }
 }
 
 impl Default for Options {
@@ -307,6 +323,9 @@ impl BatchRecord {
         }
         if self.ready.as_ref().is_some_and(|ready| ready.seq > self.seq) {
             return Err("its ready entry has a higher number than the record");
+        }
+        if self.ready.as_ref().is_some_and(|ready| ready.due < Timestamp(0)) {
+            return Err("its ready entry is due before 1970, which no key can say");
         }
         if self.leases.keys().any(|lease| !self.tasks.iter().any(|task| task.lease == Some(*lease))) {
             return Err("a lease holds no task");

@@ -71,7 +71,10 @@ impl Shared {
     async fn try_claim(self: &Arc<Self>, candidate: &Candidate, slot: &Slot, most: usize) -> Result<Next, Error> {
         let entry = &candidate.entry;
         let mut cached = slot.stored.lock().await;
-        let is_stale = |stored: &Stored| ready_entry_state(entry, &stored.record) == EntryState::Stale;
+        let is_stale = |stored: &Stored| {
+            check_kinship(entry, &stored.record).is_ok()
+                && ready_entry_state(entry, &stored.record) == EntryState::Stale
+        };
         if cached.as_deref().is_some_and(is_stale) {
             // Whatever has happened to the record since, a stale entry stays stale.
             self.desk().deleter.delete([entry.to_string()]);
@@ -86,6 +89,7 @@ impl Shared {
             },
         };
         self.notice_losses(&stored.record);
+        check_kinship(entry, &stored.record)?;
         match ready_entry_state(entry, &stored.record) {
             EntryState::Current if self.options.types.contains(&stored.record.kind) => {}
             // Another type with the same hash.
@@ -199,6 +203,19 @@ impl Shared {
     pub fn jittered(&self, longest: Duration) -> Duration {
         longest.mul_f64(self.entropy().unit().mul_add(0.5, 0.5))
     }
+}
+
+/// No commit changes a record's type or priority, and its entries repeat both. Where they differ somebody else had a
+/// hand in it: deleting the entry as stale might lose the tasks.
+fn check_kinship(entry: &ReadyEntry, record: &BatchRecord) -> Result<(), Error> {
+    let own = (entry.priority, entry.type_hash);
+    if record.void || own == (record.options.priority, keys::type_hash(&record.kind)) {
+        return Ok(());
+    }
+    Err(Error::Corrupt(format!(
+        "{} and its index entry {entry} do not agree on type and priority; look at both",
+        keys::record(record.id)
+    )))
 }
 
 /// When to look again for a record that its entry is ahead of: the commit is most likely on its way, so at first at

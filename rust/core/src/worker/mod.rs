@@ -46,6 +46,27 @@ pub struct Options {
     pub pid: u32,
 }
 
+impl Options {
+    /// Refuses what cannot be; each heartbeat repeats all of it.
+    fn check(&self) -> Result<()> {
+        let (types, concurrency, host) = (self.types.len(), self.concurrency, self.host.chars().count());
+        if types == 0 {
+            return Err(Error::Invalid("the worker has no task types: name those it has handlers for".into()));
+        }
+        if types > limits::WORKER_TYPES {
+            return Err(Error::Invalid(format!("{types} task types; give up to {}", limits::WORKER_TYPES)));
+        }
+        self.types.iter().try_for_each(|kind| check_type(kind))?;
+        if concurrency == 0 || concurrency > limits::HELD_TASKS {
+            return Err(Error::Invalid(format!("concurrency is {concurrency}; give 1 to {}", limits::HELD_TASKS)));
+        }
+        if host > limits::HOST_CHARS {
+            return Err(Error::Invalid(format!("host has {host} characters; give up to {}", limits::HOST_CHARS)));
+        }
+        Ok(())
+    }
+}
+
 /// What `next` found.
 #[derive(Clone, Debug)]
 pub struct Next {
@@ -76,17 +97,7 @@ impl Worker {
     /// # Errors
     /// [`Error::Invalid`] for bad options; the store's if it cannot be registered.
     pub async fn start(queue: &Queue, options: Options) -> Result<Self> {
-        if options.types.is_empty() {
-            return Err(Error::Invalid("the worker has no task types: name those it has handlers for".into()));
-        }
-        options.types.iter().try_for_each(|kind| check_type(kind))?;
-        if options.concurrency == 0 || options.concurrency > limits::HELD_TASKS {
-            return Err(Error::Invalid(format!(
-                "concurrency is {}; give 1 to {}",
-                options.concurrency,
-                limits::HELD_TASKS
-            )));
-        }
+        options.check()?;
         let tasks = TaskOwner::default();
         let shared = Arc::new(Shared::new(Arc::clone(queue.core()), options, tasks.spawner()));
         shared.beat().await?;

@@ -64,6 +64,10 @@ impl Queue {
         for (answer, listed) in answers {
             let Got::Found(object) = answer?.value else { continue };
             match serde_json::from_slice::<Registration>(&object.body) {
+                Ok(registration) if keys::worker(registration.id) != listed.key => {
+                    let message = format!("it is the registration of the worker {}", registration.id);
+                    corrupt.push(CorruptObject { key: listed.key, message });
+                }
                 Ok(registration) => {
                     let idle = registration.running == 0;
                     let silence = if idle { settings.idle_heartbeat + settings.stale } else { settings.stale };

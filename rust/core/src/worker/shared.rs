@@ -181,8 +181,9 @@ impl Shared {
         let next = Next {
             assignments,
             lost: std::mem::take(&mut inner.lost),
-            problems: std::mem::take(&mut inner.problems),
-            warnings: std::mem::take(&mut inner.warnings),
+            // A front that has no room may give the call up as soon as it has: what only a log is for is not risked then.
+            problems: if max == 0 { Vec::new() } else { std::mem::take(&mut inner.problems) },
+            warnings: if max == 0 { Vec::new() } else { std::mem::take(&mut inner.warnings) },
             phase: inner.phase,
         };
         drop(inner);

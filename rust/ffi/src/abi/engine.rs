@@ -29,8 +29,8 @@ pub struct bq_engine {
 /// `out`: receives the engine, NULL on failure. Close it with bq_engine_close().
 /// `error`: may be NULL; receives an error that the caller frees.
 ///
-/// Returns BQ_OK; BQ_ERR_INVALID for a NULL argument or text that is not the JSON asked for; BQ_ERR_CONFIG for a
-/// configuration that cannot be used; BQ_ERR_RESOURCES; BQ_ERR_INTERNAL.
+/// Returns BQ_OK; BQ_ERR_INVALID for a NULL argument or a length above BQ_MAX_BYTES; BQ_ERR_CONFIG for a configuration
+/// that cannot be used, such as text that is not the JSON asked for; BQ_ERR_RESOURCES; BQ_ERR_INTERNAL.
 // SAFETY: the name is buquet's own, so it cannot stand for anything else in the process.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bq_engine_open(

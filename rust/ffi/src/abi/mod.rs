@@ -19,8 +19,8 @@ pub use buffer::{bq_buffer, bq_buffer_free};
 pub use engine::{bq_engine, bq_engine_close, bq_engine_open};
 pub use error::{bq_error, bq_error_code, bq_error_free, bq_error_message, bq_error_status};
 pub use queue::{
-    BQ_MAX_PENDING, bq_cancel, bq_queue, bq_queue_close, bq_queue_drain, bq_queue_fd, bq_queue_open, bq_queue_wait,
-    bq_submit,
+    BQ_MAX_BYTES, BQ_MAX_PENDING, bq_cancel, bq_queue, bq_queue_close, bq_queue_drain, bq_queue_fd, bq_queue_open,
+    bq_queue_wait, bq_submit,
 };
 pub use status::{
     BQ_ERR_CLOSED, BQ_ERR_CONFIG, BQ_ERR_FORKED, BQ_ERR_INTERNAL, BQ_ERR_INVALID, BQ_ERR_OVERLOADED, BQ_ERR_RESOURCES,

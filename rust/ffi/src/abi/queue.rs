@@ -16,6 +16,10 @@ use crate::queue::render;
 /// How many operations a queue holds at most, in flight and completed together.
 pub const BQ_MAX_PENDING: usize = 65536;
 
+/// How many bytes a configuration, the name of an operation or a request may have: 1 GiB. A greater length is refused
+/// before a byte is read.
+pub const BQ_MAX_BYTES: usize = 1 << 30;
+
 /// A completion queue on an engine: operations are submitted to it, and their completions come back on it. Open one
 /// for each event loop or thread.
 ///
@@ -85,8 +89,8 @@ pub extern "C" fn bq_queue_fd(queue: *const bq_queue) -> i32 {
 /// `error`: may be NULL; receives an error that the caller frees.
 ///
 /// Returns BQ_OK if the operation was accepted: it then completes exactly once, unless the queue is closed first. A
-/// wrong operation name or request is an error of the completion, not of this call. BQ_ERR_INVALID for a NULL argument
-/// or a name that is not UTF-8; BQ_ERR_OVERLOADED if BQ_MAX_PENDING operations are in the queue; BQ_ERR_CLOSED if the
+/// wrong operation name or request is an error of the completion, not of this call. BQ_ERR_INVALID for a NULL argument,
+/// a length above BQ_MAX_BYTES or a name that is not UTF-8; BQ_ERR_OVERLOADED if BQ_MAX_PENDING operations are in the queue; BQ_ERR_CLOSED if the
 /// queue or its engine is closed; BQ_ERR_FORKED; BQ_ERR_INTERNAL.
 // SAFETY: as above.
 #[unsafe(no_mangle)]

@@ -40,9 +40,12 @@ pub fn run(command: &mut Command) -> String {
 }
 
 /// A compiled program, in an environment that neither names another build of the library, as cargo's own does, nor the
-/// developer's queue.
+/// developer's queue. It runs under the command in `BUQUET_TEST_RUNNER`, such as `valgrind`, if there is one.
 pub fn program(path: &Path) -> Command {
-    let mut command = Command::new(path);
+    let runner = std::env::var("BUQUET_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().map(Path::new).chain([path]);
+    let mut command = Command::new(words.next().unwrap_or(path));
+    command.args(words);
     let loader = ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"];
     let configuration = ["BUQUET_URL", "BUQUET_PROFILE", "S3_BUCKET", "S3_REGION", "S3_ENDPOINT", "S3_PREFIX"];
     for name in loader.into_iter().chain(configuration) {
