@@ -71,6 +71,7 @@ class Runner:
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
         self._said_drain = False
+        self._listening: asyncio.Future[Assignments] | None = None
         self._warned_excess = 0
         self._hook_scopes: set[asyncio.Timeout] = set()
         self.worker_id = ""
@@ -125,53 +126,68 @@ class Runner:
         pause = _FIRST_PAUSE
         while not self._draining.is_set():
             try:
-                answer = await self._next()
+                await self._next()
             except (ClosedError, InvalidError, LayoutError):
                 raise
             except BuquetError as error:
                 _logger.warning("cannot look for work (%s); again in %.1f s", error, pause)
                 await _wait_for(self._draining, pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
-                continue
-            pause = _FIRST_PAUSE
-            if answer is None:
-                continue
-            for problem in answer.problems:
-                _logger.warning("set aside: %s: %s", problem.key, problem.message)
-            for warning in answer.warnings:
-                _logger.warning("%s", warning)
-            for loss in answer.lost:
-                self._lose(loss.id, loss.lease, loss.reason)
-            for assignment in answer.assignments:
-                self._take(assignment)
-            if answer.state != "running":
-                self.drain()
+            else:
+                pause = _FIRST_PAUSE
         await self._say_drain()
 
-    async def _next(self) -> Assignments | None:
-        """Ask for what fits. None when the capacity changed before there was an answer."""
+    async def _next(self) -> None:
+        """Ask for what fits, and take it on; or wait until something fits."""
         self._slot_freed.clear()
-        free = self._free_slots()
-        if free == 0:
-            # What needs no waiting is over after a turn of the loop or two, and asking for nothing would cost more.
+        if self._free_slots() == 0:
+            # What needs no waiting is over after a turn of the loop or two.
             for _ in range(2):
                 await asyncio.sleep(0)
-            free = self._free_slots()
-        call = asyncio.ensure_future(self._client.call_async(_ops.worker_next(self.worker_id, free, _NEXT_WAIT)))
+        free = self._free_slots()
+        call = self._ask(free) if free > 0 else self._listen()
         wakers = [asyncio.ensure_future(self._draining.wait())]
         if free == 0:
-            # Only losses can come of this call, so it may be given up for a better one. Any other
-            # may hold assignments already, which giving up would leave to their leases' end.
             wakers.append(asyncio.ensure_future(self._slot_freed.wait()))
         try:
             await asyncio.wait({call, *wakers}, return_when=asyncio.FIRST_COMPLETED)
             if self._draining.is_set() and not call.done():
                 await self._say_drain()  # which ends the call
                 await asyncio.wait({call}, timeout=_CLEANUP_GRACE)
-            return call.result() if call.done() else None
         finally:
-            for future in (call, *wakers):
-                future.cancel()
+            for waker in wakers:
+                waker.cancel()
+            if free > 0 and not call.done():
+                call.cancel()
+        if call.done():
+            self._take_in(call.result())
+
+    def _ask(self, free: int) -> asyncio.Future[Assignments]:
+        return asyncio.ensure_future(self._client.call_async(_ops.worker_next(self.worker_id, free, _NEXT_WAIT)))
+
+    def _listen(self) -> asyncio.Future[Assignments]:
+        """Ask for losses alone. One such call is kept under way and never given up: its answer would be lost."""
+        if self._listening is None or self._listening.done():
+            self._listening = self._ask(0)
+            self._listening.add_done_callback(self._heard)
+        return self._listening
+
+    def _heard(self, call: asyncio.Future[Assignments]) -> None:
+        if not call.cancelled() and call.exception() is None:
+            self._take_in(call.result())
+
+    def _take_in(self, answer: Assignments) -> None:
+        """Act on an answer. Doing it twice is harmless: what was lost is lost, and a listener is given no tasks."""
+        for problem in answer.problems:
+            _logger.warning("set aside: %s: %s", problem.key, problem.message)
+        for warning in answer.warnings:
+            _logger.warning("%s", warning)
+        for loss in answer.lost:
+            self._lose(loss.id, loss.lease, loss.reason)
+        for assignment in answer.assignments:
+            self._take(assignment)
+        if answer.state != "running":
+            self.drain()
 
     def _free_slots(self) -> int:
         """What fits now; threads that are stuck in abandoned attempts may double, not grow for ever."""
@@ -316,6 +332,8 @@ class Runner:
             run.interrupt("stopped")
         await self._until_all_done(_RELEASE_GRACE)
         self._settler.close()
+        if self._listening is not None:
+            self._listening.cancel()
         for task in self._conclusions:
             task.cancel()
         try:

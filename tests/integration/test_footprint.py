@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from tests.support.fleet import Fleet
 
 IMPORT_SECONDS = 0.150
-YARDSTICK_SECONDS = (
-    0.030  # what the yardstick takes on the machine that the limit is meant for, at rest
-)
+YARDSTICK_SECONDS = 0.030  # what the yardstick takes on the machine that the limit is meant for, at rest
 HEAVY = ("asyncio", "multiprocessing", "rich", "ssl", "typer")  # what a producer without async code has no use for
 IDLE_BYTES = 80 * 1024 * 1024
 
