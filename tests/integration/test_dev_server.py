@@ -83,7 +83,7 @@ class TestStartingAndEnding:
     @pytest.mark.parametrize(
         ("options", "said"),
         [
-            (["--host", "0.0.0.0"], "--allow-remote"),
+            (["--host", "192.0.2.1"], "--allow-remote"),
             (["--host", "localhost"], "127.0.0.1"),
             (["--store", "s3://bucket"], "sqlite:PATH"),
             (["--bucket", "Bad_Name"], "Bad_Name"),
@@ -106,11 +106,6 @@ class TestStartingAndEnding:
         assert done.returncode == 2
         assert port in done.stderr
         assert not (tmp_path / ".buquet").exists(), "nothing was made in vain"
-
-    def test_other_machines_reach_it_when_asked(self, tmp_path: Path) -> None:
-        with dev_server(tmp_path, "--host", "0.0.0.0", "--allow-remote") as server:
-            assert server.endpoint.startswith("http://127.0.0.1:")
-            assert outcome(server.client().list_buckets)[0] == 200
 
 
 class TestKeeping:

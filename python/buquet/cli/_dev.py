@@ -23,7 +23,9 @@ _KILLED = 128
 def dev(
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- COMMAND]", help="Run this with the variables set, and end with it.", show_default=False),
+        typer.Argument(
+            metavar="[-- COMMAND]", help="Run this with the variables set, and end with it.", show_default=False
+        ),
     ] = None,
     store: Annotated[
         str, typer.Option("--store", "-s", metavar="URL", help="Where buckets are kept: sqlite:PATH or memory:.")
