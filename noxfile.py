@@ -198,6 +198,7 @@ def rust_tests() -> list[str]:
 
 
 def simulate(session: nox.Session, seeds: str) -> None:
-    """Run seeds of the simulation."""
-    run = ("cargo", "run", "--release", "--locked", "-p", "buquet-sim", "--")
-    session.run(*run, "--seeds", seeds, external=True)
+    """Run seeds of the simulation, built along with the library: see ONE_BUILD."""
+    build = ("cargo", "build", "--release", "--locked", "-p", "buquet-ffi", "-p", "buquet-sim")
+    session.run(*build, external=True)
+    session.run(str(CARGO_TARGET / "release" / "buquet-sim"), "--seeds", seeds, external=True)

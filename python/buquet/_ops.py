@@ -98,6 +98,30 @@ class Settled(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class DevServer(msgspec.Struct, frozen=True, kw_only=True):
+    """A running S3 server for development, and how to reach it."""
+
+    server: str
+    endpoint: str
+    store: str
+    region: str
+    bucket: str
+    access_key: str
+    secret_key: str
+    url: str
+
+    def environment(self) -> dict[str, str]:
+        """What buquet, the AWS SDKs and the AWS command line need to find it."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "BUQUET_URL": self.url,
+        }
+
+
 class _SettledAll(msgspec.Struct):
     settled: list[Settled]
 
@@ -224,6 +248,30 @@ def worker_drain(worker: str) -> Call[dict[str, Any], None]:
 def worker_stop(worker: str) -> Call[_Stopped, int]:
     """Release what is held and sign off; gives how many leases were released."""
     return Call("worker.stop", {"worker": worker}, _Stopped, lambda answer: answer.released)
+
+
+def dev_server_start(
+    *,
+    store: str,
+    host: str,
+    port: int,
+    allow_remote: bool,
+    bucket: str,
+    access_key: str | None,
+    secret_key: str | None,
+    faults: dict[str, Any],
+) -> Call[DevServer, DevServer]:
+    """Start an S3 server in this engine."""
+    request: dict[str, Any] = {"store": store, "host": host, "port": port, "allow_remote": allow_remote}
+    request |= {"bucket": bucket, "faults": faults}
+    keys = {"access_key": access_key, "secret_key": secret_key}
+    request |= {name: value for name, value in keys.items() if value is not None}
+    return Call("dev_server.start", request, DevServer, lambda server: server)
+
+
+def dev_server_stop(server: str) -> Call[dict[str, Any], None]:
+    """Stop a server, once the requests under way are answered."""
+    return Call("dev_server.stop", {"server": server}, dict[str, Any], lambda _: None)
 
 
 def _given(options: SubmitOptions) -> dict[str, Any]:

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use buquet_core::{Error, ops};
+use buquet_dev::DevServers;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::Instant;
 
@@ -55,7 +56,8 @@ impl Engine {
             let _inside = runtime.enter();
             ops::Engine::new(if config.is_empty() { b"{}" } else { config })
         };
-        let core = Arc::new(core.map_err(|error| Failure::from_open(&error))?);
+        let core = core.map_err(|error| Failure::from_open(&error))?;
+        let core = Arc::new(core.with(DevServers::default()));
         let handle = runtime.handle().clone();
         Ok(Self { core, handle, runtime: Mutex::new(Some(runtime)), queues: Mutex::default() })
     }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use buquet_core::Error;
 use buquet_core::ops::Engine;
+use buquet_dev::DevServers;
 use serde_json::{Map, Value};
 
 /// An operation with the example of its request and of its answer.
@@ -87,7 +88,7 @@ fn compare(documented: &Value, actual: &Value, place: &str, names: &mut Names) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_in_the_manual_is_answered_as_the_manual_says() {
-    let engine = Engine::new(br#"{"url": "memory:"}"#).unwrap();
+    let engine = Engine::new(br#"{"url": "memory:"}"#).unwrap().with(DevServers::default());
     let mut names = Names::new();
     for Example { op, request, answer } in examples() {
         let request = translate(&request, &names).to_string();

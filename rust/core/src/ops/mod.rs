@@ -1,6 +1,7 @@
 //! The engine as named operations with JSON requests and answers: what the C ABI exposes.
 
 mod answer;
+mod extension;
 mod queue_ops;
 mod request;
 mod span;
@@ -14,6 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, watch};
 
+pub use self::extension::Extension;
+pub use self::span::Span;
 use crate::config::{EngineConfig, Resolved, resolve};
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
@@ -30,6 +33,7 @@ pub struct Engine {
     queue: OnceCell<Queue>,
     workers: Mutex<BTreeMap<WorkerId, Arc<Worker>>>,
     closed: watch::Sender<bool>,
+    extension: Option<Box<dyn Extension>>,
 }
 
 impl Engine {
@@ -46,7 +50,15 @@ impl Engine {
         };
         let cwd = std::env::current_dir().unwrap_or_else(|_| Path::new(".").to_owned());
         let resolved = resolve(&config, &|name| std::env::var(name).ok(), &cwd)?;
-        Ok(Self { resolved, queue: OnceCell::new(), workers: Mutex::default(), closed: watch::Sender::new(false) })
+        let closed = watch::Sender::new(false);
+        Ok(Self { resolved, queue: OnceCell::new(), workers: Mutex::default(), closed, extension: None })
+    }
+
+    /// The same engine, which carries the operations of `extension` too.
+    #[must_use]
+    pub fn with(mut self, extension: impl Extension) -> Self {
+        self.extension = Some(Box::new(extension));
+        self
     }
 
     /// Runs one operation to its end. Must run inside a tokio runtime with timers. Dropping the future is like
@@ -71,10 +83,15 @@ impl Engine {
             "worker.extend" => answer(&self.worker_extend(parse(op, request)?).await?),
             "worker.drain" => answer(&self.worker_drain(parse(op, request)?).await?),
             "worker.stop" => answer(&self.worker_stop(parse(op, request)?).await?),
-            unknown => {
-                let shown: String = unknown.chars().take(64).collect();
-                Err(Error::Invalid(format!("there is no operation {shown:?}; docs/abi.md lists them")))
-            }
+            other => match &self.extension {
+                Some(extension) if other.starts_with(extension.prefix()) => {
+                    if self.is_closed() {
+                        return Err(Error::Closed("the engine was closed".into()));
+                    }
+                    extension.call(other, request).await
+                }
+                _ => Err(unknown(other)),
+            },
         }
     }
 
@@ -84,6 +101,9 @@ impl Engine {
         self.closed.send_replace(true);
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         futures::future::join_all(workers.values().map(|worker| worker.stop())).await;
+        if let Some(extension) = &self.extension {
+            extension.shutdown().await;
+        }
         if let Some(queue) = self.queue.get() {
             queue.flush().await;
         }
@@ -114,7 +134,18 @@ impl Engine {
     }
 }
 
-fn parse<T: DeserializeOwned>(op: &str, request: &[u8]) -> Result<T> {
+/// The error for an operation that there is not.
+#[must_use]
+pub fn unknown(op: &str) -> Error {
+    let shown: String = op.chars().take(64).collect();
+    Error::Invalid(format!("there is no operation {shown:?}; docs/abi.md lists them"))
+}
+
+/// Reads an operation's request; nothing stands for an object without fields.
+///
+/// # Errors
+/// [`Error::Invalid`] says what is not understood.
+pub fn parse<T: DeserializeOwned>(op: &str, request: &[u8]) -> Result<T> {
     let request = if request.is_empty() { b"{}" } else { request };
     object(request).map_err(|error| Error::Invalid(format!("{op}: the request is not understood: {error}")))
 }
@@ -127,7 +158,11 @@ fn object<T: DeserializeOwned>(text: &[u8]) -> std::result::Result<T, String> {
     serde_json::from_slice(text).map_err(|error| error.to_string())
 }
 
-fn answer(value: &impl Serialize) -> Result<String> {
+/// Writes an operation's answer.
+///
+/// # Errors
+/// [`Error::Internal`] if it has no form in JSON.
+pub fn answer(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value)
         .map_err(|error| Error::Internal(format!("the answer cannot be written as JSON: {error}")))
 }

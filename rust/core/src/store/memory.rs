@@ -3,6 +3,8 @@
 //! Like S3 it tags an object with the hash of its bytes (equal bytes, equal tag) and can round its clock to whole
 //! seconds. It keeps every version of the keys under `tasks/`; a recording store keeps every change of every key.
 
+mod hosted;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
@@ -12,20 +14,15 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use tokio::time::Instant;
 
+use super::hosted::{Content, VERSIONED};
 use super::{
-    Condition, ETag, Got, Listed, Object, Page, Put, Store, StoreError, StoreErrorKind, StoreKind, StoreResult, Timed,
-    Version, VersionId, VersionPage,
+    Condition, ETag, Got, Listed, MAX_KEYS, Object, Page, Put, Store, StoreError, StoreErrorKind, StoreKind,
+    StoreResult, Timed, Version, VersionId, VersionPage,
 };
 use crate::time::Timestamp;
 
 /// 2026-01-01T00:00:00Z, where the clock of [`MemoryStore::new`] begins.
 const EPOCH: Timestamp = Timestamp(1_767_225_600_000);
-
-/// The most keys one request may name or answer with, as on S3.
-const MAX_KEYS: usize = 1_000;
-
-/// Old versions are kept of the keys under this prefix.
-const VERSIONED: &str = "tasks/";
 
 /// One write or deletion, as a recording store remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +52,11 @@ struct State {
     changes: Vec<Change>,
 }
 
-/// A kept version; without a body it marks a deletion.
+/// A kept version; without content it marks a deletion.
 #[derive(Debug)]
 struct Kept {
     id: u64,
-    body: Option<Bytes>,
+    content: Option<Content>,
     last_modified: Timestamp,
 }
 
@@ -137,25 +134,28 @@ impl MemoryStore {
         Timed { value, at: self.rounded(self.now()) }
     }
 
-    /// Writes (`Some`) or deletes (`None`) one key and keeps what must be kept.
-    fn change(&self, state: &mut State, key: &str, body: Option<Bytes>) -> Option<ETag> {
+    /// Writes (`Some`) or deletes (`None`) one key and keeps what must be kept. Answers the version kept, 0 for none.
+    fn change(&self, state: &mut State, key: &str, content: Option<Content>) -> u64 {
         let at = self.now();
         let last_modified = self.rounded(at);
         if self.recording {
-            state.changes.push(Change { at, key: key.to_owned(), body: body.clone() });
+            let body = content.as_ref().map(|content| content.body.clone());
+            state.changes.push(Change { at, key: key.to_owned(), body });
         }
-        if key.starts_with(VERSIONED) {
-            state.last_version += 1;
-            let kept = Kept { id: state.last_version, body: body.clone(), last_modified };
-            state.versions.entry(key.to_owned()).or_default().push(kept);
+        match &content {
+            Some(Content { body, etag, .. }) => {
+                let object = Object { body: body.clone(), etag: etag.clone(), last_modified };
+                state.objects.insert(key.to_owned(), object);
+            }
+            None => drop(state.objects.remove(key)),
         }
-        let Some(body) = body else {
-            state.objects.remove(key);
-            return None;
-        };
-        let etag = tag(&body);
-        state.objects.insert(key.to_owned(), Object { body, etag: etag.clone(), last_modified });
-        Some(etag)
+        if !key.starts_with(VERSIONED) {
+            return 0;
+        }
+        state.last_version += 1;
+        let kept = Kept { id: state.last_version, content, last_modified };
+        state.versions.entry(key.to_owned()).or_default().push(kept);
+        state.last_version
     }
 }
 
@@ -201,10 +201,13 @@ impl Store for MemoryStore {
     }
 
     async fn put(&self, key: &str, body: Bytes, condition: &Condition) -> StoreResult<Put> {
+        let etag = tag(&body);
         let put = self.with(|state| {
-            let allowed = holds(condition, state.objects.get(key));
-            let etag = if allowed { self.change(state, key, Some(body)) } else { None };
-            etag.map_or(Put::Refused, Put::Stored)
+            if !holds(condition, state.objects.get(key)) {
+                return Put::Refused;
+            }
+            self.change(state, key, Some(Content { body, etag: etag.clone(), head: String::new() }));
+            Put::Stored(etag)
         });
         Ok(self.answer(put))
     }
@@ -254,7 +257,7 @@ impl Store for MemoryStore {
             let mut older = kept.iter().rev().skip_while(|version| version.id >= before).map(|version| Version {
                 id: VersionId(version.id.to_string()),
                 last_modified: version.last_modified,
-                deleted: version.body.is_none(),
+                deleted: version.content.is_none(),
             });
             let versions = older.by_ref().take(limit).collect();
             VersionPage { versions, more: older.next().is_some() }
@@ -266,8 +269,8 @@ impl Store for MemoryStore {
         let wanted = version_number(version)?;
         let got = self.with(|state| {
             let kept = state.versions.get(key).and_then(|kept| kept.iter().find(|kept| kept.id == wanted))?;
-            let body = kept.body.clone()?;
-            Some(Object { etag: tag(&body), body, last_modified: kept.last_modified })
+            let Content { body, etag, .. } = kept.content.clone()?;
+            Some(Object { body, etag, last_modified: kept.last_modified })
         });
         Ok(self.answer(got.map_or(Got::Missing, Got::Found)))
     }

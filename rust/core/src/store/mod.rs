@@ -6,6 +6,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 pub mod faulty;
+pub mod hosted;
 pub mod memory;
 pub mod open;
 pub mod probe;

@@ -15,6 +15,8 @@ mod database;
 mod failure;
 pub mod fork;
 mod gate;
+mod hosted;
+mod hosted_statements;
 mod lane;
 mod statements;
 mod threads;
@@ -49,6 +51,7 @@ const MAX_BODY: usize = 64 << 20;
 /// A process that forks while it has a store tells it so with [`fork`]; the child opens stores of its own.
 pub struct SqliteStore {
     location: Location,
+    clock: Arc<Clock>,
     writes: Lane,
     reads: Lane,
     /// Behind the lanes, since it is dropped after them and waits for their ends.
@@ -83,8 +86,8 @@ impl SqliteStore {
         let clock = Arc::new(Clock::default());
         let mut threads = Threads::new(gate);
         let writes = Lane::start(Mode::Write, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
-        let reads = Lane::start(Mode::Read, location.clone(), clock, gate, &mut threads)?;
-        Ok(Self { location, writes, reads, _threads: threads })
+        let reads = Lane::start(Mode::Read, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
+        Ok(Self { location, clock, writes, reads, _threads: threads })
     }
 }
 
@@ -92,6 +95,14 @@ fn version_number(id: &VersionId) -> Result<i64, StoreError> {
     id.0.parse().map_err(|_| {
         StoreError::new(StoreErrorKind::Invalid, format!("{:?} is not the id of a version in a SQLite store", id.0))
     })
+}
+
+fn check_size(key: &str, body: &Bytes) -> Result<(), StoreError> {
+    if body.len() <= MAX_BODY {
+        return Ok(());
+    }
+    let message = format!("{key:?}: a body of {} bytes; at most {MAX_BODY} are allowed", body.len());
+    Err(StoreError::new(StoreErrorKind::Invalid, message))
 }
 
 /// How many rows to ask for: one more than wanted tells whether there are more.
@@ -119,10 +130,7 @@ impl Store for SqliteStore {
     }
 
     async fn put(&self, key: &str, body: Bytes, condition: &Condition) -> StoreResult<Put> {
-        if body.len() > MAX_BODY {
-            let message = format!("{key:?}: a body of {} bytes; at most {MAX_BODY} are allowed", body.len());
-            return Err(StoreError::new(StoreErrorKind::Invalid, message));
-        }
+        check_size(key, &body)?;
         // Hashed here, on the caller's thread: the writer's is the one that all share.
         let etag = ETag(format!("\"{:x}\"", Md5::digest(&body)));
         let write = Write { key: key.to_owned(), body, etag, condition: condition.clone() };

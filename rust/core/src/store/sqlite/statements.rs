@@ -3,11 +3,9 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use super::super::hosted::VERSIONED;
 use super::super::{Condition, ETag, Got, Listed, Object, Page, Put, Version, VersionId, VersionPage};
 use crate::time::Timestamp;
-
-/// Old versions are kept of the keys under this prefix.
-const VERSIONED: &str = "tasks/";
 
 /// One conditional write.
 pub(super) struct Write {
@@ -45,14 +43,27 @@ pub(super) fn put_object(database: &Connection, now: Timestamp, write: &Write) -
         }
         _ => insert_version(database, now, &write.key, &write.etag.0, Some(&write.body))?,
     };
-    let size = i64::try_from(write.body.len()).unwrap_or(i64::MAX);
+    set_object(database, &write.key, version, &write.etag.0, now, write.body.len())?;
+    Ok(Put::Stored(write.etag.clone()))
+}
+
+/// Makes a version the present object of its key.
+pub(super) fn set_object(
+    database: &Connection,
+    key: &str,
+    version: i64,
+    etag: &str,
+    modified: Timestamp,
+    size: usize,
+) -> Result<()> {
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
     database
         .prepare_cached(
             "INSERT INTO objects (key, version, etag, modified, size) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (key) DO UPDATE SET version = ?2, etag = ?3, modified = ?4, size = ?5",
         )?
-        .execute(params![write.key, version, write.etag.0, now.0, size])?;
-    Ok(Put::Stored(write.etag.clone()))
+        .execute(params![key, version, etag, modified.0, size])
+        .map(drop)
 }
 
 /// Deletes the keys that are there.
@@ -125,14 +136,22 @@ pub(super) fn versions(database: &Connection, key: &str, before: i64, limit: usi
     Ok(VersionPage { versions, more })
 }
 
-fn current(database: &Connection, key: &str) -> Result<Option<(i64, String)>> {
+/// Version and tag of the present object.
+pub(super) fn current(database: &Connection, key: &str) -> Result<Option<(i64, String)>> {
     database
         .prepare_cached("SELECT version, etag FROM objects WHERE key = ?1")?
         .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
 }
 
-fn insert_version(database: &Connection, now: Timestamp, key: &str, etag: &str, body: Option<&[u8]>) -> Result<i64> {
+/// Adds a version, a marker if it has no body, and answers its number.
+pub(super) fn insert_version(
+    database: &Connection,
+    now: Timestamp,
+    key: &str,
+    etag: &str,
+    body: Option<&[u8]>,
+) -> Result<i64> {
     database
         .prepare_cached("INSERT INTO versions (key, kept, etag, modified, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .insert(params![key, key.starts_with(VERSIONED), etag, now.0, body])
