@@ -15,7 +15,7 @@ from buquet._handle import TaskHandle
 from buquet._models import Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
-from buquet.cli import _demo, _worker
+from buquet.cli import _bench, _demo, _worker
 from buquet.cli._output import (
     ExitCode,
     Json,
@@ -267,3 +267,4 @@ def _print_id(task_id: str) -> None:
 
 cli.command("worker")(_worker.worker)
 cli.command("demo")(_demo.demo)
+cli.command("bench")(_bench.bench)
