@@ -5,6 +5,7 @@ Rust is built in one profile, release, and one target folder, so the AWS SDK is 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,6 +43,30 @@ def tests(session: nox.Session) -> None:
 def sim(session: nox.Session) -> None:
     """The simulation: 1,000 seeds, or the range given, as in `nox -s sim -- 5000..6000`."""
     simulate(session, session.posargs[0] if session.posargs else SEEDS)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Side by side with other task queues, into docs/benchmarks.md; `-- --rounds 1 --only sqlite` for a part."""
+    install_editable(session, "bench")
+    session.run("python", "-m", "benchmarks.run", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def instructions(session: nox.Session) -> None:
+    """Instruction counts of the hot paths against the baseline; `-- --accept` makes today's the baseline."""
+    if shutil.which("valgrind") is None:
+        session.error("valgrind counts the instructions and is not installed: apt-get install valgrind")
+    # All of the workspace, so that what the tests were built with is used again.
+    build = ("cargo", "build", "--release", "--locked", "--workspace", "--bench", "instructions")
+    built = subprocess.run([*build, "--message-format=json-render-diagnostics"], stdout=subprocess.PIPE, check=True)
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    (program,) = [
+        message["executable"]
+        for message in messages
+        if message["reason"] == "compiler-artifact" and message["target"]["name"] == "instructions"
+    ]
+    session.run("python3", "-m", "benchmarks.instructions", program, *session.posargs)
 
 
 @nox.session

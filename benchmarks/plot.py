@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.report import number
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -36,7 +38,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
         axis.set_title(title, fontsize=10)
         axis.spines[["top", "right"]].set_visible(b=False)
         for place, value in zip(places, values, strict=True):
-            axis.annotate(f" {value:,.1f}" if value < 10 else f" {value:,.0f}", (value, place), va="center", fontsize=8)
+            axis.annotate(f" {number(value)}", (value, place), va="center", fontsize=8)
     axes[0].set_yticks(places, [result.label for result in results])
     axes[0].invert_yaxis()
     figure.tight_layout()

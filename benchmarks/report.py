@@ -100,7 +100,7 @@ def table(results: Sequence[Result]) -> str:
 def _cell(result: Result, column: Column, results: Sequence[Result]) -> str:
     value = column.value(result)
     if value is None:
-        return "–"
+        return "-"
     text = number(value)
     return f"{AHEAD}{text} ▲{AHEAD}" if is_ahead(result, column, results) else text
 
@@ -144,6 +144,7 @@ def requests_table(counted: Sequence[Counted]) -> str:
 def section(
     results: Sequence[Result],
     counted: Sequence[Counted],
+    *,
     versions: Mapping[str, str],
     machine: str,
     rounds: int,
@@ -160,10 +161,11 @@ def section(
 
 ![Drain rates and pick-up latencies]({picture})
 
-Medians of {rounds} rounds, in each of which every system had its turn; percentiles of the pick-ups of all rounds. Tasks of each
-phase: {sizes}.
+Medians of {rounds} rounds, in each of which every system had its turn; percentiles of the pick-ups of all
+rounds. Tasks of each phase: {sizes}.
 
-Requests for one task on S3, from submit to completion, counted by a proxy before the server (GET and LIST for finding work included):
+Requests for one task on S3, from submit to completion, counted by a proxy before the server (looking for
+work included):
 
 {requests_table(counted)}
 

@@ -50,7 +50,9 @@ def main() -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     results = [report.summarise(system, trials[system.label], options.share) for system in systems]
-    written = report.section(results, counted, found, machine(), options.rounds, PICTURE)
+    written = report.section(
+        results, counted, versions=found, machine=machine(), rounds=options.rounds, picture=PICTURE
+    )
     say(written)
     if not options.only:
         plot.draw(results, PAGE.parent / PICTURE)

@@ -161,5 +161,5 @@ def output(command: list[str]) -> str:
 def work_folder() -> Path:
     """Return a fresh folder that other users may enter, as PostgreSQL's has to be."""
     folder = Path(tempfile.mkdtemp(prefix="buquet-bench-"))
-    folder.chmod(0o755)  # noqa: S103 - PostgreSQL runs as another user
+    folder.chmod(0o755)
     return folder

@@ -149,7 +149,7 @@ def run(adapter: Any) -> None:
         adapter.worker()
     else:
         sys.exit(f"there is no role {role!r}")
-    print(json.dumps(answer))
+    print(json.dumps(answer), flush=True)  # before what may go wrong in a peer at the interpreter's end
 
 
 def temporary(name: str) -> Path:

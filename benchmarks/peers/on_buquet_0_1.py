@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 import harness
+
 from buquet import Queue, Worker, WorkerRunOptions, connect
 
 CALLERS = 50
