@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tests.support import s3
+import msgspec
+
 from tests.support import servers as test_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 NOBODY = "nobody"
+BUCKET = "bench"
+KEYS = (
+    *("--access-key", test_servers.CREDENTIALS["AWS_ACCESS_KEY_ID"]),
+    *("--secret-key", test_servers.CREDENTIALS["AWS_SECRET_ACCESS_KEY"]),
+)
 
 
 class MissingServerError(Exception):
@@ -94,13 +102,58 @@ def postgresql(folder: Path) -> Generator[Store]:
 
 @contextlib.contextmanager
 def s3_server(folder: Path) -> Generator[Store]:
-    """Run an S3 server with one bucket: buquet's own for development where there is one, else MiniStack."""
+    """Run an S3 server: buquet's own for development where there is one, else MiniStack."""
     folder.mkdir(parents=True)
-    with contextlib.ExitStack() as stack:
-        server = test_servers.start(test_servers.ministack())
-        stack.callback(server.stop)
-        bucket = s3.new_bucket(server.url, versioned=False)
-        yield s3_store(server.url, bucket.name, "MiniStack 1.5.33", server.process.pid)
+    command = [sys.executable, "-m", "buquet", "dev"]
+    if subprocess.run([*command, "--help"], capture_output=True, check=False).returncode != 0:
+        with ministack() as store:
+            yield store
+        return
+    options = ["--store", "memory:", "--port", "0", "--bucket", BUCKET, *KEYS, "--json"]
+    with process([*command, *options], folder, stdout=subprocess.PIPE) as server:
+        if server.stdout is None:
+            raise RuntimeError("buquet dev has no stdout")
+        told = msgspec.json.decode(read_value(server.stdout), type=dict[str, Any])
+        yield s3_store(told["endpoint"], BUCKET, "buquet dev, memory:", server.pid)
+
+
+@contextlib.contextmanager
+def ministack() -> Generator[Store]:
+    """Run MiniStack with a bucket."""
+    kind = test_servers.ministack()
+    server = test_servers.start(kind)
+    try:
+        new_bucket(server.url, BUCKET)
+        yield s3_store(server.url, BUCKET, kind.requirements[0].replace("==", " "), server.process.pid)
+    finally:
+        server.stop()
+
+
+def read_value(stream: IO[bytes]) -> bytes:
+    """Read one JSON object that is printed over several lines."""
+    lines: list[bytes] = []
+    while line := stream.readline():
+        lines.append(line)
+        if line == b"}\n":
+            return b"".join(lines)
+    message = f"the server ended before it said where it listens: {lines!r}"
+    raise RuntimeError(message)
+
+
+def new_bucket(endpoint: str, name: str = "") -> str:
+    """Make a bucket; return its name."""
+    # As Any, for its client's methods are made at run time.
+    boto3: Any = importlib.import_module("boto3")
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=test_servers.CREDENTIALS["AWS_REGION"],
+        aws_access_key_id=test_servers.CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=test_servers.CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
+    name = name or f"bench-{uuid4().hex[:12]}"
+    client.create_bucket(Bucket=name)
+    return name
 
 
 def s3_store(endpoint: str, bucket: str, version: str, pid: int) -> Store:
@@ -124,12 +177,17 @@ def find(binary: str, package: str, folders: str = "") -> str:
 
 @contextlib.contextmanager
 def process(
-    command: list[str], folder: Path, *, user: str | None = None, env: Mapping[str, str] | None = None
+    command: list[str], folder: Path, *, user: str | None = None, stdout: int | None = None
 ) -> Generator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; its output goes to `log` in the folder."""
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=user, env=env
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log if stdout is None else stdout,
+            stderr=log,
+            user=user,
         )
     try:
         yield server

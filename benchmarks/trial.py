@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.support.s3 import new_bucket
+from benchmarks.servers import new_bucket
 from tests.support.servers import CREDENTIALS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Bench:
     def fresh(self) -> str:
         """Return a place for a new queue, as the adapter takes it."""
         if self.system.needs_bucket:
-            return f"{self.store.endpoint} {new_bucket(self.store.endpoint).name}"
+            return f"{self.store.endpoint} {new_bucket(self.store.endpoint)}"
         place = self.store.fresh()
         return f"sqlite:{place}" if self.store.kind == "sqlite" and self.system.is_ours else place
 

@@ -24,6 +24,10 @@ async def pick(number: int) -> None:  # noqa: ARG001 - as above
     harness.picked()
 
 
+async def _open() -> None:
+    await app.open_async()
+
+
 class Loop:
     """One event loop and one pool for all that this process submits."""
 
@@ -34,7 +38,7 @@ class Loop:
         """Run on that loop."""
         if cls.runner is None:
             cls.runner = asyncio.Runner()
-            cls.runner.run(app.open_async())
+            cls.runner.run(_open())
         cls.runner.run(coroutine)
 
 
@@ -65,14 +69,22 @@ def submit(count: int) -> None:
     Loop.run(_submit(count))
 
 
+async def _bulk(count: int) -> None:
+    await noop.batch_defer_async(*({"number": number} for number in range(count)))
+
+
 def bulk(count: int) -> None:
     """Submit with one call."""
-    Loop.run(noop.batch_defer_async(*({"number": number} for number in range(count))))
+    Loop.run(_bulk(count))
+
+
+async def _lone(number: int) -> None:
+    await pick.defer_async(number=number)
 
 
 def lone(number: int) -> None:
     """Submit one to be timed."""
-    Loop.run(pick.defer_async(number=number))
+    Loop.run(_lone(number))
 
 
 async def _work() -> None:

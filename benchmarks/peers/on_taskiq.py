@@ -59,9 +59,13 @@ def submit(count: int) -> None:
     Loop.run(_submit(count))
 
 
+async def _lone(number: int) -> None:
+    await pick.kiq(number)
+
+
 def lone(number: int) -> None:
     """Submit one to be timed."""
-    Loop.run(pick.kiq(number))
+    Loop.run(_lone(number))
 
 
 def worker() -> None:
