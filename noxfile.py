@@ -74,6 +74,7 @@ def lint(session: nox.Session) -> None:
     """Formatting and lints of both languages."""
     install_group(session, "lint")
     session.run("cargo", "fmt", "--all", "--check", external=True)
+    session.run("cargo", "fmt", "--manifest-path", "rust/bench/Cargo.toml", "--check", external=True)
     clippy = ("cargo", "clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
     session.run(*clippy, external=True)
     session.run("ruff", "check")

@@ -46,12 +46,7 @@ fn open(runtime: &Runtime) -> Queue {
 
 #[expect(clippy::unwrap_used, reason = "as above")]
 fn submission() -> Submission {
-    Submission {
-        kind: "noop".into(),
-        input: Json::parse("1").unwrap(),
-        options: Options::default(),
-        when: When::Now,
-    }
+    Submission { kind: "noop".into(), input: Json::parse("1").unwrap(), options: Options::default(), when: When::Now }
 }
 
 criterion_group!(benches, hot_paths, group_commit);

@@ -1,5 +1,4 @@
 //! The hot paths as closures: what the benchmarks time and what callgrind counts.
-#![allow(dead_code, reason = "each program that includes this uses a part of it")]
 
 use std::hint::black_box;
 
