@@ -58,7 +58,7 @@ COLUMNS = (
 )
 
 
-def summarise(system: System, trials: Sequence[Trial], share: float = 1.0) -> Result:
+def summarise(system: System, trials: Sequence[Trial]) -> Result:
     """Sum a system's trials up."""
     pickups = [sample for trial in trials for sample in trial.pickups]
     bulks = [trial.bulk_per_s for trial in trials if trial.bulk_per_s is not None]
@@ -66,7 +66,7 @@ def summarise(system: System, trials: Sequence[Trial], share: float = 1.0) -> Re
         label=system.label,
         is_ours=system.is_ours,
         setup=system.setup,
-        tasks=int(system.tasks * share),
+        tasks=system.tasks,
         submit_per_s=statistics.median(trial.submit_per_s for trial in trials),
         bulk_per_s=statistics.median(bulks) if bulks else None,
         drain_per_s=statistics.median(trial.drain_per_s for trial in trials),
@@ -161,8 +161,8 @@ def section(
 
 ![Drain rates and pick-up latencies]({picture})
 
-Medians of {rounds} rounds, in each of which every system had its turn; percentiles of the pick-ups of all
-rounds. Tasks of each phase: {sizes}.
+Medians of rounds, of which there were {rounds}, every system having its turn in each; percentiles of the pick-ups of
+all rounds, so that p99 is the longest of fewer than 100. Tasks of each phase: {sizes}.
 
 Requests for one task on S3, from submit to completion, counted by a proxy before the server (looking for
 work included):

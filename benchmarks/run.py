@@ -10,6 +10,7 @@ unless `--only` makes them partial.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import platform
 import shutil
@@ -26,6 +27,7 @@ from benchmarks.trial import Bench, Trial
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / ".nox" / "peers"
 PAGE = ROOT / "docs" / "benchmarks.md"
+FEWEST = 100
 PICTURE = "img/benchmarks.svg"
 
 
@@ -37,19 +39,23 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of tasks")
     parser.add_argument("--only", nargs="*", default=[], help="parts of names; the page is then left alone")
     options = parser.parse_args()
-    systems = [system for system in SYSTEMS if not options.only or named(system, options.only)]
+    systems = [
+        dataclasses.replace(system, tasks=max(FEWEST, int(system.tasks * options.share)))
+        for system in SYSTEMS
+        if not options.only or named(system, options.only)
+    ]
     folder = work_folder()
     try:
         with stores(folder) as running:
             benches = [prepare(system, running[system.store], folder) for system in systems]
-            trials = compare(benches, options.rounds, options.pickups, options.share)
+            trials = compare(benches, options.rounds, options.pickups)
             counted = [entry for bench in benches if bench.system.store == "s3" for entry in counting.count(bench)]
             found = versions(benches, running)
     except MissingServerError as error:
         return complain(str(error))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    results = [report.summarise(system, trials[system.label], options.share) for system in systems]
+    results = [report.summarise(system, trials[system.label]) for system in systems]
     written = report.section(
         results, counted, versions=found, machine=machine(), rounds=options.rounds, picture=PICTURE
     )
@@ -82,13 +88,13 @@ def prepare(system: System, store: Store, folder: Path) -> Bench:
     return Bench(system=system, python=python, store=store, folder=folder)
 
 
-def compare(benches: list[Bench], rounds: int, pickups: int, share: float) -> dict[str, list[Trial]]:
+def compare(benches: list[Bench], rounds: int, pickups: int) -> dict[str, list[Trial]]:
     """Run the rounds; the order turns with each, so that nobody always comes after the same one."""
     trials: dict[str, list[Trial]] = {bench.system.label: [] for bench in benches}
     for turn in range(rounds):
         for bench in benches[turn:] + benches[:turn]:
             begun = time.monotonic()
-            trial = bench.run(max(100, int(bench.system.tasks * share)), pickups)
+            trial = bench.run(pickups)
             trials[trial.system].append(trial)
             say(
                 f"round {turn + 1}: {trial.system}: drain {trial.drain_per_s:,.0f}/s, "

@@ -141,7 +141,7 @@ def read_value(stream: IO[bytes]) -> bytes:
 
 
 def new_bucket(endpoint: str, name: str = "") -> str:
-    """Make a bucket; return its name."""
+    """Make a bucket that keeps versions, without which buquet 0.1.0 does not start; return its name."""
     # As Any, for its client's methods are made at run time.
     boto3: Any = importlib.import_module("boto3")
     client = boto3.client(
@@ -153,6 +153,7 @@ def new_bucket(endpoint: str, name: str = "") -> str:
     )
     name = name or f"bench-{uuid4().hex[:12]}"
     client.create_bucket(Bucket=name)
+    client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     return name
 
 

@@ -66,7 +66,7 @@ SYSTEMS = (
         adapter="on_buquet_0_1.py",
         requirements=("buquet==0.1.0",),
         versions_of=("buquet",),
-        tasks=300,
+        tasks=200,
         setup="async, no option",
         callers=50,
         loses="runs again",
