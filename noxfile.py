@@ -5,6 +5,7 @@ Rust is built in one profile, release, and one target folder, so the AWS SDK is 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -106,10 +107,35 @@ def sanitizers(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Side by side with other task queues, into docs/benchmarks.md; `-- --rounds 1 --only sqlite` for a part."""
+    install_editable(session, "bench")
+    session.run("python", "-m", "benchmarks.run", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def instructions(session: nox.Session) -> None:
+    """Instruction counts of the hot paths against the baseline; `-- --accept` makes today's the baseline."""
+    if shutil.which("valgrind") is None:
+        session.error("valgrind counts the instructions and is not installed: apt-get install valgrind")
+    # All of the workspace, so that what the tests were built with is used again.
+    build = ("cargo", "build", "--release", "--locked", "--workspace", "--bench", "instructions")
+    built = subprocess.run([*build, "--message-format=json-render-diagnostics"], stdout=subprocess.PIPE, check=True)
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    (program,) = [
+        message["executable"]
+        for message in messages
+        if message["reason"] == "compiler-artifact" and message["target"]["name"] == "instructions"
+    ]
+    session.run("python3", "-m", "benchmarks.instructions", program, *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Formatting and lints of both languages."""
     install_group(session, "lint")
     session.run("cargo", "fmt", "--all", "--check", external=True)
+    session.run("cargo", "fmt", "--manifest-path", "rust/bench/Cargo.toml", "--check", external=True)
     clippy = ("cargo", "clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
     session.run(*clippy, external=True)
     session.run("ruff", "check")

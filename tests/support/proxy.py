@@ -109,6 +109,8 @@ class Proxy:
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass  # the client went away, as killed workers do
+        except asyncio.CancelledError:
+            pass  # the proxy ends, and nobody waits for this task
         finally:
             # Aborted, not closed: a broken connection has no polite end, and no answer is half-written here.
             writer.transport.abort()

@@ -1,0 +1,1 @@
+"""``buquet bench``: what a queue does on this machine, measured and counted."""

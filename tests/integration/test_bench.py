@@ -1,0 +1,109 @@
+"""`buquet bench`: it prints every figure on every store, and counts the requests that the server sees."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from buquet import connect
+from buquet.bench._measure import check_completed, submit_at_once, submit_singles
+from buquet.bench._process import WorkerProcess
+from buquet.errors import BuquetError
+from tests.support.processes import clean_environment
+from tests.support.servers import CREDENTIALS
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from buquet.bench._figures import Spent
+    from tests.support.proxy import Proxy
+    from tests.support.s3 import Bucket
+
+pytestmark = pytest.mark.timeout(180)
+
+REQUESTS = {"put", "get", "list", "delete"}
+TASKS = 250
+
+
+def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a small benchmark in a folder."""
+    command = ["buquet", "bench", "--tasks", str(TASKS), "--idle", "1", "--pickups", "3", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=170, check=False
+    )
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite", "s3"])
+def test_every_figure_is_there_and_sane(store: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    url = {"memory": "memory:", "sqlite": "sqlite:bench.db"}.get(store) or request.getfixturevalue("bucket").url()
+    done = bench(tmp_path, "--url", url, "--json")
+    assert done.returncode == 0, done.stderr
+    figures: dict[str, Any] = json.loads(done.stdout)
+
+    pickup, requests = figures.pop("pickup_ms"), figures.pop("requests_per_task")
+    rates = {"submit_per_s", "submit_many_per_s", "drain_per_s", "cpu_s_per_1000", "rss_mb"}
+    assert figures.keys() == rates | {"dollars_per_million", "idle_dollars_per_month"}
+    assert all(figures[name] > 0 for name in figures), figures
+    assert 10 < figures["rss_mb"] < 500
+    assert pickup.keys() == {"p50", "p99"}
+    assert 0 < pickup["p50"] <= pickup["p99"]
+    assert requests.keys() == {"submit", "submit_many", "drain"}
+    assert all(counts.keys() == REQUESTS and min(counts.values()) >= 0 for counts in requests.values())
+    # A record, its entry, and the bell: a hundred tasks share the first two.
+    assert 6 / TASKS <= requests["submit_many"]["put"] <= 20 / TASKS
+    assert requests["drain"]["put"] > 0
+
+
+def test_people_get_a_table_and_are_told_where_the_worker_ran(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--url", "memory:")
+    assert done.returncode == 0, done.stderr
+    assert "this process" in done.stdout
+    assert "cannot be shared by processes" in done.stderr
+    for part in ("single submits", "submit_many", "drain", "pick-up", "idle CPU", "per million tasks"):
+        assert part in done.stdout
+
+
+def test_requests_are_counted_as_the_server_sees_them(
+    bucket: Bucket, open_proxy: Callable[..., Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    proxy = open_proxy(bucket.endpoint)
+    url = bucket.url(through=proxy.url)
+
+    async def main() -> None:
+        async with connect(bucket.url()) as watcher, connect(url) as queue, WorkerProcess(url, 50) as worker:
+            await submit_at_once(queue, "warm", TASKS)
+            await worker.drain("warm", TASKS)
+
+            before = proxy.seen.copy()
+            submitted = await submit_at_once(queue, "many", TASKS)
+            agree(submitted.spent, proxy.seen - before)
+
+            before = proxy.seen.copy()
+            drained = await worker.drain("many", TASKS)
+            agree(drained.spent, proxy.seen - before)
+            await check_completed(watcher, submitted.ids)
+
+    asyncio.run(main())
+
+
+def agree(spent: Spent, seen: Counter[str]) -> None:
+    """Compare the engine's counts with the server's; what is put off may fall on either side of the line."""
+    assert abs(spent.put - seen["put"]) <= 1, (spent, seen)  # the bell
+    assert abs(spent.list - seen["list"]) <= 1, (spent, seen)
+    assert abs(spent.get - seen["get"] - seen["not_modified"]) <= 1, (spent, seen)
+    assert abs(spent.delete - seen["delete"]) <= 1, (spent, seen)
+
+
+async def test_tasks_that_were_not_run_are_noticed() -> None:
+    async with connect("memory:") as queue:
+        submitted = await submit_singles(queue, "never", 3)
+        with pytest.raises(BuquetError, match="is pending"):
+            await check_completed(queue, submitted.ids)
