@@ -50,7 +50,7 @@ typedef void bqc_callback(void *context, const char *answer, const bqc_error *er
 
 bqc_loop *bqc_loop_open(bqc_client *client, bqc_error *error);
 
-/* Closes and frees a loop. Callbacks that were not called yet are called now, with the code "closed". NULL is allowed. */
+/* Closes and frees a loop. Callbacks not called yet are called now, with the code "closed". NULL is allowed. */
 void bqc_loop_close(bqc_loop *loop);
 
 /* The descriptor to poll: readable while there is something to dispatch. It belongs to the loop. */

@@ -109,7 +109,7 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let slow = FaultPlan { delay_ms: 100..=100, ..FaultPlan::calm() };
         let network = Network::new(Arc::<MemoryStore>::clone(&store), 7, slow, Arc::new(Unobserved));
-        let bucket = Bucket::new(Arc::new(network.connect("p")), Entropy::seeded(7));
+        let bucket = Bucket::new(network.connect("p"), Entropy::seeded(7));
         let (bell, tasks) = (Bell::new(bucket, Duration::from_secs(1)), TaskOwner::default());
         bell.ring(&tasks.spawner());
         while bell.state.lock().unwrap().scheduled {
