@@ -36,6 +36,7 @@ def draw(results: Sequence[Result], path: Path) -> None:
         axis.set_xscale("log")
         axis.set_xlim(min(values) / 3, max(values) * 4)
         axis.set_title(title, fontsize=10)
+        axis.set_xlabel("logarithmic", fontsize=8)
         axis.spines[["top", "right"]].set_visible(b=False)
         for place, value in zip(places, values, strict=True):
             axis.annotate(f" {number(value)}", (value, place), va="center", fontsize=8)

@@ -12,15 +12,16 @@ import pytest
 from buquet import connect
 from buquet.bench._measure import check_completed, submit_at_once, submit_singles
 from buquet.bench._process import WorkerProcess
+from buquet.bench._worker import quiet
 from buquet.errors import BuquetError
 from tests.support.processes import clean_environment
 from tests.support.servers import CREDENTIALS
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable
     from pathlib import Path
 
+    from buquet import Queue
     from buquet.bench._figures import Spent
     from tests.support.proxy import Proxy
     from tests.support.s3 import Bucket
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.timeout(180)
 
 REQUESTS = {"put", "get", "list", "delete"}
 TASKS = 250
+BELLS = 3
+QUIET_SECONDS = 1.5  # a bell is put off by a second at most
 
 
 def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -78,28 +81,37 @@ def test_requests_are_counted_as_the_server_sees_them(
     url = bucket.url(through=proxy.url)
 
     async def main() -> None:
+        # The watcher makes the queue, so that nothing that goes through the proxy is a probe, which is not counted.
         async with connect(bucket.url()) as watcher, connect(url) as queue, WorkerProcess(url, 50) as worker:
-            await submit_at_once(queue, "warm", TASKS)
-            await worker.drain("warm", TASKS)
-
-            before = proxy.seen.copy()
             submitted = await submit_at_once(queue, "many", TASKS)
-            agree(submitted.spent, proxy.seen - before)
-
-            before = proxy.seen.copy()
             drained = await worker.drain("many", TASKS)
-            agree(drained.spent, proxy.seen - before)
             await check_completed(watcher, submitted.ids)
+
+            mine, theirs = await settled(queue, proxy), (await worker.bill()).spent
+            assert mine.put + theirs.put == proxy.seen["put"]
+            assert mine.list + theirs.list == proxy.seen["list"]
+            assert mine.delete + theirs.delete == proxy.seen["delete"]
+            # To the proxy, each connection's question whether versions are kept is of another kind. The worker's last
+            # look at the bell may have been counted, and given up before it was sent.
+            gets = proxy.seen["get"] + proxy.seen["not_modified"] + proxy.seen["other"]
+            assert 0 <= mine.get + theirs.get - gets <= 1, proxy.seen
+
+            # What is told of each phase is all there was, but for the bell, which may ring between them.
+            assert 0 <= mine.put - submitted.spent.put <= BELLS
+            assert drained.spent.put <= theirs.put
+            assert drained.spent.put >= proxy.places["put leases"]
 
     asyncio.run(main())
 
 
-def agree(spent: Spent, seen: Counter[str]) -> None:
-    """Compare the engine's counts with the server's; what is put off may fall on either side of the line."""
-    assert abs(spent.put - seen["put"]) <= 1, (spent, seen)  # the bell
-    assert abs(spent.list - seen["list"]) <= 1, (spent, seen)
-    assert abs(spent.get - seen["get"] - seen["not_modified"]) <= 1, (spent, seen)
-    assert abs(spent.delete - seen["delete"]) <= 1, (spent, seen)
+async def settled(queue: Queue, proxy: Proxy) -> Spent:
+    """Return what the queue has spent once the server has seen nothing new for a while, late bells included."""
+    while True:
+        before = proxy.seen.copy()
+        spent = await quiet(queue)
+        await asyncio.sleep(QUIET_SECONDS)
+        if proxy.seen == before:
+            return spent
 
 
 async def test_tasks_that_were_not_run_are_noticed() -> None:
