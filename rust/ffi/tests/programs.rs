@@ -15,7 +15,7 @@ fn runs(name: &str, arguments: &[&str]) {
     compile_and_run(&crate_dir().join(format!("tests/c/{name}.c")), arguments, &[]);
 }
 
-/// The same under AddressSanitizer and LeakSanitizer: what is freed twice, used after its end or never freed fails it.
+/// The same under the sanitizers of addresses and leaks: what is freed twice, used after its end or never freed fails it.
 fn runs_watched(name: &str, arguments: &[&str]) {
     if std::env::var("BUQUET_TEST_ASAN").is_ok_and(|value| value == "none") {
         println!("not run: BUQUET_TEST_ASAN=none");

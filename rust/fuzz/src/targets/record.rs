@@ -54,23 +54,22 @@ fn read(body: &[u8], record: &BatchRecord) -> BatchRecord {
 }
 
 /// What workers and sweepers do: take back, claim, extend, settle. After each commit the record must still be one.
-fn work_on(record: BatchRecord, now: Timestamp) {
+fn work_on(mut record: BatchRecord, now: Timestamp) {
     let entropy = Entropy::seeded(7);
-    let leases: Vec<LeaseId> = record.leases.keys().copied().collect();
-    let mut record = leases.into_iter().enumerate().fold(record, |record, (n, lease)| {
+    for (n, lease) in record.leases.clone().into_keys().enumerate() {
         let why = if n % 2 == 0 { Fall::Expired } else { Fall::WorkerLost };
-        committed(record, now, &entropy, |record| record.fall(lease, why, now, 0.5))
-    });
+        record = committed(&record, now, &entropy, |record| record.fall(lease, why, now, 0.5));
+    }
     let lease = LeaseId::random(&entropy);
     let expires_at = now.after(record.options.timeout());
     let holder = Lease { worker: WorkerId::random(&entropy), expires_at, extra: Extra::new() };
-    record = committed(record, now, &entropy, |record| drop(record.claim(lease, holder, now, 3)));
-    let claimed: Vec<u16> = record.tasks.iter().filter(|task| task.lease == Some(lease)).map(|task| task.n).collect();
-    for (n, outcome) in claimed.into_iter().zip(outcomes(now)) {
-        let task = record.id.task(n);
-        record = committed(record, now, &entropy, |record| {
-            let _ = record.extend(task, lease, now.after(Duration::from_secs(60)));
-            record.settle(task, lease, &outcome, now, 0.999);
+    record = committed(&record, now, &entropy, |record| drop(record.claim(lease, holder, now, 3)));
+    let tasks = record.tasks.clone();
+    for (task, outcome) in tasks.iter().filter(|task| task.lease == Some(lease)).zip(outcomes(now)) {
+        let id = record.id.task(task.n);
+        record = committed(&record, now, &entropy, |record| {
+            let _ = record.extend(id, lease, now.after(Duration::from_mins(1)));
+            record.settle(id, lease, &outcome, now, 0.999);
         });
     }
 }
@@ -85,14 +84,14 @@ fn outcomes(now: Timestamp) -> [Outcome; 3] {
 }
 
 fn committed(
-    old: BatchRecord,
+    old: &BatchRecord,
     now: Timestamp,
     entropy: &Entropy,
     change: impl FnOnce(&mut BatchRecord),
 ) -> BatchRecord {
     let mut new = old.clone();
     change(&mut new);
-    let plan = plan_index(&old, &mut new, now, Variant::True);
+    let plan = plan_index(old, &mut new, now, Variant::True);
     new.stamp(CommitId::random(entropy));
     assert!(plan.ahead.iter().all(|key| !plan.behind.contains(key)), "{plan:?}");
     // A record at the very end of all numbers may stop being one; it is refused then, which is all it needs.
