@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-use super::codec::Fields;
+use super::fields::read_keeping_the_unknown;
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -86,19 +86,13 @@ impl RetryPolicy {
     }
 }
 
-impl<'de> serde::Deserialize<'de> for RetryPolicy {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let mut fields = Fields::read(deserializer)?;
-        Ok(Self {
-            max_retries: fields.take("max_retries")?,
-            initial_ms: fields.take("initial_ms")?,
-            max_ms: fields.take("max_ms")?,
-            multiplier: fields.take("multiplier")?,
-            jitter: fields.take("jitter")?,
-            extra: fields.rest(),
-        })
-    }
-}
+read_keeping_the_unknown!(RetryPolicy {
+    max_retries: take("max_retries"),
+    initial_ms: take("initial_ms"),
+    max_ms: take("max_ms"),
+    multiplier: take("multiplier"),
+    jitter: take("jitter"),
+});
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,8 @@
 //! Reading and writing stored objects so that nothing an unknown, newer version wrote is ever dropped.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -68,57 +66,6 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// The fields of a JSON object while it is taken apart; what is left over is kept.
-#[derive(Debug)]
-pub struct Fields(BTreeMap<String, Box<RawValue>>);
-
-impl Fields {
-    /// Reads an object.
-    ///
-    /// # Errors
-    /// The deserializer's, if it is not an object.
-    pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        BTreeMap::deserialize(deserializer).map(Self)
-    }
-
-    /// Takes a field that must be there.
-    ///
-    /// # Errors
-    /// If it is missing or of another type.
-    pub fn take<T: DeserializeOwned, E: serde::de::Error>(&mut self, name: &'static str) -> std::result::Result<T, E> {
-        let raw = self.0.remove(name).ok_or_else(|| E::missing_field(name))?;
-        serde_json::from_str(raw.get()).map_err(|error| E::custom(format!("field {name:?}: {error}")))
-    }
-
-    /// Takes a field that may be missing.
-    ///
-    /// # Errors
-    /// If it is there and of another type.
-    pub fn take_or_default<T: DeserializeOwned + Default, E: serde::de::Error>(
-        &mut self,
-        name: &'static str,
-    ) -> std::result::Result<T, E> {
-        if self.0.contains_key(name) { self.take(name) } else { Ok(T::default()) }
-    }
-
-    /// Takes a field that may be missing; one that is `null` is there.
-    ///
-    /// # Errors
-    /// If it is there and of another type.
-    pub fn take_if_there<T: DeserializeOwned, E: serde::de::Error>(
-        &mut self,
-        name: &'static str,
-    ) -> std::result::Result<Option<T>, E> {
-        if self.0.contains_key(name) { self.take(name).map(Some) } else { Ok(None) }
-    }
-
-    /// The fields nobody took.
-    #[must_use]
-    pub fn rest(self) -> BTreeMap<String, Box<RawValue>> {
-        self.0
-    }
-}
-
 /// The part of a record that tells a committer whether its commit landed.
 #[derive(Debug, Deserialize)]
 pub struct CommitMark {
@@ -172,14 +119,21 @@ impl BatchRecord {
             let what: String = what.chars().take(MESSAGE_CHARS).collect();
             Error::Corrupt(format!("{key} is not a valid record: {what}; look at the object"))
         };
-        let format: Format = serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))?;
-        if format.format > FORMAT {
+        let read: serde_json::Result<Self> = serde_json::from_slice(body);
+        // Of what a newer version wrote, only the format need make sense.
+        let format = match &read {
+            Ok(record) => record.format,
+            Err(_) => serde_json::from_slice(body).map_or(FORMAT, |Format { format }| format),
+        };
+        if format > FORMAT {
             return Err(Error::Layout(format!(
-                "{key} has format {}, and this version of buquet reads up to {FORMAT}: upgrade buquet",
-                format.format
+                "{key} has format {format}, and this version of buquet reads up to {FORMAT}: upgrade buquet"
             )));
         }
-        let record: Self = serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))?;
+        let record = read.map_err(|error| corrupt(error.to_string()))?;
+        if record.tasks.len() > usize::from(u16::MAX) {
+            return Err(corrupt("it holds more than 65,535 tasks".into()));
+        }
         record.check().map_err(|what| corrupt(what.into()))?;
         record.options.check().map_err(|error| corrupt(error.to_string()))?;
         record.tasks.iter().try_for_each(check_payloads).map_err(corrupt)?;
@@ -198,31 +152,4 @@ fn check_payloads(task: &Task) -> std::result::Result<(), String> {
         checked.map_err(|error| format!("the {what} of task {} cannot be read: {error}", task.n))
     };
     payloads.into_iter().try_for_each(check)
-}
-
-/// Times and counts that are missing in older or hand-written objects read as their defaults; ids must be there.
-impl<'de> Deserialize<'de> for BatchRecord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let mut fields = Fields::read(deserializer)?;
-        let record = Self {
-            format: fields.take("format")?,
-            id: fields.take("id")?,
-            kind: fields.take("type")?,
-            options: fields.take("options")?,
-            created_at: fields.take("created_at")?,
-            rev: fields.take("rev")?,
-            commit: fields.take("commit")?,
-            trail: fields.take_or_default("trail")?,
-            seq: fields.take("seq")?,
-            ready: fields.take_or_default("ready")?,
-            leases: fields.take_or_default("leases")?,
-            void: fields.take_or_default("void")?,
-            tasks: fields.take("tasks")?,
-            extra: fields.rest(),
-        };
-        if record.tasks.len() > usize::from(u16::MAX) {
-            return Err(D::Error::custom("it holds more than 65,535 tasks"));
-        }
-        Ok(record)
-    }
 }

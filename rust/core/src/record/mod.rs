@@ -2,6 +2,7 @@
 
 mod backoff;
 mod codec;
+mod fields;
 mod index;
 mod model;
 mod readable;
@@ -9,7 +10,7 @@ mod status;
 mod transition;
 
 pub use backoff::RetryPolicy;
-pub use codec::{CommitMark, Fields, Json};
+pub use codec::{CommitMark, Json};
 pub use index::{EntryState, IndexPlan, is_overdue, lease_entry_state, plan_index, ready_entry_state};
 pub use model::{BatchRecord, Extra, Lease, Options, ReadyRef, Task, TaskError};
 pub use status::TaskStatus;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::backoff::RetryPolicy;
-use super::codec::{FORMAT, Fields, Json};
+use super::codec::{FORMAT, Json};
+use super::fields::read_keeping_the_unknown;
 use super::status::TaskStatus;
 use crate::error::Error;
 use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
@@ -334,17 +335,22 @@ impl BatchRecord {
     }
 }
 
-macro_rules! read_keeping_the_unknown {
-    ($name:ident { $($field:ident: $take:ident($key:literal)),* $(,)? }) => {
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let mut fields = Fields::read(deserializer)?;
-                Ok(Self { $($field: fields.$take($key)?,)* extra: fields.rest() })
-            }
-        }
-    };
-}
-
+// Times and counts that are missing in older or hand-written objects read as their defaults; ids must be there.
+read_keeping_the_unknown!(BatchRecord {
+    format: take("format"),
+    id: take("id"),
+    kind: take("type"),
+    options: take("options"),
+    created_at: take("created_at"),
+    rev: take("rev"),
+    commit: take("commit"),
+    trail: take_or_default("trail"),
+    seq: take("seq"),
+    ready: take_or_default("ready"),
+    leases: take_or_default("leases"),
+    void: take_or_default("void"),
+    tasks: take("tasks"),
+});
 read_keeping_the_unknown!(Options { timeout_ms: take("timeout_ms"), priority: take("priority"), retry: take("retry") });
 read_keeping_the_unknown!(ReadyRef { due: take("due"), seq: take("seq"), pending: take("pending") });
 read_keeping_the_unknown!(Lease { worker: take("worker"), expires_at: take("expires_at") });
