@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, DATE, HeaderValue};
 use hyper::service::Service;
 use hyper::{Request, Response, StatusCode};
-use s3s::{Body, StdError};
 use s3s::service::S3Service;
+use s3s::{Body, StdError};
 use tokio::time::sleep;
 
 use crate::faults::{Fate, Faults};
