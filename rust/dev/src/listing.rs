@@ -111,8 +111,8 @@ pub async fn list(store: &dyn Hosted, query: &Query<'_>) -> S3Result<Page> {
         let wanted = if query.delimiter.is_some() { MOST } else { (query.limit - page.len() + 1).min(MOST) };
         let found = store.objects(&prefix, cursor.as_deref(), wanted).await.map_err(|error| failure(&error))?.value;
         cursor = found.lines.last().map(|line| line.key.clone()).or(cursor);
-        for mut line in found.lines {
-            line.key = names::key(query.bucket, &line.key).to_owned();
+        for line in found.lines {
+            let line = Line { key: names::key(query.bucket, &line.key).to_owned(), ..line };
             if at.covers(&line.key) {
                 continue;
             }

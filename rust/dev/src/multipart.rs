@@ -112,10 +112,10 @@ pub async fn add_copy(
     check_number(input.part_number)?;
     find(buckets, &input.upload_id, &input.bucket, &input.key).await?;
     let known = Known {
-        if_match: input.copy_source_if_match.as_ref(),
-        if_none_match: input.copy_source_if_none_match.as_ref(),
-        if_modified_since: input.copy_source_if_modified_since.as_ref(),
-        if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+        matching: input.copy_source_if_match.as_ref(),
+        other_than: input.copy_source_if_none_match.as_ref(),
+        modified_since: input.copy_source_if_modified_since.as_ref(),
+        unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
     };
     let mut body = source(buckets, &input.copy_source, &known).await?.content.body;
     if let Some(range) = &input.copy_source_range {

@@ -1,5 +1,7 @@
 //! Single objects: writing, reading, copying, deleting.
 
+use std::fmt::Write;
+
 use buquet_core::store::hosted::{Content, Deleted, Deletion, Held, Refused};
 use buquet_core::store::{Condition, ETag as StoredTag, VersionId};
 use buquet_core::time::Timestamp as StoredTime;
@@ -32,10 +34,10 @@ pub struct Found {
 /// What a reader knows already, or insists on.
 #[derive(Default)]
 pub struct Known<'a> {
-    pub if_match: Option<&'a ETagCondition>,
-    pub if_none_match: Option<&'a ETagCondition>,
-    pub if_modified_since: Option<&'a Timestamp>,
-    pub if_unmodified_since: Option<&'a Timestamp>,
+    pub matching: Option<&'a ETagCondition>,
+    pub other_than: Option<&'a ETagCondition>,
+    pub modified_since: Option<&'a Timestamp>,
+    pub unmodified_since: Option<&'a Timestamp>,
 }
 
 pub async fn put(buckets: &Buckets, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -77,7 +79,10 @@ pub async fn write(
 
 /// Bytes as hex digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // a string takes all
+        text
+    })
 }
 
 /// The encodings but for the one that was only for the way.
@@ -96,8 +101,8 @@ pub async fn find(
 ) -> S3Result<Found> {
     buckets.check(bucket).await?;
     let version = version.map(|version| VersionId(version.to_owned()));
-    let held = buckets.store().read(&names::object(bucket, key), version.as_ref()).await;
-    let found = match (held.map_err(|error| failure(&error))?.value, version) {
+    let read = buckets.store().read(&names::object(bucket, key), version.as_ref()).await;
+    let found = match (read.map_err(|error| failure(&error))?.value, version) {
         (Some(Held { version, last_modified, content: Some(content) }), _) => {
             let head = Head::decode(&content.head);
             Found { version, last_modified, content, head }
@@ -127,7 +132,7 @@ impl Known<'_> {
         let tag = &found.content.etag;
         let modified = tags::header_time(found.last_modified);
         // Where both a tag and a time are named, the tag decides.
-        let insisted = match (self.if_match, self.if_unmodified_since) {
+        let insisted = match (self.matching, self.unmodified_since) {
             (Some(named), _) => tags::matches(named, tag),
             (None, Some(since)) => modified <= *since,
             (None, None) => true,
@@ -135,7 +140,7 @@ impl Known<'_> {
         if !insisted {
             return Err(refusal(Refused { exists: true }));
         }
-        let known = match (self.if_none_match, self.if_modified_since) {
+        let known = match (self.other_than, self.modified_since) {
             (Some(named), _) => tags::matches(named, tag),
             (None, Some(since)) => modified <= *since,
             (None, None) => false,
@@ -158,10 +163,10 @@ fn not_modified(found: &Found) -> S3Error {
 pub async fn get(buckets: &Buckets, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
     let input = request.input;
     let known = Known {
-        if_match: input.if_match.as_ref(),
-        if_none_match: input.if_none_match.as_ref(),
-        if_modified_since: input.if_modified_since.as_ref(),
-        if_unmodified_since: input.if_unmodified_since.as_ref(),
+        matching: input.if_match.as_ref(),
+        other_than: input.if_none_match.as_ref(),
+        modified_since: input.if_modified_since.as_ref(),
+        unmodified_since: input.if_unmodified_since.as_ref(),
     };
     let found = find(buckets, &input.bucket, &input.key, input.version_id.as_deref(), &known).await?;
     let whole = found.content.body;
@@ -204,10 +209,10 @@ pub async fn get(buckets: &Buckets, request: S3Request<GetObjectInput>) -> S3Res
 pub async fn look(buckets: &Buckets, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
     let input = request.input;
     let known = Known {
-        if_match: input.if_match.as_ref(),
-        if_none_match: input.if_none_match.as_ref(),
-        if_modified_since: input.if_modified_since.as_ref(),
-        if_unmodified_since: input.if_unmodified_since.as_ref(),
+        matching: input.if_match.as_ref(),
+        other_than: input.if_none_match.as_ref(),
+        modified_since: input.if_modified_since.as_ref(),
+        unmodified_since: input.if_unmodified_since.as_ref(),
     };
     let found = find(buckets, &input.bucket, &input.key, input.version_id.as_deref(), &known).await?;
     let head = found.head;
@@ -249,10 +254,10 @@ pub async fn copy(buckets: &Buckets, request: S3Request<CopyObjectInput>) -> S3R
     let mut input = request.input;
     buckets.check(&input.bucket).await?;
     let known = Known {
-        if_match: input.copy_source_if_match.as_ref(),
-        if_none_match: input.copy_source_if_none_match.as_ref(),
-        if_modified_since: input.copy_source_if_modified_since.as_ref(),
-        if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+        matching: input.copy_source_if_match.as_ref(),
+        other_than: input.copy_source_if_none_match.as_ref(),
+        modified_since: input.copy_source_if_modified_since.as_ref(),
+        unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
     };
     let found = source(buckets, &input.copy_source, &known).await?;
     // The condition on the target is in headers that the operation's input lacks.

@@ -25,6 +25,7 @@ use crate::buckets::Buckets;
 use crate::faults::{Faults, Plan};
 use crate::gateway::Gateway;
 use crate::names;
+use crate::objects::hex;
 use crate::server::{Server, listen};
 use crate::service::Service;
 
@@ -196,7 +197,7 @@ async fn kept_secret(store: &dyn Hosted) -> Result<String> {
     OsRng.try_fill_bytes(&mut random).map_err(|error| {
         Error::Unavailable(format!("the system gives no random numbers: {error}; name a secret_key"))
     })?;
-    let fresh: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let fresh = hex(&random);
     // Of two servers that start at once on one store, both take what the first one wrote.
     store.put(names::SECRET, Bytes::from(fresh), &Condition::IfAbsent).await?;
     match store.get(names::SECRET, None).await?.value {

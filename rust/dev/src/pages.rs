@@ -1,7 +1,7 @@
 //! Listings as S3 answers them: objects, by both versions of the operation, and versions.
 
 use buquet_core::store::VersionId;
-use buquet_core::store::hosted::Line;
+use buquet_core::store::hosted::{Line, Lines};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{
     CommonPrefix, DeleteMarkerEntry, EncodingType, ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput,
@@ -153,7 +153,7 @@ pub async fn versions(
     let after = key.as_deref().map(|key| (key, version.as_ref()));
     let listed = match limit {
         // The store gives at least one.
-        0 => Default::default(),
+        0 => Lines::default(),
         _ => buckets.store().all_versions(&prefix, after, limit).await.map_err(|error| failure(&error))?.value,
     };
     let last = listed.lines.last().filter(|_| listed.more);

@@ -12,6 +12,7 @@ use buquet_core::store::probe::probe;
 use buquet_core::store::s3::{S3Options, S3Store};
 use buquet_core::store::{Condition, Put, Store, StoreError};
 use buquet_dev::DevServers;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 /// A server whose keys are those of the environment.
@@ -133,10 +134,8 @@ fn of_32_racers_for_one_key_exactly_one_wins() {
                         Ok::<_, StoreError>(matches!(put.value, Put::Stored(_)))
                     })
                 });
-                let mut won = 0;
-                for racer in racers.collect::<Vec<_>>() {
-                    won += usize::from(racer.await.unwrap().unwrap());
-                }
+                let answers = join_all(racers).await;
+                let won = answers.into_iter().filter(|answer| *answer.as_ref().unwrap().as_ref().unwrap()).count();
                 assert_eq!(won, 1, "{kind}, round {round}");
             }
             started.servers.shutdown().await;

@@ -13,6 +13,7 @@ pub struct Span(pub Duration);
 
 impl Span {
     /// In milliseconds; what is shorter than one and not zero counts as one.
+    #[must_use]
     pub fn millis(self) -> u64 {
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         if millis == 0 && !self.0.is_zero() { 1 } else { millis }

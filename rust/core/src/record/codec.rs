@@ -121,10 +121,8 @@ impl BatchRecord {
         };
         let read: serde_json::Result<Self> = serde_json::from_slice(body);
         // Of what a newer version wrote, only the format need make sense.
-        let format = match &read {
-            Ok(record) => record.format,
-            Err(_) => serde_json::from_slice(body).map_or(FORMAT, |Format { format }| format),
-        };
+        let format_alone = |_: &_| serde_json::from_slice(body).map_or(FORMAT, |Format { format }| format);
+        let format = read.as_ref().map_or_else(format_alone, |record| record.format);
         if format > FORMAT {
             return Err(Error::Layout(format!(
                 "{key} has format {format}, and this version of buquet reads up to {FORMAT}: upgrade buquet"

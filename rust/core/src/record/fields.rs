@@ -53,7 +53,7 @@ pub fn take_or_default<T: Default, E: Error>(_: &'static str, found: Option<T>) 
 
 /// A field that may be missing; one that is `null` is there.
 #[expect(clippy::unnecessary_wraps, reason = "one of several ways to take a field")]
-pub fn take_if_there<T, E: Error>(_: &'static str, found: Option<T>) -> Result<Option<T>, E> {
+pub const fn take_if_there<T, E: Error>(_: &'static str, found: Option<T>) -> Result<Option<T>, E> {
     Ok(found)
 }
 
