@@ -116,6 +116,7 @@ class DevServer(msgspec.Struct, frozen=True, kw_only=True):
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL_S3": self.endpoint,  # which counts for more, where somebody has set it
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "BUQUET_URL": self.url,

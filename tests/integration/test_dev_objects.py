@@ -310,6 +310,20 @@ class TestParts:
         assert outcome(s3.complete_multipart_upload, **upload, MultipartUpload=parts, IfNoneMatch="*")[0] == 412
         assert body_of(s3, bucket, "k") == b"1"
         assert outcome(s3.complete_multipart_upload, **upload, MultipartUpload=parts)[0] == 200
+        again = outcome(s3.complete_multipart_upload, **upload, MultipartUpload=parts)
+        assert again[0] == 200, "whoever lost the answer may ask again"
+        other = {"Parts": [{"PartNumber": 1, "ETag": '"00000000000000000000000000000000"'}]}
+        assert outcome(s3.complete_multipart_upload, **upload, MultipartUpload=other) == (404, "NoSuchUpload")
+
+    def test_what_is_not_served_is_refused_and_not_dropped(self, s3: Any, bucket: str) -> None:
+        for options in ({"Tagging": "a=b"}, {"ACL": "public-read"}, {"ServerSideEncryption": "AES256"}):
+            assert outcome(s3.put_object, Bucket=bucket, Key="k", Body=b"", **options) == (501, "NotImplemented")
+        assert outcome(s3.head_object, Bucket=bucket, Key="k")[0] == 404
+
+    def test_bytes_without_a_type_have_the_one_that_s3_gives_them(self, s3: Any, bucket: str) -> None:
+        s3.put_object(Bucket=bucket, Key="k", Body=b"")
+        assert s3.head_object(Bucket=bucket, Key="k")["ContentType"] == "binary/octet-stream"
+        assert outcome(s3.get_object, Bucket=bucket, Key="k", Range="bytes=-5") == (416, "InvalidRange")
 
     def test_wrong_parts_are_refused(self, s3: Any, bucket: str) -> None:
         upload = start_upload(s3, bucket)

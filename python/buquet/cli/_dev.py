@@ -18,6 +18,8 @@ from buquet.errors import InvalidError
 _PORT = 9753
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 _KILLED = 128
+_MISLEADING = {"AWS_SESSION_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_PROFILE"}
+"""What would lead a command elsewhere, or send somebody's own token along."""
 
 
 def dev(
@@ -109,13 +111,19 @@ def _announce(server: _ops.DevServer) -> None:
 
 def _run(command: list[str], variables: dict[str, str]) -> int:
     """Run a command to its end, signals or not; gives its exit code as a shell would."""
+    environment = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    early: list[int] = []
+    # Python's own handlers until there is somebody to pass a signal to: a command inherits a signal that is ignored.
+    signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
+    signal.signal(signal.SIGINT, lambda *_: None)  # a terminal sends it to the command as well
     try:
-        process = subprocess.Popen(command, env={**os.environ, **variables})  # noqa: S603 - the user's own command
+        process = subprocess.Popen(command, env={**environment, **variables})  # noqa: S603 - the user's own command
     except FileNotFoundError:
         raise InvalidError(f"there is no command {command[0]!r}") from None
     except OSError as error:
         raise InvalidError(f"{command[0]!r} cannot be run: {error.strerror}") from error
     signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the command as well
+    for number in early:
+        process.send_signal(number)
     code = process.wait()
     return code if code >= 0 else _KILLED - code

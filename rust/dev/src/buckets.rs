@@ -87,8 +87,9 @@ impl Buckets {
                 "The bucket has objects or old versions of objects; delete them first."
             ));
         }
-        self.seen.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         let deleted = self.store.delete_many(&[names::bucket(name)]).await;
+        // Afterwards: requests that came in between have seen it still.
+        self.seen.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         deleted.map(drop).map_err(|error| failure(&error))
     }
 

@@ -69,27 +69,16 @@ pub async fn receive(
 
 async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
     let Some(mut body) = body else { return Ok(Bytes::new()) };
-    let mut whole = Bytes::new();
-    let mut joined = BytesMut::new();
+    // Copied even where it comes in one piece: that is a part of the connection's buffer, which may be far larger and
+    // would live as long as the object.
+    let mut whole = BytesMut::new();
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?;
-        // Most bodies come in one piece, which need not be copied.
-        if whole.is_empty() && joined.is_empty() {
-            whole = piece;
-            continue;
-        }
-        joined.extend_from_slice(&whole);
-        whole.clear();
-        joined.extend_from_slice(&piece);
-        if joined.len() > LARGEST {
-            break;
+        whole.extend_from_slice(&piece.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?);
+        if whole.len() > LARGEST {
+            return Err(s3_error!(EntityTooLarge, "An object has at most 64 MiB on this server."));
         }
     }
-    let whole = if joined.is_empty() { whole } else { joined.freeze() };
-    if whole.len() > LARGEST {
-        return Err(s3_error!(EntityTooLarge, "An object has at most 64 MiB on this server."));
-    }
-    Ok(whole)
+    Ok(whole.freeze())
 }
 
 /// The checksums of the kinds that `claimed` has.

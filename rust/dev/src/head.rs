@@ -43,6 +43,32 @@ macro_rules! head {
 }
 pub(crate) use head;
 
+/// Refuses what the input of such an operation asks for and this server does not do, rather than dropping it.
+macro_rules! refuse_unserved {
+    ($input:expr) => {
+        let asked = [
+            $input.acl.is_some(),
+            $input.tagging.is_some(),
+            $input.server_side_encryption.is_some(),
+            $input.sse_customer_algorithm.is_some(),
+            $input.ssekms_key_id.is_some(),
+            $input.object_lock_mode.is_some(),
+            $input.object_lock_legal_hold_status.is_some(),
+            $input.website_redirect_location.is_some(),
+        ];
+        if asked.contains(&true) {
+            return Err(s3s::s3_error!(
+                NotImplemented,
+                "This server has no ACLs, tags, encryption, object locks and redirects."
+            ));
+        }
+    };
+}
+pub(crate) use refuse_unserved;
+
+/// What S3 calls bytes that came without a type.
+pub const UNKNOWN_TYPE: &str = "binary/octet-stream";
+
 impl Head {
     /// Notes checksums that were found right.
     pub fn add(&mut self, sums: Checksum) {

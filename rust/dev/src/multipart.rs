@@ -2,7 +2,7 @@
 
 use buquet_core::entropy::Entropy;
 use buquet_core::store::hosted::Content;
-use buquet_core::store::{Condition, ETag as StoredTag, Got, Listed, Object, Put};
+use buquet_core::store::{Condition, ETag as StoredTag, Got, Listed, Object, Put, VersionId};
 use bytes::{Bytes, BytesMut};
 use md5::{Digest, Md5};
 use s3s::dto::{
@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::buckets::Buckets;
 use crate::checksums::{LARGEST, claims, receive};
 use crate::failure::failure;
-use crate::head::{Head, head};
+use crate::head::{Head, head, refuse_unserved};
 use crate::names;
-use crate::objects::{Known, hex, source, write};
+use crate::objects::{Known, hex, source, unhex, write};
 use crate::tags;
 
 /// What every part but the last must have, in bytes, as on S3.
@@ -41,6 +41,7 @@ pub async fn create(
     request: S3Request<CreateMultipartUploadInput>,
 ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
     let mut input = request.input;
+    refuse_unserved!(input);
     buckets.check(&input.bucket).await?;
     let id = hex(&entropy.bytes());
     let upload = Upload { bucket: input.bucket.clone(), key: input.key.clone(), head: head!(input) };
@@ -140,13 +141,19 @@ pub async fn complete(
     request: S3Request<CompleteMultipartUploadInput>,
 ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
     let input = request.input;
-    let upload = find(buckets, &input.upload_id, &input.bucket, &input.key).await?;
-    let condition = tags::condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
-    let (body, tag) = join(buckets, &input.upload_id, &named).await?;
-    let content = Content { body, etag: tag.clone(), head: upload.head.encode() };
-    let version = write(buckets, &input.bucket, &input.key, content, &condition).await?;
-    forget(buckets, &input.upload_id).await?;
+    let (tag, version) = match find(buckets, &input.upload_id, &input.bucket, &input.key).await {
+        Ok(upload) => {
+            let condition = tags::condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+            let (body, tag) = join(buckets, &input.upload_id, &named).await?;
+            let content = Content { body, etag: tag.clone(), head: upload.head.encode() };
+            let version = write(buckets, &input.bucket, &input.key, content, &condition).await?;
+            forget(buckets, &input.upload_id).await?;
+            (tag, version)
+        }
+        // Whoever lost the answer asks again.
+        Err(error) => completed_before(buckets, &input.bucket, &input.key, &named).await?.ok_or(error)?,
+    };
     Ok(S3Response::new(CompleteMultipartUploadOutput {
         location: Some(format!("/{}/{}", input.bucket, input.key)),
         bucket: Some(input.bucket),
@@ -155,6 +162,31 @@ pub async fn complete(
         version_id: Some(version.0),
         ..CompleteMultipartUploadOutput::default()
     }))
+}
+
+/// The object that these parts were joined to, if it is still there.
+async fn completed_before(
+    buckets: &Buckets,
+    bucket: &str,
+    key: &str,
+    named: &[CompletedPart],
+) -> S3Result<Option<(StoredTag, VersionId)>> {
+    let mut hashes = Md5::new();
+    for part in named {
+        let tag = part.e_tag.as_ref().map(tags::stored);
+        let Some(hash) = tag.and_then(|tag| unhex(tag.0.trim_matches('"'))) else { return Ok(None) };
+        hashes.update(hash);
+    }
+    let tag = tag_of_parts(hashes, named.len());
+    let found = buckets.store().read(&names::object(bucket, key), None).await.map_err(|error| failure(&error))?.value;
+    let same = found.filter(|held| held.content.as_ref().is_some_and(|content| content.etag == tag));
+    Ok(same.map(|held| (tag, held.version)))
+}
+
+/// The tag of an object that was uploaded in parts: the hash of their hashes, with their number.
+fn tag_of_parts(hashes: Md5, count: usize) -> StoredTag {
+    let hash: [u8; 16] = hashes.finalize().into();
+    StoredTag(format!("\"{}-{count}\"", hex(&hash)))
 }
 
 /// The whole that the parts make, and its tag: the hash of their hashes, with their number.
@@ -181,22 +213,21 @@ async fn join(buckets: &Buckets, id: &str, named: &[CompletedPart]) -> S3Result<
             return Err(s3_error!(EntityTooLarge, "An object has at most 64 MiB on this server."));
         }
     }
-    let hash: [u8; 16] = hashes.finalize().into();
-    Ok((whole.freeze(), StoredTag(format!("\"{}-{}\"", hex(&hash), named.len()))))
+    Ok((whole.freeze(), tag_of_parts(hashes, named.len())))
 }
 
-/// Removes an upload and its parts.
+/// Removes an upload's parts and then the upload, so that an interrupted removal can be asked for again.
 async fn forget(buckets: &Buckets, id: &str) -> S3Result<()> {
-    let removed = buckets.store().delete_many(&[names::upload(id)]).await;
-    removed.map_err(|error| failure(&error))?;
     loop {
         let some = page(buckets, id, None, 1_000).await?;
         if some.0.is_empty() {
-            return Ok(());
+            break;
         }
         let keys: Vec<String> = some.0.into_iter().map(|entry| entry.key).collect();
         buckets.store().delete_many(&keys).await.map_err(|error| failure(&error))?;
     }
+    let removed = buckets.store().delete_many(&[names::upload(id)]).await;
+    removed.map(drop).map_err(|error| failure(&error))
 }
 
 /// Parts that were uploaded, and whether there are more.

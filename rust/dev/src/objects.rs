@@ -16,7 +16,7 @@ use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error}
 use crate::buckets::Buckets;
 use crate::checksums::{claims, receive};
 use crate::failure::{failure, refusal};
-use crate::head::{Head, head};
+use crate::head::{Head, UNKNOWN_TYPE, head, refuse_unserved};
 use crate::names;
 use crate::tags;
 
@@ -42,6 +42,7 @@ pub struct Known<'a> {
 
 pub async fn put(buckets: &Buckets, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
     let S3Request { mut input, trailing_headers, .. } = request;
+    refuse_unserved!(input);
     buckets.check(&input.bucket).await?;
     let condition = tags::condition(input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let claims = claims!(input);
@@ -83,6 +84,12 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}"); // a string takes all
         text
     })
+}
+
+/// Hex digits as bytes; `None` if they are none.
+pub fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// The encodings but for the one that was only for the way.
@@ -175,6 +182,9 @@ pub async fn get(buckets: &Buckets, request: S3Request<GetObjectInput>) -> S3Res
         Some(range) => {
             let length = whole.len() as u64;
             let wanted = range.check(length)?;
+            if wanted.is_empty() {
+                return Err(s3_error!(InvalidRange, "The object has no bytes in this range."));
+            }
             let told = format!("bytes {}-{}/{length}", wanted.start, wanted.end.saturating_sub(1));
             let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(whole.len());
             (whole.slice(place(wanted.start)..place(wanted.end)), Some(told))
@@ -197,7 +207,7 @@ pub async fn get(buckets: &Buckets, request: S3Request<GetObjectInput>) -> S3Res
         content_disposition: head.content_disposition,
         content_encoding: head.content_encoding,
         content_language: head.content_language,
-        content_type: head.content_type,
+        content_type: head.content_type.or_else(|| Some(UNKNOWN_TYPE.to_owned())),
         e_tag: Some(tags::shown(&found.content.etag)),
         last_modified: Some(tags::header_time(found.last_modified)),
         metadata: Some(head.metadata.into_iter().collect()),
@@ -229,7 +239,7 @@ pub async fn look(buckets: &Buckets, request: S3Request<HeadObjectInput>) -> S3R
         content_disposition: head.content_disposition,
         content_encoding: head.content_encoding,
         content_language: head.content_language,
-        content_type: head.content_type,
+        content_type: head.content_type.or_else(|| Some(UNKNOWN_TYPE.to_owned())),
         e_tag: Some(tags::shown(&found.content.etag)),
         last_modified: Some(tags::header_time(found.last_modified)),
         metadata: Some(head.metadata.into_iter().collect()),
@@ -252,6 +262,7 @@ pub async fn source(buckets: &Buckets, source: &CopySource, known: &Known<'_>) -
 
 pub async fn copy(buckets: &Buckets, request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
     let mut input = request.input;
+    refuse_unserved!(input);
     buckets.check(&input.bucket).await?;
     let known = Known {
         matching: input.copy_source_if_match.as_ref(),

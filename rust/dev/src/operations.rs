@@ -18,6 +18,7 @@ use bytes::Bytes;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use s3s::auth::SimpleAuth;
+use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +135,9 @@ impl DevServers {
         let buckets = Buckets::new(Arc::clone(&store));
         buckets.ensure(&request.bucket).await?;
         let mut service = S3ServiceBuilder::new(Service::new(buckets, self.entropy.clone()));
+        let mut config = S3Config::default();
+        config.post_object_max_file_size = 0; // forms are not served, and would be read before they are refused
+        service.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         service.set_auth(SimpleAuth::from_single(request.access_key.clone(), secret_key.clone()));
         let gateway = Gateway::new(service.build(), Arc::clone(&store), faults);
         let server = format!("{:016x}", self.entropy.bits());
