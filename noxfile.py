@@ -173,7 +173,7 @@ def wheel(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(dist), env={"CARGO_TARGET_DIR": str(CARGO_TARGET)})
     (built,) = dist.glob("*.whl")
 
-    empty = Path(session.create_tmp()) / "empty"
+    empty = Path(session.create_tmp()).resolve() / "empty"
     shutil.rmtree(empty, ignore_errors=True)
     session.run("python", "-m", "venv", str(empty))
     python = empty / "bin" / "python"

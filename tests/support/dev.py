@@ -14,7 +14,7 @@ from tests.support.processes import Running, background, clean_environment
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 boto3: Any = importlib.import_module("boto3")
@@ -58,7 +58,7 @@ class DevServer:
 
 
 @contextlib.contextmanager
-def dev_server(folder: Path, *options: str, store: str = "memory:") -> Iterator[DevServer]:
+def dev_server(folder: Path, *options: str, store: str = "memory:") -> Generator[DevServer]:
     """Run `buquet dev` on a free port until the block ends."""
     command = ["buquet", "dev", "--store", store, "--port", "0", *options]
     with background(command, cwd=folder, env=clean_environment()) as running:

@@ -115,7 +115,7 @@ def _run(command: list[str], variables: dict[str, str]) -> int:
     early: list[int] = []
     # Python's own handlers until there is somebody to pass a signal to: a command inherits a signal that is ignored.
     signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
-    signal.signal(signal.SIGINT, lambda *_: None)  # a terminal sends it to the command as well
+    signal.signal(signal.SIGINT, _leave_to_command)
     try:
         process = subprocess.Popen(command, env={**environment, **variables})  # noqa: S603 - the user's own command
     except FileNotFoundError:
@@ -127,3 +127,7 @@ def _run(command: list[str], variables: dict[str, str]) -> int:
         process.send_signal(number)
     code = process.wait()
     return code if code >= 0 else _KILLED - code
+
+
+def _leave_to_command(_number: int, _frame: object) -> None:
+    """Do nothing about Ctrl-C: a terminal sends it to the command as well."""
