@@ -15,6 +15,7 @@ pub mod sqlite;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::time::Timestamp;
 
@@ -170,15 +171,6 @@ impl StoreError {
 /// The result of one request.
 pub type StoreResult<T> = Result<Timed<T>, StoreError>;
 
-/// A mark of what a store has seen; see [`Store::stamp`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Length of the log, in bytes.
-    pub length: u64,
-    /// When it was last written, in nanoseconds of the file system's clock.
-    pub written: u128,
-}
-
 /// What kind of store this is; it decides how eagerly an idle worker may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
@@ -222,9 +214,9 @@ pub trait Store: Send + Sync + 'static {
     /// Reads one version; `Missing` if it is gone.
     async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got>;
 
-    /// Differs from an earlier one if anybody has written since, where that can be told without a request. `None` where
-    /// it cannot, or not for sure at this moment: then ask.
-    fn stamp(&self) -> Option<Stamp> {
+    /// Tells when anybody writes, where that can be told without a request; `None` where it cannot. What was written
+    /// may be readable only a moment later.
+    fn changes(&self) -> Option<watch::Receiver<()>> {
         None
     }
 

@@ -20,14 +20,16 @@ mod hosted_statements;
 mod lane;
 mod statements;
 mod threads;
+mod watcher;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use md5::{Digest, Md5};
+use tokio::sync::watch;
 
 use self::clock::Clock;
 use self::database::Location;
@@ -35,9 +37,10 @@ use self::gate::Gate;
 use self::lane::{Lane, Mode};
 use self::statements::{Write, put_object};
 use self::threads::Threads;
+use self::watcher::Watcher;
 use super::{
-    Condition, ETag, Got, MAX_KEYS, Page, Put, Stamp, Store, StoreError, StoreErrorKind, StoreKind, StoreResult,
-    VersionId, VersionPage,
+    Condition, ETag, Got, MAX_KEYS, Page, Put, Store, StoreError, StoreErrorKind, StoreKind, StoreResult, VersionId,
+    VersionPage,
 };
 
 /// The largest body accepted, in bytes: far above any record, far below what SQLite can hold.
@@ -54,6 +57,8 @@ pub struct SqliteStore {
     clock: Arc<Clock>,
     writes: Lane,
     reads: Lane,
+    /// Started for the first who asks for changes; empty where the system cannot tell of them.
+    watcher: OnceLock<Option<Watcher>>,
     /// Behind the lanes, since it is dropped after them and waits for their ends.
     _threads: Threads,
 }
@@ -87,7 +92,7 @@ impl SqliteStore {
         let mut threads = Threads::new(gate);
         let writes = Lane::start(Mode::Write, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
         let reads = Lane::start(Mode::Read, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
-        Ok(Self { location, clock, writes, reads, _threads: threads })
+        Ok(Self { location, clock, writes, reads, watcher: OnceLock::new(), _threads: threads })
     }
 }
 
@@ -162,8 +167,8 @@ impl Store for SqliteStore {
         self.reads.run(move |database, _| statements::get_version(database, &key, version)).await
     }
 
-    fn stamp(&self) -> Option<Stamp> {
-        self.location.stamp()
+    fn changes(&self) -> Option<watch::Receiver<()>> {
+        self.watcher.get_or_init(|| Watcher::start(&self.location.path)).as_ref().map(Watcher::changes)
     }
 
     async fn keeps_versions(&self) -> StoreResult<bool> {

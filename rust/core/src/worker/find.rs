@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::candidates::Candidate;
@@ -13,7 +14,7 @@ use crate::error::Result;
 use crate::keys::{self, ReadyEntry, SHARDS};
 use crate::limits;
 use crate::queue::Rung;
-use crate::store::{ETag, Page, Stamp};
+use crate::store::{ETag, Page};
 use crate::time::Timestamp;
 
 /// Minutes counted as recent: a shard's latest entries are looked at as well as its oldest, so that urgent new work
@@ -26,6 +27,9 @@ const PAGES_PER_LOOK: usize = 4;
 const PAGES_PER_RING: usize = 32;
 /// Candidates kept in hand for each task there is room for.
 const CHOICE: usize = 4;
+/// How long after somebody wrote the bell is still looked at: what a watched store tells of can be read only once it is
+/// synced, and that is not told.
+const SETTLING: Duration = Duration::from_secs(2);
 /// The wait after the store could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -33,8 +37,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Finder {
     bell: Option<ETag>,
-    /// The store's stamp before the bell was last looked at.
-    stamp: Option<Stamp>,
+    /// Tells when anybody writes, if the store can; without it the bell is looked at regularly.
+    changes: Option<watch::Receiver<()>>,
+    /// Until when what was written may not have been seen.
+    unsettled: Instant,
     next_bell: Instant,
     next_full: Instant,
     /// A look at the index is wanted.
@@ -51,7 +57,8 @@ impl Shared {
         let now = Instant::now();
         let mut finder = Finder {
             bell: None,
-            stamp: None,
+            changes: self.desk().bucket.store().changes(),
+            unsettled: now + SETTLING,
             next_bell: now,
             next_full: now,
             look: true,
@@ -67,7 +74,7 @@ impl Shared {
                 && let Err(error) = self.find(&mut finder).await
             {
                 self.warn("looking for work failed, trying again", &error);
-                self.rest(Instant::now() + self.jittered(PAUSE)).await;
+                self.rest(Instant::now() + self.jittered(PAUSE), None).await;
                 continue;
             }
             if self.room() > 0 {
@@ -81,14 +88,26 @@ impl Shared {
                     continue;
                 }
             }
-            self.rest(self.next_deadline(&finder)).await;
+            let (deadline, settled) = (self.next_deadline(&finder), finder.is_settled());
+            self.rest(deadline, finder.changes.clone().filter(|_| settled)).await;
         }
     }
 
-    async fn rest(&self, until: Instant) {
+    /// Waits until a moment, until something is to be done here, or until `changes` tells that somebody wrote.
+    async fn rest(&self, until: Instant, changes: Option<watch::Receiver<()>>) {
+        let written = async {
+            if let Some(mut changes) = changes
+                && changes.changed().await.is_ok()
+            {
+                return;
+            }
+            // The store does not tell, or is going away.
+            std::future::pending().await
+        };
         tokio::select! {
             biased;
             () = self.wake.notified() => {}
+            () = written => {}
             () = sleep_until(until) => {}
         }
     }
@@ -106,17 +125,14 @@ impl Shared {
             finder.look = true;
             finder.pages = finder.pages.max(PAGES_PER_LOOK);
         }
-        if now >= finder.next_bell {
+        finder.note_changes(now);
+        if now >= finder.next_bell && !finder.is_settled() {
             finder.next_bell = now + self.settings().bell_watch;
-            let stamp = self.desk().bucket.store().stamp();
-            if (stamp.is_none() || stamp != finder.stamp)
-                && let Rung::Yes(etag) = self.core.bell.look(finder.bell.as_ref()).await?
-            {
+            if let Rung::Yes(etag) = self.core.bell.look(finder.bell.as_ref()).await? {
                 finder.bell = etag;
                 finder.look = true;
                 finder.pages = PAGES_PER_RING;
             }
-            finder.stamp = stamp;
         }
         if finder.look {
             self.look_at_all(finder).await?;
@@ -240,7 +256,8 @@ impl Shared {
             let now = self.now();
             // The clock shows the earliest the server's time can be, so the moment may have to be waited for again.
             let due = next_due.map(|due| Instant::now() + due.since(now).max(Duration::from_millis(1)));
-            deadline = deadline.min(finder.next_bell).min(finder.next_full).min(due.unwrap_or(deadline));
+            let bell = if finder.is_settled() { deadline } else { finder.next_bell };
+            deadline = deadline.min(bell).min(finder.next_full).min(due.unwrap_or(deadline));
         }
         deadline.min(oldest.unwrap_or(deadline))
     }
@@ -255,6 +272,21 @@ struct ShardLook {
 }
 
 impl Finder {
+    /// Takes note of what was written since the last time.
+    fn note_changes(&mut self, now: Instant) {
+        if let Some(changes) = &mut self.changes
+            && changes.has_changed().unwrap_or(false)
+        {
+            changes.mark_unchanged();
+            self.unsettled = now + SETTLING;
+        }
+    }
+
+    /// Whether the store would tell of anything new, so that looking at the bell can wait until it does.
+    fn is_settled(&self) -> bool {
+        self.changes.is_some() && Instant::now() >= self.unsettled
+    }
+
     /// Whether there is something to read at once.
     fn is_hungry(&self) -> bool {
         self.look || (self.pages > 0 && !self.shards.is_empty())

@@ -4,14 +4,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::super::{Stamp, StoreError, StoreErrorKind};
-use super::clock::system_time;
+use super::super::{StoreError, StoreErrorKind};
 use super::failure::explain;
-use crate::time::Timestamp;
 
 /// Written into the file's header, so that another program's database is never taken for ours: "buqu".
 const APPLICATION_ID: i32 = 0x6275_7175;
@@ -45,9 +43,6 @@ const SCHEMA: &str = "
     CREATE TABLE clock (latest INTEGER NOT NULL);
     INSERT INTO clock VALUES (0);
 ";
-
-/// How old the last write must be before the log says all about it: longer than a sync takes.
-const STAMP_AGE: Duration = Duration::from_secs(2);
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -84,16 +79,6 @@ impl Location {
         let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
         connection.busy_handler(Some(wait_for_lock))?;
         Ok(!busy?)
-    }
-
-    /// What the write-ahead log shows of writes by anybody: each makes it longer, or begins it anew.
-    pub(super) fn stamp(&self) -> Option<Stamp> {
-        let log = fs::metadata(self.log()).ok()?;
-        let written = log.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        // A commit can be read only after it was synced, some time after the log shows it. And a log that is begun anew
-        // may have the same length again, while its clock ticks every few milliseconds only.
-        let age = system_time().since(Timestamp(i64::try_from(written.as_millis()).ok()?));
-        (age > STAMP_AGE).then_some(Stamp { length: log.len(), written: written.as_nanos() })
     }
 
     fn log(&self) -> PathBuf {
@@ -198,8 +183,6 @@ fn wait_for_lock(tries: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     #[test]
@@ -213,28 +196,6 @@ mod tests {
             assert_eq!(pragma("PRAGMA synchronous"), 2.into(), "2 is FULL");
             assert_eq!(pragma("PRAGMA journal_mode"), "wal".to_owned().into());
         }
-    }
-
-    #[test]
-    fn a_stamp_differs_once_another_connection_has_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let location = Location { path: folder.path().join("q.db") };
-        let connection = location.connect().unwrap();
-        let settled = || {
-            let deadline = Instant::now() + Duration::from_secs(20);
-            loop {
-                if let Some(stamp) = location.stamp() {
-                    return stamp;
-                }
-                assert!(Instant::now() < deadline, "no stamp");
-                thread::sleep(Duration::from_millis(1));
-            }
-        };
-        let before = settled();
-        assert_eq!(location.stamp(), Some(before));
-        connection.execute("UPDATE clock SET latest = latest + 1", []).unwrap();
-        assert_ne!(location.stamp(), Some(before));
-        assert_ne!(settled(), before);
     }
 
     #[test]
