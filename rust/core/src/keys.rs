@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 pub const MARKER: &str = "buquet.json";
 /// The bell: touched by submitters, watched by idle workers.
 pub const BELL: &str = "bell.json";
+/// The board of cancellations: written by who calls running tasks off, read by who runs tasks.
+pub const CANCELS: &str = "cancels.json";
 /// All batch records.
 pub const TASKS: &str = "tasks/";
 /// The index of claimable work.

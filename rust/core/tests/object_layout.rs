@@ -12,7 +12,7 @@ use buquet_core::entropy::Entropy;
 use buquet_core::id::RecordId;
 use buquet_core::keys::{self, LeaseEntry, ReadyEntry};
 use buquet_core::limits;
-use buquet_core::queue::{FORMAT, Queue, Settings, When};
+use buquet_core::queue::{About, FORMAT, Queue, Settings, When};
 use buquet_core::record::{BatchRecord, Failure, Json, Options, Outcome};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::sqlite::SqliteStore;
@@ -35,7 +35,7 @@ async fn play(store: Arc<dyn Store>) -> (Queue, Worker) {
     let queue = Queue::open(store, Entropy::seeded(7), Settings::for_store(StoreKind::S3)).await.unwrap();
     let inputs = ["cat.png", "dog.png", "cow.png"];
     let inputs = inputs.map(|path| Json::parse(&format!("{{\"path\":\"{path}\",\"size\":256}}")).unwrap());
-    queue.submit_many("thumbnail", inputs.to_vec(), Options::default(), When::Now).await.unwrap();
+    queue.submit_many("thumbnail", inputs.to_vec(), Options::default(), When::Now, &About::default()).await.unwrap();
     let options = WorkerOptions {
         types: vec!["thumbnail".into()],
         concurrency: 2,

@@ -45,6 +45,7 @@ impl Engine {
         Ok(answer::Next {
             assignments: next.assignments.into_iter().map(Into::into).collect(),
             lost: next.lost,
+            cancelled: next.cancelled,
             problems: next.problems,
             warnings: next.warnings,
             state: next.phase,

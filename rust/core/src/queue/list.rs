@@ -7,6 +7,7 @@ use futures::stream;
 
 use super::{Core, Queue, READS_IN_FLIGHT, TaskView};
 use crate::error::{Error, Result};
+use crate::id::TaskId;
 use crate::keys;
 use crate::limits;
 use crate::record::{BatchRecord, TaskStatus};
@@ -22,6 +23,10 @@ pub struct Filter {
     pub status: BTreeSet<TaskStatus>,
     /// Only tasks of this type.
     pub kind: Option<String>,
+    /// Only tasks with this tag.
+    pub tag: Option<String>,
+    /// Only tasks that this one submitted.
+    pub parent: Option<TaskId>,
 }
 
 /// A page of tasks, in the order of their keys: stable, but not by time.
@@ -46,8 +51,11 @@ pub struct CorruptObject {
 
 impl Filter {
     fn admits(&self, task: &TaskView) -> bool {
-        (self.status.is_empty() || self.status.contains(&task.task.status))
-            && self.kind.as_ref().is_none_or(|kind| *kind == task.kind)
+        let TaskView { kind, task, .. } = task;
+        (self.status.is_empty() || self.status.contains(&task.status))
+            && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
+            && self.tag.as_ref().is_none_or(|tag| task.tags.contains(tag))
+            && self.parent.is_none_or(|parent| task.parent == Some(parent))
     }
 }
 

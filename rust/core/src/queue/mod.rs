@@ -1,12 +1,15 @@
 //! A queue as its users see it: submit, look, wait.
 
 mod bell;
+mod cancel;
 mod history;
 mod list;
 mod marker;
+mod notices;
 mod settings;
 mod submission;
 mod submit;
+mod unique;
 mod wait;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,12 +18,14 @@ use futures::StreamExt;
 use futures::stream;
 
 pub(crate) use self::bell::{Bell, Rung};
+pub use self::cancel::{CancelCounts, CancelFilter};
 pub use self::history::{Event, History};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
 pub use self::settings::Settings;
-pub use self::submission::{Submission, When, check_payload, check_type};
+pub use self::submission::{About, Submission, When, check_payload, check_type};
 use self::submit::Lanes;
+pub use self::unique::{Scope, Unique};
 use self::wait::Watches;
 use crate::bucket::{Bucket, Deleter, Usage};
 use crate::entropy::Entropy;
@@ -58,6 +63,9 @@ pub(crate) struct Core {
 pub(crate) trait Nearby: Send + Sync + std::fmt::Debug {
     /// This entry was just written.
     fn offer(&self, entry: ReadyEntry);
+
+    /// Somebody of this process has committed this revision.
+    fn notice(&self, record: &BatchRecord);
 }
 
 /// A task with the parts of its record that concern it.
@@ -163,6 +171,14 @@ impl Core {
         let mut nearby = self.nearby.lock().unwrap_or_else(PoisonError::into_inner);
         nearby.retain(|worker| worker.strong_count() > 0);
         nearby.push(worker);
+    }
+
+    /// Tells the workers of this process what became of a record.
+    pub(crate) fn tell_nearby(&self, record: &BatchRecord) {
+        let nearby: Vec<_> = self.nearby.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for worker in nearby.iter().filter_map(std::sync::Weak::upgrade) {
+            worker.notice(record);
+        }
     }
 
     /// Tells the workers of other processes that there is new work.

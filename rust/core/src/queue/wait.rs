@@ -91,11 +91,14 @@ impl Core {
             match self.look(id, etag.as_ref()).await {
                 Ok(None) | Err(Error::Unavailable(_)) => {}
                 Ok(Some((record, found))) => {
-                    let finished = record.is_finished();
+                    let (finished, too_late) = (record.is_finished(), record.has_expired(self.desk.bucket.now()));
                     etag = Some(found);
                     self.tell(id, Seen::Record(Arc::new(record)));
                     if finished {
                         break;
+                    }
+                    if too_late && let Err(error) = self.expire(id).await {
+                        tracing::debug!(%error, "what has expired is marked later");
                     }
                     pause = (pause / 2).max(first);
                 }

@@ -88,7 +88,7 @@ impl Shared {
                 None => return self.look_into_nowhere(candidate).await,
             },
         };
-        self.notice_losses(&stored.record);
+        self.notice_changes(&stored.record);
         check_kinship(entry, &stored.record)?;
         match ready_entry_state(entry, &stored.record) {
             EntryState::Current if self.options.types.contains(&stored.record.kind) => {}
@@ -107,8 +107,9 @@ impl Shared {
             .transact(stored, false, |record, now| {
                 let expires_at = now.after(record.options.timeout()).after(limits::LEASE_SLACK);
                 let holder = Lease { worker, expires_at, extra: Extra::new() };
+                let expired = record.expire(now);
                 let claimed = record.claim(lease, holder, now, most);
-                (!claimed.is_empty()).then_some(claimed)
+                (expired > 0 || !claimed.is_empty()).then_some(claimed)
             })
             .await?;
         match claimed {

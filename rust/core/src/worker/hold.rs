@@ -37,6 +37,12 @@ pub struct Assignment {
     pub expires_at: Timestamp,
     /// When the task was submitted.
     pub submitted_at: Timestamp,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Facts about it.
+    pub metadata: BTreeMap<String, String>,
+    /// The task that submitted it.
+    pub parent: Option<TaskId>,
 }
 
 /// The record of some held tasks. Commits of this worker to it go one after the other, through here.
@@ -68,6 +74,8 @@ pub struct Held {
     pub settling: bool,
     /// It waits in [`Hold::fetched`] to be handed out.
     pub fetched: bool,
+    /// It is known here that somebody wants it called off.
+    pub called_off: bool,
 }
 
 /// Everything held.
@@ -136,8 +144,11 @@ impl Hold {
                 timeout_ms: record.options.timeout_ms,
                 expires_at,
                 submitted_at: task.submitted_at,
+                tags: task.tags.clone(),
+                metadata: task.metadata.clone(),
+                parent: task.parent,
             };
-            self.tasks.insert(id, Held { lease, since: record.rev, settling: false, fetched: true });
+            self.tasks.insert(id, Held { lease, since: record.rev, settling: false, fetched: true, called_off: false });
             self.fetched.push_back((now, assignment));
         }
     }
