@@ -2,6 +2,7 @@
 
 mod bell;
 mod cancel;
+mod derived;
 mod history;
 mod list;
 mod marker;
@@ -19,6 +20,7 @@ use futures::stream;
 
 pub(crate) use self::bell::{Bell, Rung};
 pub use self::cancel::{CancelCounts, CancelFilter};
+pub(crate) use self::derived::Derived;
 pub use self::history::{Event, History};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
