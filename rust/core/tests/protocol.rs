@@ -217,7 +217,7 @@ async fn a_drained_worker_gives_back_what_it_did_not_start_and_stores_what_it_di
     let worker = Worker::start(&queue, options).await.unwrap();
     let task = one(&worker).await;
     worker.drain().await;
-    let pending = Filter { status: [TaskStatus::Pending].into(), kind: None };
+    let pending = Filter { status: [TaskStatus::Pending].into(), ..Filter::default() };
     assert_eq!(queue.list(&pending, 100, None).await.unwrap().tasks.len(), 9);
     assert!(matches!(settle(&worker, &task, complete("1")).await, Verdict::Committed { .. }));
     assert_eq!(worker.stop().await, 0);
@@ -275,7 +275,7 @@ async fn slow_tasks_are_not_hoarded_and_not_passed_round() {
     tokio::time::sleep(Duration::from_mins(1)).await;
     let puts = queue.usage().requests.put - before;
     assert!(puts < 20, "{puts} PUTs in a minute of waiting");
-    let claimed = Filter { status: [TaskStatus::Running].into(), kind: None };
+    let claimed = Filter { status: [TaskStatus::Running].into(), ..Filter::default() };
     let claimed = producer.list(&claimed, 1_000, None).await.unwrap().tasks.len();
     assert_eq!(claimed, running.len());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use buquet_core::entropy::Entropy;
 use buquet_core::id::TaskId;
 use buquet_core::queue::{Filter, Queue, Settings, Submission};
-use buquet_core::record::{Json, Options};
+use buquet_core::record::Json;
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Store, StoreKind};
 use buquet_core::worker::{Options as WorkerOptions, Worker};

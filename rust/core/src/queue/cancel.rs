@@ -68,12 +68,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Invalid`] for too many ids or too long a reason; the store's: then some may be cancelled.
-    pub async fn cancel(
-        &self,
-        ids: &[TaskId],
-        by: Option<String>,
-        reason: Option<String>,
-    ) -> Result<Vec<Cancelling>> {
+    pub async fn cancel(&self, ids: &[TaskId], by: Option<String>, reason: Option<String>) -> Result<Vec<Cancelling>> {
         if ids.len() > limits::CANCEL_MANY {
             return Err(Error::Invalid(format!("{} ids in one call; give up to {}", ids.len(), limits::CANCEL_MANY)));
         }
@@ -135,8 +130,7 @@ impl Queue {
         let last = page.entries.last().filter(|_| page.more).map(|last| last.key.clone());
         let next = last.or_else(|| (index == keys::READY).then(|| keys::LEASES.to_owned()));
         let count = |wanted: Cancelling| done.values().filter(|done| **done == wanted).count();
-        let counts =
-            CancelCounts { cancelled: count(Cancelling::Cancelled), requested: count(Cancelling::Requested) };
+        let counts = CancelCounts { cancelled: count(Cancelling::Cancelled), requested: count(Cancelling::Requested) };
         Ok((counts, next))
     }
 }
@@ -186,7 +180,9 @@ impl Core {
                 Transacted::Unknown(done, ..) => first = Some(first.unwrap_or(done)),
             }
         }
-        Err(Error::Unavailable(format!("it could not be learnt whether tasks of the record {id} were cancelled; try again")))
+        Err(Error::Unavailable(format!(
+            "it could not be learnt whether tasks of the record {id} were cancelled; try again"
+        )))
     }
 
     /// Tells the workers of those tasks that run.

@@ -51,10 +51,10 @@ impl BatchRecord {
         expired
     }
 
-    /// Whether [`expire`](Self::expire) would change anything.
+    /// When [`expire`](Self::expire) will first have something to do.
     #[must_use]
-    pub fn has_expired(&self, now: Timestamp) -> bool {
-        self.tasks.iter().any(|task| task.status == TaskStatus::Pending && task.is_too_late(now))
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.tasks.iter().filter(|task| task.status == TaskStatus::Pending).filter_map(|task| task.expires_at).min()
     }
 
     /// Notes how far an attempt has come, if it still holds its lease and has not said so already.

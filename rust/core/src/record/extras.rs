@@ -133,11 +133,7 @@ fn check_note(what: &str, text: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-read_keeping_the_unknown!(Cancel {
-    at: take("at"),
-    by: take_or_default("by"),
-    reason: take_or_default("reason"),
-});
+read_keeping_the_unknown!(Cancel { at: take("at"), by: take_or_default("by"), reason: take_or_default("reason") });
 
 impl<'de> serde::Deserialize<'de> for Progress {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {

@@ -58,6 +58,7 @@ impl Shared {
     async fn write_progress(&self, id: RecordId) -> Result<()> {
         let reports = self.take_progress(id);
         let written = self.change_held(id, |record, _| apply(record, &reports).then_some(())).await;
+        self.lock().hold.tidy(id);
         if written.is_err() {
             let mut inner = self.lock();
             for (task, report) in reports {

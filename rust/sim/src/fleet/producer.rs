@@ -48,7 +48,8 @@ impl Living {
 
     async fn submit_many(&self, burst: &Burst) -> Vec<TaskId> {
         let inputs: Vec<Json> = burst.scripts.iter().filter_map(|script| input(script).ok()).collect();
-        let answer = self.queue.submit_many(&burst.kind, inputs, burst.options(), burst.when(), &About::default()).await;
+        let answer =
+            self.queue.submit_many(&burst.kind, inputs, burst.options(), burst.when(), &About::default()).await;
         let ids = answer.and_then(|ids| {
             let enough = ids.len() == burst.scripts.len();
             enough.then_some(ids).ok_or_else(|| Error::Internal("another number of ids than of inputs".into()))
