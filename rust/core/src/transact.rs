@@ -46,6 +46,15 @@ pub enum Transacted<T> {
     Unknown(T, CommitId, Error),
 }
 
+/// What came of an attempt to commit a new record.
+#[derive(Debug)]
+pub enum Placed {
+    /// It is there.
+    Landed,
+    /// Another commit was first: what it wrote, or what came of it since.
+    Taken(Option<Box<Stored>>),
+}
+
 /// What is needed to commit: a bucket, and somebody to clean up after.
 #[derive(Clone, Debug)]
 pub struct Desk {
@@ -81,6 +90,18 @@ impl Desk {
     /// # Errors
     /// The store's; after [`Error::Unavailable`] it may have landed.
     pub async fn create(&self, record: &mut BatchRecord) -> Result<bool> {
+        Ok(match self.place(record).await? {
+            Placed::Landed => true,
+            // The id is random: a record of the same kind is this one, many commits later.
+            Placed::Taken(found) => found.is_some_and(|found| found.record.void == record.void),
+        })
+    }
+
+    /// Commits a new record where nothing is yet.
+    ///
+    /// # Errors
+    /// The store's; after [`Error::Unavailable`] it may have landed.
+    pub async fn place(&self, record: &mut BatchRecord) -> Result<Placed> {
         let empty = BatchRecord { tasks: Vec::new(), ..record.clone() };
         let commit = CommitId::random(self.bucket.entropy());
         let plan = plan_index(&empty, record, self.bucket.now(), self.variant);
@@ -89,18 +110,18 @@ impl Desk {
             self.write_entries(&plan.ahead).await?;
         }
         let key = keys::record(record.id);
-        let landed = match self.put(&key, record.encode()?, &Condition::IfAbsent, commit).await? {
-            Committed::Landed(_) => true,
-            Committed::Lost(found) => {
-                // The id is random: a record of the same kind is this one, many commits later.
-                let found = found.map(|object| Self::read(&key, &object)).transpose()?;
-                found.is_some_and(|found| found.record.void == record.void)
+        match self.put(&key, record.encode()?, &Condition::IfAbsent, commit).await? {
+            Committed::Landed(_) => {
+                if self.variant.indexes_late() {
+                    self.write_entries(&plan.ahead).await?;
+                }
+                Ok(Placed::Landed)
             }
-        };
-        if landed && self.variant.indexes_late() {
-            self.write_entries(&plan.ahead).await?;
+            Committed::Lost(found) => {
+                let found = found.map(|object| Self::read(&key, &object)).transpose()?;
+                Ok(Placed::Taken(found.map(Box::new)))
+            }
         }
-        Ok(landed)
     }
 
     /// Applies `change` to the record and commits it. `change` says `None` where there is nothing to do. If somebody

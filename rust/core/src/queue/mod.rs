@@ -1,6 +1,7 @@
 //! A queue as its users see it: submit, look, wait.
 
 mod bell;
+mod derived;
 mod history;
 mod list;
 mod marker;
@@ -15,6 +16,7 @@ use futures::StreamExt;
 use futures::stream;
 
 pub(crate) use self::bell::{Bell, Rung};
+pub(crate) use self::derived::Derived;
 pub use self::history::{Event, History};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
