@@ -51,7 +51,7 @@ pub struct SubmitMany {
     at: Option<Timestamp>,
 }
 
-fn options(timeout: Option<Span>, retry: Option<&Retry>, priority: Option<i64>) -> Result<Options> {
+pub fn options(timeout: Option<Span>, retry: Option<&Retry>, priority: Option<i64>) -> Result<Options> {
     let defaults = Options::default();
     let priority = match priority {
         None => defaults.priority,

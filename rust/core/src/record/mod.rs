@@ -2,7 +2,7 @@
 
 mod backoff;
 mod codec;
-mod fields;
+pub(crate) mod fields;
 mod index;
 mod model;
 mod readable;

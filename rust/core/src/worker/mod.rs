@@ -3,6 +3,7 @@
 mod candidates;
 mod claim;
 mod find;
+mod fire;
 mod heartbeat;
 mod hold;
 mod rate;
@@ -106,6 +107,7 @@ impl Worker {
         let spawner = tasks.spawner();
         spawner.spawn(Arc::clone(&shared).keep_beating());
         spawner.spawn(Arc::clone(&shared).keep_finding());
+        spawner.spawn(Arc::clone(&shared).keep_firing());
         spawner.spawn(Arc::clone(&shared).keep_sweeping());
         Ok(Self { shared, tasks, _queue: queue.clone() })
     }

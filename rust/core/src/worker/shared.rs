@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::candidates::{Candidate, Candidates};
+use super::fire::Notice;
 use super::hold::Hold;
 use super::rate::Rate;
 use super::{Next, Options};
@@ -98,6 +99,8 @@ pub struct Shared {
     pub changed: Notify,
     /// Wakes the heartbeat.
     pub pulse: Notify,
+    /// Tells of schedules and wakes who fires them.
+    pub schedules: Notice,
 }
 
 /// The capacity of one waiting `next`, withdrawn when it ends.
@@ -126,6 +129,7 @@ impl Shared {
             wake: Notify::new(),
             changed: Notify::new(),
             pulse: Notify::new(),
+            schedules: Notice::default(),
         }
     }
 
@@ -309,5 +313,9 @@ impl Nearby for Shared {
             self.lock().candidates.bring_forward(&entry, now);
             self.wake.notify_one();
         }
+    }
+
+    fn schedules_changed(&self) {
+        self.schedules.changed();
     }
 }
