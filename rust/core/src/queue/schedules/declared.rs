@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::object::ScheduleChange;
 use super::{PutSchedule, Queue};
 use crate::error::{Error, Result};
-use crate::limits;
+use crate::{keys, limits};
 use crate::schedule::{Definition, Schedule, check_name};
+use crate::store::Got;
 use crate::time::Timestamp;
 
 /// A schedule as a module declares it.
@@ -39,6 +40,10 @@ impl Queue {
     /// [`Error::Invalid`] before anything is stored; the store's.
     pub async fn sync_schedules(&self, declared: Vec<Declared>, modules: &BTreeSet<String>) -> Result<Synced> {
         let puts = check(declared, self.bucket().now())?;
+        if puts.is_empty() && matches!(self.bucket().get(keys::SCHEDULES_MARK, None).await?.value, Got::Missing) {
+            // There are none, and never were.
+            return Ok(Synced::default());
+        }
         let mut stored = BTreeMap::new();
         let mut cursor = None;
         for _ in 0..limits::SCHEDULE_PAGES {
