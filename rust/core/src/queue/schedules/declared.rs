@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::object::ScheduleChange;
 use super::{PutSchedule, Queue};
 use crate::error::{Error, Result};
-use crate::{keys, limits};
 use crate::schedule::{Definition, Schedule, check_name};
 use crate::store::Got;
 use crate::time::Timestamp;
+use crate::{keys, limits};
 
 /// A schedule as a module declares it.
 #[derive(Clone, Debug)]
