@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         WorkerInfo,
     )
     from buquet._queue import Queue, connect
+    from buquet._schedule_models import FilledSlot, Schedule, SchedulePage, ScheduleRun, ScheduleSkip
     from buquet._task import AsyncTaskFunction, TaskFunction
     from buquet._worker import Worker
     from buquet.errors import (
@@ -77,6 +78,7 @@ __all__ = [
     "DecodeError",
     "DeniedError",
     "EncodeError",
+    "FilledSlot",
     "History",
     "HistoryEvent",
     "InternalError",
@@ -89,6 +91,10 @@ __all__ = [
     "RescheduleError",
     "RetryPolicy",
     "RetryableError",
+    "Schedule",
+    "SchedulePage",
+    "ScheduleRun",
+    "ScheduleSkip",
     "StoreInfo",
     "Task",
     "TaskContext",
@@ -120,6 +126,7 @@ _HOMES = {
     "DecodeError": "buquet.errors",
     "DeniedError": "buquet.errors",
     "EncodeError": "buquet.errors",
+    "FilledSlot": "buquet._schedule_models",
     "History": "buquet._models",
     "HistoryEvent": "buquet._models",
     "InternalError": "buquet.errors",
@@ -132,6 +139,10 @@ _HOMES = {
     "RescheduleError": "buquet.errors",
     "RetryPolicy": "buquet._models",
     "RetryableError": "buquet.errors",
+    "Schedule": "buquet._schedule_models",
+    "SchedulePage": "buquet._schedule_models",
+    "ScheduleRun": "buquet._schedule_models",
+    "ScheduleSkip": "buquet._schedule_models",
     "StoreInfo": "buquet._models",
     "Task": "buquet._models",
     "TaskContext": "buquet._context",

@@ -11,6 +11,8 @@ from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
 from buquet._queue import Queue
+from buquet._schedule_calls import AppSchedules
+from buquet._schedules import ScheduledApp
 from buquet._task import AsyncTaskFunction, TaskDecorator, TaskFunction, define, exception_types
 from buquet.errors import InvalidError
 
@@ -29,7 +31,7 @@ AnyTask = TaskFunction[..., Any] | AsyncTaskFunction[..., Any]
 ExceptionChoice = type[BaseException] | Collection[type[BaseException]]
 
 
-class Buquet(HookRegistry):
+class Buquet(ScheduledApp, HookRegistry):
     """A set of tasks and the queue they are submitted to.
 
     Nothing is opened before the first submit, so an app is cheap to import and
@@ -144,6 +146,9 @@ class Buquet(HookRegistry):
 
         return decorate if function is None else decorate(function)
 
+    def _as_task(self, function: Any) -> Any:
+        return cast("Any", self.task(function))
+
     def _add(self, task: AnyTask) -> None:
         known = self._tasks.get(task.name)
         # The same function again is a module that was reloaded, as notebooks do.
@@ -163,6 +168,11 @@ class Buquet(HookRegistry):
     def queue(self) -> Queue:
         """The same queue at the plain level: list, history, workers, usage."""
         return Queue(self._client)
+
+    @property
+    def schedules(self) -> AppSchedules:
+        """The schedules of the queue: look at them, enable, disable, trigger, fill in."""
+        return AppSchedules(self._client)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle for a task whose id you kept; ``thumbnail.handle(id)`` is typed."""
@@ -198,6 +208,7 @@ class Buquet(HookRegistry):
         for task in self._tasks.values():
             worker.add(cast("Any", task).handler)
         worker.add_hooks(self)
+        worker.declarations.extend(self.declarations)
         return worker
 
     def usage(self) -> Usage:

@@ -21,6 +21,7 @@ from buquet._models import (
     check_count,
 )
 from buquet._options import submit_options
+from buquet._schedule_calls import ScheduleCalls
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class HasId(Protocol):
         ...
 
 
-class Queue:
+class Queue(ScheduleCalls):
     """An open queue. Use it from any thread and any event loop; close it when done.
 
     Get one from ``connect``. As an async context manager it closes itself.

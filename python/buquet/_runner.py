@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from buquet._context import TaskContext
     from buquet._ops import Assignment, Assignments, Settled
     from buquet._run import Ending, Work
+    from buquet._schedules import Declarations
     from buquet._worker import Settings
 
 _logger = logging.getLogger("buquet.worker")
@@ -49,9 +50,11 @@ class Runner:
         handlers: Mapping[str, Handler],
         hooks: Mapping[str, list[Any]],
         settings: Settings,
+        declarations: Declarations,
     ) -> None:
         """Prepare to run ``handlers``."""
         self._client = client
+        self._declarations = declarations
         self._handlers = handlers
         self._hooks = hooks
         self._drain_timeout = settings.drain_timeout
@@ -103,6 +106,8 @@ class Runner:
             self._concurrency,
         )
         try:
+            modules = {handler.function.__module__ for handler in self._handlers.values()}
+            await self._declarations.sync(self._client, modules)
             async with self._unless_stopped():
                 for hook in self._hooks["startup"]:
                     await call_hook(self._hook_threads, hook)

@@ -15,7 +15,7 @@ from buquet._signature import TaskSignature
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
     from datetime import datetime
 
     from buquet._client import Client, Config
@@ -139,6 +139,10 @@ class BoundTask(Generic[P, R]):
     def handle(self, task_id: str) -> TaskHandle[R]:
         """A typed handle for a task of this type whose id you kept. Reads nothing."""
         return self._handle(task_id)
+
+    def encoded(self, arguments: Mapping[str, Any]) -> tuple[bytes, SubmitOptions]:
+        """The input of a call with these arguments by name, and the options it would be submitted with."""
+        return self._definition.signature.encode((), arguments), self._options
 
     def use(self, config: Config) -> None:
         """Let the app use the queue of the worker that runs it in a process, unless it has opened one."""

@@ -11,6 +11,7 @@ from buquet._attempt import Handler, Pool
 from buquet._durations import Duration, seconds
 from buquet._hooks import HookRegistry
 from buquet._models import check_count
+from buquet._schedules import ScheduledWorker
 from buquet._signature import PlainSignature
 from buquet._task import check_function, exception_types
 from buquet.errors import InvalidError
@@ -36,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Worker(HookRegistry):
+class Worker(ScheduledWorker, HookRegistry):
     """Runs tasks of a queue: ``async def`` on the loop, ``def`` on threads or in processes.
 
     :param queue: the queue, from ``connect``.
@@ -122,6 +123,9 @@ class Worker(HookRegistry):
 
         return decorate
 
+    def _handle_with(self, kind: str, function: Callable[..., Any]) -> None:
+        self.task(kind)(function)
+
     def add(self, handler: Handler) -> None:
         """Take on a handler. ``task`` and ``Buquet.worker`` use this."""
         if handler.name in self._handlers:
@@ -164,7 +168,7 @@ class Worker(HookRegistry):
         if self._loop is not None:
             raise InvalidError("this worker runs already")
         self._loop = get_running_loop()
-        self._runner = Runner(self._queue.client, self._handlers, self.hooks, self._settings)
+        self._runner = Runner(self._queue.client, self._handlers, self.hooks, self._settings, self.declarations)
         try:
             await self._runner.run(started)
         finally:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from buquet._durations import seconds
 from buquet.errors import BuquetError, ClosedError, InvalidError, LeaseLostError, NotFoundError, WaitTimeoutError
+from tests.unit.fake_schedules import FakeSchedules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,10 +88,11 @@ class FakeQueue:
         self.close()
 
 
-class FakeEngine:
+class FakeEngine(FakeSchedules):
     """All operations of one queue, in memory."""
 
     def __init__(self, config: bytes = b"{}") -> None:
+        super().__init__()
         self.config = json.loads(config)
         self.changed = threading.Condition()
         self.queues: weakref.WeakSet[FakeQueue] = weakref.WeakSet()
@@ -194,7 +196,7 @@ class FakeEngine:
     # The operations.
 
     def _call(self, op: str, request: Any) -> Any:
-        return getattr(self, "_op_" + op.replace("worker.", "worker_"))(request)
+        return getattr(self, "_op_" + op.replace(".", "_"))(request)
 
     def _op_connect(self, _: Any) -> Any:
         return {"url": "fake:", "store": "memory", "format": 1, "source": "a test", "versions_kept": True}

@@ -23,6 +23,9 @@ pub enum Variant {
     /// Heartbeats are judged by the local clock, which is off by this many milliseconds.
     #[cfg(feature = "broken-variants")]
     LocalClockExpiry(i64),
+    /// The task of a schedule's slot gets any id.
+    #[cfg(feature = "broken-variants")]
+    ForgottenSlots,
 }
 
 macro_rules! breaks {
@@ -49,6 +52,8 @@ breaks! {
     believes_refusals: NoReadBack,
     /// Whether leases are ignored.
     ignores_leases: UnfencedCompletion,
+    /// Whether the tasks of slots have ids of no meaning.
+    forgets_slots: ForgottenSlots,
 }
 
 impl Variant {

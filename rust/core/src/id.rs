@@ -135,7 +135,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(TaskId, RecordId, LeaseId, CommitId, WorkerId);
+as_text!(TaskId, RecordId, LeaseId, CommitId, WorkerId, ScheduleId);
 
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
@@ -192,6 +192,11 @@ hex_id!(
     /// One started worker.
     WorkerId,
     "worker"
+);
+hex_id!(
+    /// One schedule from its creation to its deletion.
+    ScheduleId,
+    "schedule"
 );
 
 #[cfg(test)]

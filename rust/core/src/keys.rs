@@ -22,6 +22,11 @@ pub const READY: &str = "ready/";
 pub const LEASES: &str = "leases/";
 /// Registrations and heartbeats.
 pub const WORKERS: &str = "workers/";
+/// Cron schedules.
+pub const SCHEDULES: &str = "schedules/";
+/// Says that there are schedules, and by when it was written that one was changed. It sorts before all entries of the
+/// ready index, so whoever looks at that sees it without a request.
+pub const SCHEDULES_MARK: &str = "ready/!schedules";
 /// The shards: the first hex digit of a record's id.
 pub const SHARDS: &str = "0123456789abcdef";
 
@@ -51,6 +56,18 @@ pub fn worker(id: WorkerId) -> String {
 #[must_use]
 pub fn parse_worker(key: &str) -> Option<WorkerId> {
     key.strip_prefix(WORKERS)?.strip_suffix(".json")?.parse().ok()
+}
+
+/// The key of a schedule.
+#[must_use]
+pub fn schedule(name: &str) -> String {
+    format!("{SCHEDULES}{name}.json")
+}
+
+/// The name of the schedule a key under [`SCHEDULES`] belongs to.
+#[must_use]
+pub fn parse_schedule(key: &str) -> Option<&str> {
+    key.strip_prefix(SCHEDULES)?.strip_suffix(".json").filter(|name| !name.contains('/'))
 }
 
 /// Everything in one shard of an index.
@@ -219,6 +236,16 @@ mod tests {
         assert_eq!(parse_record(&record(id)), Some(id));
         let other = if id.shard() == '0' { '1' } else { '0' };
         assert_eq!(parse_record(&format!("tasks/{other}/{id}.json")), None, "in the wrong shard");
+    }
+
+    #[test]
+    fn the_mark_of_schedules_comes_before_all_entries() {
+        let entropy = Entropy::seeded(5);
+        let record = RecordId::random(&entropy);
+        let entry = ReadyEntry { due: Timestamp(0), record, seq: 0, priority: 0, type_hash: 0, pending: 0 };
+        assert!(SCHEDULES_MARK < entry.to_string().as_str() && SCHEDULES_MARK < shard_prefix(READY, '0').as_str());
+        assert_eq!(ReadyEntry::parse(SCHEDULES_MARK), None);
+        assert_eq!(parse_schedule(&schedule("a.b")), Some("a.b"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod ops;
 pub mod queue;
 pub mod record;
+pub mod schedule;
 pub mod store;
 mod tasks;
 pub mod time;

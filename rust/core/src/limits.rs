@@ -65,3 +65,16 @@ pub const LEASE_SLACK: Duration = Duration::from_secs(30);
 pub const FETCHED_AHEAD: Duration = Duration::from_secs(5);
 /// An index entry that leads nowhere is an accident after this long.
 pub const GRACE: Duration = Duration::from_mins(1);
+
+/// Most pages of schedules a worker reads.
+pub const SCHEDULE_PAGES: usize = 10;
+/// Most slots of a schedule that are caught up with, or filled in by one call.
+pub const CATCH_UP: u32 = 1_000;
+/// Most slots shown by one preview.
+pub const PREVIEW: usize = 1_000;
+/// Most schedules declared by one call.
+pub const DECLARED: usize = 1_000;
+/// The shortest interval of a schedule.
+pub const SHORTEST_EVERY: Duration = Duration::from_secs(1);
+/// The longest jitter of a schedule.
+pub const JITTER: Duration = Duration::from_hours(24);

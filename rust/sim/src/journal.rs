@@ -17,6 +17,8 @@ pub struct Journal {
     pub seen: Vec<(String, String)>,
     /// Leases that a worker was told it had lost, and when: task, lease.
     pub lost: Vec<(String, String, Timestamp)>,
+    /// When each schedule was disabled.
+    pub schedules: BTreeMap<String, Timestamp>,
     /// Workers by id.
     pub workers: BTreeMap<String, WorkerLife>,
 }

@@ -9,5 +9,6 @@ pub mod fleet;
 pub mod journal;
 pub mod run;
 pub mod scenario;
+pub mod schedules;
 pub mod script;
 pub mod trace;

@@ -45,6 +45,7 @@ enum Broken {
     NoReadBack,
     UnfencedCompletion,
     LocalClockExpiry,
+    ForgottenSlots,
 }
 
 impl Broken {
@@ -56,6 +57,7 @@ impl Broken {
             Self::NoReadBack => Protocol::Uniform(Variant::NoReadBack),
             Self::UnfencedCompletion => Protocol::Uniform(Variant::UnfencedCompletion),
             Self::LocalClockExpiry => Protocol::LocalClock,
+            Self::ForgottenSlots => Protocol::Uniform(Variant::ForgottenSlots),
         }
     }
 }

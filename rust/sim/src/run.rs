@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buquet_core::broken::Variant;
+use buquet_core::keys;
 use buquet_core::store::Store;
 use buquet_core::store::faulty::{FaultPlan, Network, Observer};
 use buquet_core::store::memory::MemoryStore;
+use futures::future::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checker::{Evidence, Violation, check};
-use crate::fleet::{Protocol, Signal, World, rescuer, run_process};
+use crate::fleet::{Protocol, Signal, World, rescuer, run_planner, run_process};
 use crate::journal::Journal;
 use crate::scenario::{Kind, Scenario};
 use crate::trace::{Tally, Trace};
@@ -132,7 +134,10 @@ async fn run(scenario: Scenario, options: Options) -> Report {
 async fn conduct(world: &Rc<World>, scenario: &Scenario) -> bool {
     let mut processes = FuturesUnordered::new();
     for plan in &scenario.processes {
-        processes.push(futures::future::Either::Left(run_process(Rc::clone(world), plan.clone())));
+        processes.push(run_process(Rc::clone(world), plan.clone()).boxed_local());
+    }
+    for plan in &scenario.schedules {
+        processes.push(run_planner(Rc::clone(world), plan.clone()).boxed_local());
     }
     if scenario.kind == Kind::Rough {
         let rescue = async {
@@ -141,7 +146,7 @@ async fn conduct(world: &Rc<World>, scenario: &Scenario) -> bool {
             world.trace.event("network", "calm", "");
             run_process(Rc::clone(world), rescuer(scenario.types())).await;
         };
-        processes.push(futures::future::Either::Right(rescue));
+        processes.push(rescue.boxed_local());
     }
     let end = async {
         let finished = come_to_rest(world, scenario).await;
@@ -176,7 +181,7 @@ async fn come_to_rest(world: &World, scenario: &Scenario) -> bool {
         let is_busy = || {
             world.producing.get() > 0
                 || (slow && Instant::now() < world.stalled_until.get() + scenario.aftermath())
-                || !world.store.keys("ready/").is_empty()
+                || world.store.keys("ready/").iter().any(|key| key != keys::SCHEDULES_MARK)
                 || !world.store.keys("leases/").is_empty()
         };
         while is_busy() {

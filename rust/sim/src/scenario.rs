@@ -7,6 +7,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use crate::schedules::{SchedulePlan, scheduled};
 use crate::script::{Script, Step};
 
 /// One run.
@@ -22,6 +23,8 @@ pub struct Scenario {
     pub resolution_ms: i64,
     /// The fleet.
     pub processes: Vec<ProcessPlan>,
+    /// The schedules.
+    pub schedules: Vec<SchedulePlan>,
     /// When the network becomes calm.
     pub rough_for: Duration,
 }
@@ -138,6 +141,7 @@ impl Scenario {
             22 => Self::idle(seed),
             2 => Self::recovery(seed),
             18 => Self::backlog(seed, &mut rng),
+            4 | 9 | 14 => scheduled(Self::rough(seed, &mut rng), &mut rng),
             _ => Self::rough(seed, &mut rng),
         }
     }
@@ -169,6 +173,7 @@ impl Scenario {
             plan: FaultPlan { late_ms: 1..=latest, ..FaultPlan::hostile(rate) },
             resolution_ms: if rng.random_bool(0.7) { 1_000 } else { 1 },
             processes,
+            schedules: Vec::new(),
             rough_for: millis(rng, 60_000..300_000),
         }
     }
@@ -202,7 +207,7 @@ impl Scenario {
         };
         let processes = vec![process("w0", Vec::new(), Some(worker)), process("p0", bursts, None)];
         let plan = FaultPlan::calm();
-        Self { seed, kind, plan, resolution_ms: 1_000, processes, rough_for: Duration::ZERO }
+        Self { seed, kind, plan, resolution_ms: 1_000, processes, schedules: Vec::new(), rough_for: Duration::ZERO }
     }
 
     /// Twenty single tasks, seven seconds apart, one worker.
@@ -265,7 +270,8 @@ impl Scenario {
     #[must_use]
     pub fn types(&self) -> Vec<String> {
         let bursts = self.processes.iter().flat_map(|process| &process.bursts);
-        let mut types: Vec<String> = bursts.map(|burst| burst.kind.clone()).collect();
+        let scheduled = self.schedules.iter().map(|schedule| schedule.kind.clone());
+        let mut types: Vec<String> = bursts.map(|burst| burst.kind.clone()).chain(scheduled).collect();
         types.sort();
         types.dedup();
         types

@@ -60,6 +60,11 @@ fn an_unfenced_completion_is_caught() {
 }
 
 #[test]
+fn slots_whose_tasks_have_any_id_are_caught() {
+    caught(Protocol::Uniform(Variant::ForgottenSlots), &["one task a slot"]);
+}
+
+#[test]
 fn expiry_by_the_local_clock_is_caught() {
     caught(Protocol::LocalClock, &["ends for a reason"]);
 }

@@ -5,6 +5,7 @@ mod cancel_ops;
 mod extension;
 mod queue_ops;
 mod request;
+mod schedule_ops;
 mod span;
 mod worker_ops;
 
@@ -80,6 +81,16 @@ impl Engine {
             "wait" => answer(&self.wait(parse(op, request)?).await?),
             "workers" => answer(&self.list_workers(parse(op, request)?).await?),
             "usage" => answer(&self.usage(parse(op, request)?).await?),
+            "schedule.put" => answer(&self.schedule_put(parse(op, request)?).await?),
+            "schedule.get" => answer(&self.schedule_get(parse(op, request)?).await?),
+            "schedule.list" => answer(&self.schedule_list(parse(op, request)?).await?),
+            "schedule.delete" => answer(&self.schedule_delete(parse(op, request)?).await?),
+            "schedule.enable" => answer(&self.schedule_enable(parse(op, request)?, true).await?),
+            "schedule.disable" => answer(&self.schedule_enable(parse(op, request)?, false).await?),
+            "schedule.trigger" => answer(&self.schedule_trigger(parse(op, request)?).await?),
+            "schedule.backfill" => answer(&self.schedule_backfill(parse(op, request)?).await?),
+            "schedule.preview" => answer(&self.schedule_preview(parse(op, request)?).await?),
+            "schedule.sync" => answer(&self.schedule_sync(parse(op, request)?).await?),
             "worker.start" => answer(&self.worker_start(parse(op, request)?).await?),
             "worker.next" => answer(&self.worker_next(parse(op, request)?).await?),
             "worker.settle" => answer(&self.worker_settle(parse(op, request)?).await?),

@@ -96,7 +96,7 @@ fn about(
     Ok(About { extras: Extras { tags, metadata, parent }, expiry })
 }
 
-fn options(timeout: Option<Span>, retry: Option<&Retry>, priority: Option<i64>) -> Result<Options> {
+pub fn options(timeout: Option<Span>, retry: Option<&Retry>, priority: Option<i64>) -> Result<Options> {
     let defaults = Options::default();
     let priority = match priority {
         None => defaults.priority,

@@ -7,6 +7,7 @@ mod history;
 mod list;
 mod marker;
 mod notices;
+mod schedules;
 mod settings;
 mod submission;
 mod submit;
@@ -24,6 +25,8 @@ pub(crate) use self::derived::Derived;
 pub use self::history::{Event, History};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
+pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
+pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
 pub use self::settings::Settings;
 pub use self::submission::{About, Submission, When, check_payload, check_type};
 use self::submit::Lanes;
@@ -68,6 +71,9 @@ pub(crate) trait Nearby: Send + Sync + std::fmt::Debug {
 
     /// Somebody of this process has committed this revision.
     fn notice(&self, record: &BatchRecord);
+
+    /// A schedule was just created, changed or deleted.
+    fn schedules_changed(&self);
 }
 
 /// A task with the parts of its record that concern it.
@@ -188,12 +194,14 @@ impl Core {
         self.bell.ring(&self.spawner);
     }
 
+    fn nearby(&self) -> Vec<Arc<dyn Nearby>> {
+        let nearby = self.nearby.lock().unwrap_or_else(PoisonError::into_inner);
+        nearby.iter().filter_map(std::sync::Weak::upgrade).collect()
+    }
+
     /// Tells workers of new work: those of this process at once, others by the bell.
     pub(crate) fn announce(&self, entry: ReadyEntry) {
-        let nearby: Vec<_> = self.nearby.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for worker in nearby.iter().filter_map(std::sync::Weak::upgrade) {
-            worker.offer(entry);
-        }
+        self.nearby().iter().for_each(|worker| worker.offer(entry));
         // Work due later than this is found by the regular look.
         if entry.due <= self.desk.bucket.now().after(self.settings.horizon()) {
             self.ring();

@@ -96,4 +96,4 @@ macro_rules! read_keeping_the_unknown {
     };
 }
 
-pub(super) use read_keeping_the_unknown;
+pub(crate) use read_keeping_the_unknown;

@@ -4,7 +4,7 @@ mod backoff;
 mod cancel;
 mod codec;
 mod extras;
-mod fields;
+pub(crate) mod fields;
 mod index;
 mod model;
 mod options;

@@ -197,6 +197,9 @@ impl Shared {
     fn take_page(&self, page: &Page) -> bool {
         let horizon = self.horizon();
         let mut found = false;
+        if let Some(mark) = page.entries.first().filter(|first| first.key == keys::SCHEDULES_MARK) {
+            self.schedules.marked(mark.last_modified);
+        }
         for listed in &page.entries {
             let Some(entry) = ReadyEntry::parse(&listed.key) else { continue };
             if self.knows(&entry) && entry.due <= horizon {

@@ -4,6 +4,7 @@ mod cancels;
 mod candidates;
 mod claim;
 mod find;
+mod fire;
 mod heartbeat;
 mod hold;
 mod progress;
@@ -112,6 +113,7 @@ impl Worker {
         let spawner = tasks.spawner();
         spawner.spawn(Arc::clone(&shared).keep_beating());
         spawner.spawn(Arc::clone(&shared).keep_finding());
+        spawner.spawn(Arc::clone(&shared).keep_firing());
         spawner.spawn(Arc::clone(&shared).keep_sweeping());
         spawner.spawn(Arc::clone(&shared).keep_reading_notices());
         spawner.spawn(Arc::clone(&shared).keep_writing_progress());

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::cancels::CalledOff;
 use super::candidates::{Candidate, Candidates};
+use super::fire::Notice;
 use super::hold::Hold;
 use super::rate::Rate;
 use super::{Next, Options};
@@ -104,6 +105,8 @@ pub struct Shared {
     pub changed: Notify,
     /// Wakes the heartbeat.
     pub pulse: Notify,
+    /// Tells of schedules and wakes who fires them.
+    pub schedules: Notice,
 }
 
 /// The capacity of one waiting `next`, withdrawn when it ends.
@@ -132,6 +135,7 @@ impl Shared {
             wake: Notify::new(),
             changed: Notify::new(),
             pulse: Notify::new(),
+            schedules: Notice::default(),
         }
     }
 
@@ -326,5 +330,9 @@ impl Nearby for Shared {
 
     fn notice(&self, record: &BatchRecord) {
         self.notice_changes(record);
+    }
+
+    fn schedules_changed(&self) {
+        self.schedules.changed();
     }
 }

@@ -10,6 +10,7 @@ mod leases;
 mod promises;
 mod remains;
 mod revisions;
+mod schedules;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -88,6 +89,7 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     leases::check_heartbeats(&history, evidence, &mut found);
     leases::check_recovery(&history, evidence, &mut found);
     promises::check(&history, evidence, &mut found);
+    schedules::check(&history, evidence, &mut found);
     remains::check(&history, evidence, &mut found);
     budget::check(evidence, &mut found);
     Verdict { violations: found.0, happened: history.happened() }

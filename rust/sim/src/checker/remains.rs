@@ -16,7 +16,8 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
     for key in evidence.objects.keys() {
         let (kind, rest) = key.split_once('/').unwrap_or((key, ""));
         match kind {
-            "buquet.json" | "bell.json" | "tasks" => {}
+            "buquet.json" | "bell.json" | "tasks" | "schedules" => {}
+            "ready" if rest == "!schedules" => {}
             "workers" => {
                 let id = rest.trim_end_matches(".json");
                 let life = evidence.journal.workers.get(id);

@@ -26,10 +26,13 @@ pub(super) fn check(history: &History, found: &mut Findings) {
 }
 
 fn check_first(key: &str, record: &Record, found: &mut Findings) {
-    let fresh = |task: &Task| task.status == Status::Pending && task.attempt == 0 && task.retry_count == 0;
-    let good = record.rev == 1 && record.leases.is_empty() && record.tasks.iter().all(fresh);
+    let good = record.rev == 1 && record.leases.is_empty() && record.tasks.iter().all(is_fresh);
     found.require(good, "legal history", || format!("{key} does not begin as a submit"));
     found.require(record.void == record.tasks.is_empty(), "legal history", || format!("{key}: void, but with tasks"));
+}
+
+fn is_fresh(task: &Task) -> bool {
+    task.status == Status::Pending && task.attempt == 0 && task.retry_count == 0
 }
 
 /// What must hold in any revision by itself.
@@ -69,7 +72,10 @@ fn check_step(key: &str, old: &Revision, new: &Revision, found: &mut Findings) {
     let (before, after) = (&old.record, &new.record);
     let what = |text: &str| format!("{key} rev {} -> {}: {text}", before.rev, after.rev);
     found.require(after.rev == before.rev + 1, "rev + 1", || what("not the next revision"));
-    let same = before.id == after.id && before.kind == after.kind && before.tasks.len() == after.tasks.len();
+    // A void left by a submit that was abandoned half way is filled by the next one for the same slot.
+    let filled = before.void && !after.void && after.leases.is_empty() && after.tasks.iter().all(is_fresh);
+    let alike = before.kind == after.kind && before.tasks.len() == after.tasks.len();
+    let same = before.id == after.id && (alike || filled);
     found.require(same, "legal history", || what("another record"));
     found.require(after.seq >= before.seq, "legal history", || what("seq went back"));
     let reused = match (&before.ready, &after.ready) {

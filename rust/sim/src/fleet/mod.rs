@@ -3,6 +3,7 @@
 #![expect(clippy::future_not_send, reason = "a fleet lives on one thread, or it could not be reproduced")]
 
 mod handler;
+mod planner;
 mod producer;
 mod worker;
 
@@ -23,6 +24,7 @@ use buquet_core::store::{Store, StoreKind};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+pub use self::planner::run_planner;
 use crate::journal::Journal;
 use crate::scenario::{Burst, End, Life, ProcessPlan, WorkerPlan};
 use crate::trace::Trace;

@@ -1,0 +1,194 @@
+"""Schedules in Python: what is declared, what is asked of the engine, and what a worker says at its start."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from buquet import ArgumentError, Buquet, InvalidError, NotFoundError, Queue, TaskContext, Worker
+from buquet._task import AsyncTaskFunction, TaskFunction
+from tests.unit.fake_schedules import NOW
+
+if TYPE_CHECKING:
+    from tests.unit.fake_engine import FakeEngine
+
+MODULE = __name__
+START = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+async def synced(app: Buquet, engine: FakeEngine) -> list[dict[str, Any]]:
+    """Start a worker, and give what it declared."""
+    async with app.worker():
+        pass
+    (request,) = engine.requests("schedule.sync")
+    assert request["modules"] == [MODULE]
+    return request["schedules"]
+
+
+async def test_a_function_becomes_a_task_with_a_schedule(app: Buquet, engine: FakeEngine) -> None:
+    @app.cron("0 9 * * mon-fri", timezone="Europe/Berlin")
+    def report() -> str:
+        return "sent"
+
+    @app.every("15m", overlap="skip")
+    async def poll(ctx: TaskContext) -> int:
+        return ctx.attempt
+
+    assert isinstance(report, TaskFunction)
+    assert isinstance(poll, AsyncTaskFunction)
+    assert report() == "sent"
+    assert sorted(app.tasks) == ["poll", "report"]
+    first, second = await synced(app, engine)
+    assert first["name"] == first["type"] == "report"
+    assert (first["cron"], first["timezone"], first["input"]) == ("0 9 * * mon-fri", "Europe/Berlin", {})
+    assert (second["every"], second["overlap"], second["module"]) == ("15m", "skip", MODULE)
+    assert "timezone" not in second
+
+
+async def test_a_task_keeps_its_options_and_gets_arguments(app: Buquet, engine: FakeEngine) -> None:
+    @app.cron("@daily", name="cats", arguments={"path": "cat.png"}, catch_up="all", catch_up_limit=7, jitter="1m")
+    @app.cron("@daily", name="dogs", arguments={"path": "dog.png", "size": 1})
+    @app.task(retries=5, timeout="2m", priority=9, delay="10m")
+    def thumbnail(path: str, size: int = 256) -> str:
+        return f"{path}@{size}"
+
+    dogs, cats = await synced(app, engine)
+    assert thumbnail("a") == "a@256"
+    assert dogs["input"] == {"path": "dog.png", "size": 1}
+    assert {name: cats[name] for name in ("name", "type", "timeout", "priority", "retry")} == {
+        "name": "cats",
+        "type": "thumbnail",
+        "timeout": "2m",
+        "priority": 9,
+        "retry": {"max_retries": 5},
+    }
+    assert (cats["catch_up"], cats["catch_up_limit"], cats["jitter"]) == ("all", 7, "1m")
+    assert "delay" not in cats
+
+
+def test_what_cannot_be_is_refused_where_it_is_declared(app: Buquet) -> None:
+    @app.cron("@daily")
+    @app.task
+    def report(day: str = "today") -> str:
+        return day
+
+    with pytest.raises(InvalidError, match="two schedules are named 'report'"):
+        app.every("1h")(report)
+    with pytest.raises(ArgumentError):
+        app.every("1h", name="other", arguments={"colour": "red"})(report)
+    with pytest.raises(InvalidError, match="overlap='never'"):
+        app.every("1h", overlap="never")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="catch_up='some'"):
+        app.every("1h", catch_up="some")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="every='often'"):
+        app.every("often")
+    with pytest.raises(InvalidError, match="cron= must be text"):
+        app.cron(5)  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_plain_worker_declares_schedules_too(queue: Queue, engine: FakeEngine) -> None:
+    worker = Worker(queue)
+
+    @worker.cron("0 3 * * *", "clean_up", input={"days": 7})
+    def clean_up(input: Any) -> None: ...  # noqa: A002
+
+    @worker.every(timedelta(minutes=1), "poll", name="polling")
+    async def poll() -> None: ...
+
+    async with worker:
+        pass
+    (request,) = engine.requests("schedule.sync")
+    first, second = request["schedules"]
+    assert (first["name"], first["type"], first["input"], first["cron"]) == (
+        "clean_up",
+        "clean_up",
+        {"days": 7},
+        "0 3 * * *",
+    )
+    assert (second["name"], second["type"], second["every"]) == ("polling", "poll", 60.0)
+
+
+async def test_a_worker_tells_of_schedules_that_code_declares_no_more(
+    app: Buquet, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task
+    def report() -> None: ...
+
+    gone = {
+        "name": "old",
+        "id": "0" * 16,
+        "type": "report",
+        "created_at": NOW,
+        "changed_at": NOW,
+        "declared_in": MODULE,
+    }
+    engine.sync_answer = {"created": ["new"], "changed": [], "missing": [gone]}
+    with caplog.at_level(logging.INFO, "buquet.worker"):
+        assert await synced(app, engine) == []
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "'old' was declared in" in warning
+    assert "buquet schedules delete old" in warning
+    assert "schedules created: new" in caplog.text
+
+
+async def test_a_worker_does_not_start_with_a_schedule_that_is_refused(app: Buquet, engine: FakeEngine) -> None:
+    @app.cron("never")
+    def report() -> None: ...
+
+    engine.fail_next("schedule.sync", InvalidError("schedule 'report': \"never\" is no cron expression"))
+    with pytest.raises(InvalidError, match="no cron expression"):
+        async with app.worker():
+            pass
+    assert engine.requests("worker.stop"), "it has signed off"
+
+
+async def test_a_queue_creates_looks_and_deletes(queue: Queue, engine: FakeEngine) -> None:
+    schedule = await queue.create_schedule(
+        "reports", "report", {"n": 1}, cron="@daily", timezone="Europe/Berlin", max_retries=1, replace=True
+    )
+    (request,) = engine.requests("schedule.put")
+    assert request["retry"] == {"max_retries": 1}
+    assert (request["replace"], "enabled" in request) == (True, False)
+    assert (schedule.name, schedule.cron, schedule.enabled) == ("reports", "@daily", True)
+    assert schedule.next == datetime(2026, 11, 25, 12, tzinfo=UTC)
+    assert (await queue.list_schedules()).schedules == [schedule]
+    assert (await queue.get_schedule("reports")) == schedule
+    assert not (await queue.disable_schedule("reports")).enabled
+    assert (await queue.enable_schedule("reports")).enabled
+    assert (await queue.trigger_schedule("reports")).id == "task-of-a-trigger"
+    filled = await queue.backfill_schedule("reports", START, START + timedelta(days=1))
+    assert (filled[0].slot, filled[0].created) == (START, True)
+    assert len(await queue.preview_schedule("reports", count=3)) == 3
+    await queue.delete_schedule("reports")
+    with pytest.raises(NotFoundError):
+        await queue.get_schedule("reports")
+
+
+async def test_arguments_that_contradict_each_other_are_refused(queue: Queue, engine: FakeEngine) -> None:
+    with pytest.raises(InvalidError, match="cron= or every="):
+        await queue.create_schedule("a", "t")
+    with pytest.raises(InvalidError, match="cron= or every="):
+        await queue.create_schedule("a", "t", cron="@daily", every="1h")
+    with pytest.raises(InvalidError, match="no timezone"):
+        await queue.create_schedule("a", "t", every="1h", timezone="UTC")
+    with pytest.raises(InvalidError, match="not both"):
+        await queue.preview_schedule("a", cron="@daily")
+    with pytest.raises(InvalidError, match="no time zone"):
+        await queue.backfill_schedule("a", datetime(2026, 1, 1), START)  # noqa: DTZ001
+    assert not engine.requests("schedule.put")
+
+
+def test_an_app_looks_after_schedules_without_async_code(app: Buquet, engine: FakeEngine) -> None:
+    engine.schedules["reports"] = {"name": "reports", "id": "0", "type": "t", "created_at": NOW, "changed_at": NOW}
+    assert [schedule.name for schedule in app.schedules.list().schedules] == ["reports"]
+    assert app.schedules.get("reports").type == "t"
+    assert not app.schedules.disable("reports").enabled
+    assert app.schedules.enable("reports").enabled
+    assert app.schedules.trigger("reports").id == "task-of-a-trigger"
+    assert app.schedules.backfill("reports", START, START + timedelta(days=1))[0].task == "task-1"
+    assert len(app.schedules.preview(every="1h", count=2)) == 2
+    app.schedules.delete("reports")
+    assert not engine.schedules
