@@ -80,7 +80,7 @@ impl TaskView {
         Self {
             id: record.id.task(task.n),
             kind: record.kind.clone(),
-            options: record.options.clone(),
+            options: record.options_of(task),
             task: task.clone(),
         }
     }

@@ -2,16 +2,20 @@
 
 mod backoff;
 mod codec;
+mod dead;
 mod fields;
 mod index;
 mod model;
 mod readable;
+mod replay;
 mod status;
 mod transition;
 
 pub use backoff::RetryPolicy;
 pub use codec::{CommitMark, Json};
+pub use dead::{FailedRef, Overrides, failed_entry_state};
 pub use index::{EntryState, IndexPlan, is_overdue, lease_entry_state, plan_index, ready_entry_state};
 pub use model::{BatchRecord, Extra, Lease, Options, ReadyRef, Task, TaskError};
+pub use replay::{Changes, Move, Refusal, RetryChanges};
 pub use status::TaskStatus;
 pub use transition::{Failure, Fall, Outcome, Settlement};

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::backoff::RetryPolicy;
 use super::codec::{FORMAT, Json};
+use super::dead::{FailedRef, Overrides};
 use super::fields::read_keeping_the_unknown;
 use super::status::TaskStatus;
 use crate::error::Error;
@@ -48,6 +49,9 @@ pub struct BatchRecord {
     pub seq: u64,
     /// The ready entry that leads here, if a task is pending.
     pub ready: Option<ReadyRef>,
+    /// The entry in the index of failed tasks that leads here, if one was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedRef>,
     /// Who works on it.
     pub leases: BTreeMap<LeaseId, Lease>,
     /// Set where a submit was abandoned half way: holds no task, and bars the late commit.
@@ -83,6 +87,9 @@ pub struct ReadyRef {
     pub seq: u64,
     /// How many tasks were pending when it was written.
     pub pending: u32,
+    /// Its priority, where that is not the record's: some of the tasks were replayed with another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Fields this version does not know; they go with the entry.
     #[serde(flatten)]
     pub extra: Extra,
@@ -91,7 +98,8 @@ pub struct ReadyRef {
 /// The same entry of the index.
 impl PartialEq for ReadyRef {
     fn eq(&self, other: &Self) -> bool {
-        (self.due, self.seq, self.pending) == (other.due, other.seq, other.pending)
+        let entry = |it: &Self| (it.due, it.seq, it.pending, it.priority);
+        entry(self) == entry(other)
     }
 }
 
@@ -147,6 +155,12 @@ pub struct Task {
     /// The latest failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
+    /// Options of its own, from a replay; they count for more than the record's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Box<Overrides>>,
+    /// When it was purged: its input, output and error are gone, and nothing happens to it any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<Timestamp>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,
@@ -228,6 +242,8 @@ impl Task {
             lease: None,
             worker: None,
             error: None,
+            options: None,
+            purged_at: None,
             extra: Extra::new(),
         }
     }
@@ -266,6 +282,7 @@ impl BatchRecord {
             trail: Vec::new(),
             seq: 0,
             ready: None,
+            failed: None,
             leases: BTreeMap::new(),
             void: false,
             tasks,
@@ -331,7 +348,7 @@ impl BatchRecord {
         if self.leases.keys().any(|lease| !self.tasks.iter().any(|task| task.lease == Some(*lease))) {
             return Err("a lease holds no task");
         }
-        Ok(())
+        self.check_failed()
     }
 }
 
@@ -347,12 +364,18 @@ read_keeping_the_unknown!(BatchRecord {
     trail: take_or_default("trail"),
     seq: take("seq"),
     ready: take_or_default("ready"),
+    failed: take_or_default("failed"),
     leases: take_or_default("leases"),
     void: take_or_default("void"),
     tasks: take("tasks"),
 });
 read_keeping_the_unknown!(Options { timeout_ms: take("timeout_ms"), priority: take("priority"), retry: take("retry") });
-read_keeping_the_unknown!(ReadyRef { due: take("due"), seq: take("seq"), pending: take("pending") });
+read_keeping_the_unknown!(ReadyRef {
+    due: take("due"),
+    seq: take("seq"),
+    pending: take("pending"),
+    priority: take_or_default("priority"),
+});
 read_keeping_the_unknown!(Lease { worker: take("worker"), expires_at: take("expires_at") });
 read_keeping_the_unknown!(TaskError {
     kind: take("type"),
@@ -375,4 +398,6 @@ read_keeping_the_unknown!(Task {
     lease: take_or_default("lease"),
     worker: take_or_default("worker"),
     error: take_or_default("error"),
+    options: take_or_default("options"),
+    purged_at: take_or_default("purged_at"),
 });
