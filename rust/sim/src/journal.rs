@@ -17,6 +17,8 @@ pub struct Journal {
     pub seen: Vec<(String, String)>,
     /// Leases that a worker was told it had lost, and when: task, lease.
     pub lost: Vec<(String, String, Timestamp)>,
+    /// What the index of failed tasks led to at the end, if anybody could look.
+    pub listed_as_failed: Option<Vec<String>>,
     /// Workers by id.
     pub workers: BTreeMap<String, WorkerLife>,
 }

@@ -1,6 +1,7 @@
 //! The engine as named operations with JSON requests and answers: what the C ABI exposes.
 
 mod answer;
+mod dead_ops;
 mod extension;
 mod queue_ops;
 mod request;
@@ -74,6 +75,13 @@ impl Engine {
             "get" => answer(&self.get(parse(op, request)?).await?),
             "list" => answer(&self.list(parse(op, request)?).await?),
             "history" => answer(&self.history(parse(op, request)?).await?),
+            "failed" => answer(&self.failed(parse(op, request)?).await?),
+            "replay" => answer(&self.replay(parse(op, request)?).await?),
+            "replay_many" => answer(&self.replay_many(parse(op, request)?).await?),
+            "archive" => answer(&self.archive(parse(op, request)?).await?),
+            "archive_many" => answer(&self.archive_many(parse(op, request)?).await?),
+            "purge" => answer(&self.purge(parse(op, request)?).await?),
+            "lifecycle" => answer(&self.lifecycle(parse(op, request)?).await?),
             "wait" => answer(&self.wait(parse(op, request)?).await?),
             "workers" => answer(&self.list_workers(parse(op, request)?).await?),
             "usage" => answer(&self.usage(parse(op, request)?).await?),

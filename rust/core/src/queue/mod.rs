@@ -1,9 +1,12 @@
 //! A queue as its users see it: submit, look, wait.
 
 mod bell;
+mod dead;
 mod history;
+mod lifecycle;
 mod list;
 mod marker;
+mod purge;
 mod settings;
 mod submission;
 mod submit;
@@ -15,9 +18,12 @@ use futures::StreamExt;
 use futures::stream;
 
 pub(crate) use self::bell::{Bell, Rung};
+pub use self::dead::{DeadFilter, Moved, Step, Stepped};
 pub use self::history::{Event, History};
+pub use self::lifecycle::{Lifecycle, LifecycleChoice};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
+pub use self::purge::{Purge, Purged};
 pub use self::settings::Settings;
 pub use self::submission::{Submission, When, check_payload, check_type};
 use self::submit::Lanes;

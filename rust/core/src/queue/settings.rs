@@ -28,6 +28,8 @@ pub struct Settings {
     pub result_watch: (Duration, Duration),
     /// How long an outcome waits for others of the same record that are still running here.
     pub settle_linger: Duration,
+    /// How long nobody may have changed a record that is purged: longer than a request can be on its way.
+    pub purge_grace: Duration,
     /// The true protocol, or a broken one under test.
     pub variant: Variant,
 }
@@ -58,6 +60,7 @@ impl Settings {
             bell_touch: Duration::from_secs(1),
             result_watch: (Duration::from_millis(100), Duration::from_secs(2)),
             settle_linger: Duration::from_millis(25),
+            purge_grace: Duration::from_mins(10),
             variant: Variant::True,
         };
         match kind {
@@ -68,6 +71,8 @@ impl Settings {
                 bell_touch: Duration::from_millis(5),
                 result_watch: (Duration::from_millis(2), Duration::from_millis(50)),
                 settle_linger: Duration::from_millis(5),
+                // What a process on this machine has asked of the file does not come later than its next request.
+                purge_grace: Duration::ZERO,
                 ..common
             },
         }

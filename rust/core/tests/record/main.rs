@@ -3,6 +3,7 @@
 
 mod codec;
 mod crashes;
+mod dead;
 mod entries;
 mod foreign;
 mod leases;
