@@ -262,7 +262,7 @@ def _confirm(question: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise InvalidError("this cannot be undone: say --yes, or look first with --dry-run")
     if not typer.confirm(question, err=True):
-        raise typer.Exit(ExitCode.INTERRUPTED)
+        raise typer.Exit(ExitCode.ERROR)
 
 
 def _run(client: Client, many: Many[Any], verb: str) -> None:
