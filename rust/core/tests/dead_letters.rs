@@ -243,9 +243,13 @@ async fn purged_tasks_of_a_record_that_holds_others_are_emptied_until_all_go() {
     let queue = queue_on(&store, 1).await;
     let ids = submit(&queue, "t", 4).await;
     let worker = worker_on(&queue).await;
-    work(&worker, 4, |task| {
-        if task.id.index() < 2 { failing("E") } else { Outcome::Complete { output: Json::null() } }
-    })
+    work(
+        &worker,
+        4,
+        |task| {
+            if task.id.index() < 2 { failing("E") } else { Outcome::Complete { output: Json::null() } }
+        },
+    )
     .await;
     advance(DAY * 8).await;
     let purged = queue.purge(&purge(&[TaskStatus::Failed], 7), &step(100)).await.unwrap();

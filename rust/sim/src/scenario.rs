@@ -1,5 +1,7 @@
 //! What shall happen in a run, all of it drawn from one seed.
 
+mod operators;
+
 use std::time::Duration;
 
 use buquet_core::store::faulty::{CrashPoint, FaultPlan};
@@ -7,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+pub use self::operators::Operation;
 use crate::script::{Script, Step};
 
 /// One run.
@@ -89,25 +92,6 @@ pub struct Burst {
     pub operation: Option<Operation>,
 }
 
-/// What somebody does about finished tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Runs the failed ones again.
-    Replay {
-        /// With so many retries from now on.
-        max_retries: Option<u32>,
-        /// With this priority from now on.
-        priority: Option<u8>,
-    },
-    /// Puts the failed ones aside.
-    Archive,
-    /// Removes failed ones that are old enough.
-    Purge {
-        /// Any finished ones.
-        everything: bool,
-    },
-}
-
 /// How a process works.
 #[derive(Clone, Debug)]
 pub struct WorkerPlan {
@@ -184,7 +168,7 @@ impl Scenario {
                 }
             })
             .collect();
-        processes.extend(draw_operators(rng));
+        processes.extend(operators::draw(rng));
         Self {
             seed,
             kind: Kind::Rough,
@@ -300,9 +284,6 @@ impl Scenario {
     }
 }
 
-/// How long after the start records are purged: they must not have changed for ten minutes.
-const LATE: Duration = Duration::from_mins(20);
-
 /// Records in the backlog of [`Scenario::draw`]'s largest runs: more than one listing shows.
 const BACKLOG: usize = 1_200;
 
@@ -325,22 +306,6 @@ impl Burst {
             wait: false,
             operation: None,
         }
-    }
-}
-
-impl Burst {
-    /// No task, but something done about those that have failed.
-    fn operator(within_ms: u64, rng: &mut SmallRng) -> Self {
-        let operation = match rng.random_range(0..10) {
-            0..5 => Operation::Replay {
-                max_retries: rng.random_bool(0.5).then(|| rng.random_range(0..3)),
-                priority: rng.random_bool(0.3).then(|| rng.random_range(0..10)),
-            },
-            5..7 => Operation::Archive,
-            7..9 => Operation::Purge { everything: false },
-            _ => Operation::Purge { everything: true },
-        };
-        Self { after: millis(rng, 0..within_ms), operation: Some(operation), ..Self::plain(0, "operator") }
     }
 }
 
@@ -373,32 +338,6 @@ fn draw_bursts(process: &str, types: &[String], rng: &mut SmallRng) -> Vec<Burst
         });
     }
     bursts
-}
-
-/// People who look after failed tasks while everything is under way, or long after; now and then two who do so at once.
-fn draw_operators(rng: &mut SmallRng) -> Vec<ProcessPlan> {
-    let operators = *[0, 1, 1, 2].choose(rng).unwrap_or(&1);
-    let late = rng.random_bool(0.15);
-    (0..operators)
-        .map(|n| {
-            let mut bursts: Vec<Burst> = (0..rng.random_range(1..4)).map(|_| Burst::operator(60_000, rng)).collect();
-            if late {
-                // When what has failed is old enough to be purged; each operator comes at about the same time.
-                bursts.extend((0..2).map(|_| Burst::operator(2_000, rng)));
-                if let Some(first) = bursts.iter_mut().rev().nth(1) {
-                    first.after += LATE;
-                }
-            }
-            ProcessPlan {
-                name: format!("o{n}"),
-                starts_after: if late { Duration::ZERO } else { millis(rng, 0..20_000) },
-                bursts,
-                worker: None,
-                lives: draw_lives(rng),
-                clock_error_ms: 0,
-            }
-        })
-        .collect()
 }
 
 impl WorkerPlan {

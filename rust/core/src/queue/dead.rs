@@ -148,7 +148,8 @@ impl Queue {
     }
 
     async fn move_in(&self, record: RecordId, ids: BTreeSet<TaskId>, action: Move<'_>) -> Result<Vec<Moved>> {
-        let missing = |ids: &BTreeSet<TaskId>| ids.iter().map(|id| Moved { id: *id, verdict: Err(Refusal::Missing) }).collect();
+        let missing =
+            |ids: &BTreeSet<TaskId>| ids.iter().map(|id| Moved { id: *id, verdict: Err(Refusal::Missing) }).collect();
         let Some(stored) = self.core().desk.load(record).await? else { return Ok(missing(&ids)) };
         let mut verdicts: Vec<Moved> = Vec::new();
         let change = |record: &mut BatchRecord, now| {

@@ -8,7 +8,7 @@ use super::{Queue, READS_IN_FLIGHT};
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::limits;
-use crate::store::{Expiry, Expires, Listed, StoreKind, Version};
+use crate::store::{Expires, Expiry, Listed, StoreKind, Version};
 use crate::time::Timestamp;
 
 /// Dollars for a gigabyte kept a month, S3 Standard in us-east-1 (<https://aws.amazon.com/s3/pricing/>).
@@ -161,8 +161,7 @@ impl From<&Expiry> for Rule {
             filter: Filter { prefix: prefix.clone() },
             noncurrent_version_expiration: old.map(|noncurrent_days| NoncurrentDays { noncurrent_days }),
             expiration: old.map(|_| DeleteMarkers { expired_object_delete_marker: true }),
-            abort_incomplete_multipart_upload: uploads
-                .map(|days_after_initiation| Uploads { days_after_initiation }),
+            abort_incomplete_multipart_upload: uploads.map(|days_after_initiation| Uploads { days_after_initiation }),
         }
     }
 }

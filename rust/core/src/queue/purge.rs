@@ -155,9 +155,8 @@ impl Queue {
         let latest = self.latest(filter.older_than.unwrap_or_default());
         // The entry tells when the latest of the tasks failed.
         let old = walk.entries.into_iter().filter(|(entry, _)| entry.at <= latest);
-        let visits = stream::iter(old).map(|(entry, written)| async move {
-            Ok::<_, Error>((entry, self.visit(entry, written).await?))
-        });
+        let visits = stream::iter(old)
+            .map(|(entry, written)| async move { Ok::<_, Error>((entry, self.visit(entry, written).await?)) });
         let mut visits = visits.buffered(READS_IN_FLIGHT).boxed();
         let mut found = Vec::new();
         while let Some((entry, visit)) = visits.try_next().await? {

@@ -65,9 +65,7 @@ impl BatchRecord {
         };
         let ready = match (&old.ready, next_due) {
             (Some(ready), Some(due)) if serves(ready, due) => Some(ready.clone()),
-            (_, Some(due)) => {
-                Some(ReadyRef { due, seq: old.seq + 1, pending: count, priority, extra: Extra::new() })
-            }
+            (_, Some(due)) => Some(ReadyRef { due, seq: old.seq + 1, pending: count, priority, extra: Extra::new() }),
             (_, None) => None,
         };
         // Also a finished record gets a new number: what somebody wrote ahead and never committed is then stale.

@@ -29,8 +29,8 @@ use self::answer::{ContentMd5, Head};
 use self::client::OPERATION_TIMEOUT;
 use self::failure::{Address, Refusal};
 use super::{
-    Condition, ETag, Expires, Expiry, Got, Listed, MAX_KEYS, Object, Page, Put, Store, StoreError, StoreErrorKind, StoreKind,
-    StoreResult, Timed, VersionId, VersionPage,
+    Condition, ETag, Expires, Expiry, Got, Listed, MAX_KEYS, Object, Page, Put, Store, StoreError, StoreErrorKind,
+    StoreKind, StoreResult, Timed, VersionId, VersionPage,
 };
 use crate::time::Timestamp;
 

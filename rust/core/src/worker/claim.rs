@@ -224,12 +224,13 @@ impl Shared {
     }
 }
 
-/// The entry that a record names says the record's type and the priority of its pending tasks. Where they differ
-/// somebody else had a hand in it: deleting the entry as stale might lose the tasks.
+/// The entry that a record names says the record's type and the priority of its pending tasks. Where nothing but these
+/// differs somebody else had a hand in it: deleting the entry as stale might lose the tasks.
 fn check_kinship(entry: &ReadyEntry, record: &BatchRecord) -> Result<(), Error> {
-    let own = (entry.priority, entry.type_hash);
-    let named = record.ready_entry().filter(|named| named.seq == entry.seq);
-    if named.is_none_or(|named| own == (named.priority, named.type_hash)) {
+    let Some(named) = record.ready_entry() else { return Ok(()) };
+    let alike = ReadyEntry { priority: entry.priority, type_hash: entry.type_hash, ..named };
+    // With another due time it belongs to a replay that came second.
+    if named == *entry || alike != *entry {
         return Ok(());
     }
     Err(Error::Corrupt(format!(

@@ -9,8 +9,8 @@ use buquet_core::entropy::Entropy;
 use buquet_core::id::{LeaseId, TaskId};
 use buquet_core::keys::{FailedEntry, LeaseEntry, ReadyEntry};
 use buquet_core::record::{
-    BatchRecord, Changes, EntryState, Fall, IndexPlan, Move, Outcome, Settlement, Task, TaskStatus,
-    failed_entry_state, lease_entry_state, ready_entry_state,
+    BatchRecord, Changes, EntryState, Fall, IndexPlan, Move, Outcome, Settlement, Task, TaskStatus, failed_entry_state,
+    lease_entry_state, ready_entry_state,
 };
 use buquet_core::time::Timestamp;
 

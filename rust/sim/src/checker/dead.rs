@@ -46,8 +46,7 @@ fn entry(record: &Record) -> Option<String> {
     let failed = record.failed.as_ref()?;
     let Timestamp(at) = failed.at;
     let (shard, minute, rest) = (record.id.chars().next()?, at.div_euclid(MINUTE_MS), at.rem_euclid(MINUTE_MS));
-    let hash = record.kind.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash =
+        record.kind.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     Some(format!("failed/{shard}/{minute:010}/{}.{}.{hash:08x}.{rest}.{}", record.id, failed.rev, failed.count))
 }

@@ -60,12 +60,7 @@ fn check_submits(
     }
 }
 
-fn check_results(
-    tasks: &BTreeMap<String, Status>,
-    history: &History,
-    evidence: &Evidence<'_>,
-    found: &mut Findings,
-) {
+fn check_results(tasks: &BTreeMap<String, Status>, history: &History, evidence: &Evidence<'_>, found: &mut Findings) {
     let mut once = BTreeSet::new();
     for record in history.records.values().flatten().map(|revision| &revision.record) {
         let ended = record.tasks.iter().filter(|task| task.status.is_terminal());
