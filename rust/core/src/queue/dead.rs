@@ -138,12 +138,12 @@ impl Queue {
         for id in ids {
             records.entry(id.record()).or_default().insert(*id);
         }
-        let moves = stream::iter(records).map(|(record, ids)| self.move_in(record, ids, action));
-        let moved: Vec<Vec<Moved>> = moves.buffered(READS_IN_FLIGHT).boxed().try_collect().await?;
+        let work = stream::iter(records).map(|(record, ids)| self.move_in(record, ids, action));
+        let moved: Vec<Vec<Moved>> = work.buffered(READS_IN_FLIGHT).boxed().try_collect().await?;
         let mut verdicts: BTreeMap<TaskId, std::result::Result<(), Refusal>> =
             moved.into_iter().flatten().map(|moved| (moved.id, moved.verdict)).collect();
         // An id that was given twice is moved once.
-        let mut verdict = |id: &TaskId| verdicts.remove(id).unwrap_or(Err(Refusal::Status(action.becomes())));
+        let mut verdict = |id: &TaskId| verdicts.remove(id).unwrap_or_else(|| Err(Refusal::Status(action.becomes())));
         Ok(ids.iter().map(|id| Moved { id: *id, verdict: verdict(id) }).collect())
     }
 
@@ -161,7 +161,7 @@ impl Queue {
             Transacted::Done((), stored) => self.tell_of(stored.as_deref()),
             Transacted::Unchanged(_) => {}
             Transacted::Missing | Transacted::Overtaken => return Ok(missing(&ids)),
-            Transacted::Unknown(_, _, error) => return Err(error),
+            Transacted::Unknown((), _, error) => return Err(error),
         }
         Ok(verdicts)
     }

@@ -124,8 +124,12 @@ impl Queue {
                 let changes = Changes { priority, ..Changes::default() };
                 record.move_failed(Move::Replay(&changes), now, |task| task.n % 2 == n % 2);
             }
-            Change::Archive { n } => drop(record.move_task(n, Move::Archive, now)),
-            Change::Purge { n } => drop(record.purge(now, |task| task.n % 2 == n % 2)),
+            Change::Archive { n } => {
+                let _ = record.move_task(n, Move::Archive, now);
+            }
+            Change::Purge { n } => {
+                record.purge(now, |task| task.n % 2 == n % 2);
+            }
             Change::Fence => {}
         }
     }

@@ -79,9 +79,15 @@ fn work_on(mut record: BatchRecord, now: Timestamp) {
     }
     let changes = Changes { priority: Some(9), ..Changes::default() };
     let replay = Move::Replay(&changes);
-    record = committed(&record, now, &entropy, |record| drop(record.move_failed(replay, now, |task| task.n > 0)));
-    record = committed(&record, now, &entropy, |record| drop(record.move_task(0, Move::Archive, now)));
-    committed(&record, now, &entropy, |record| drop(record.purge(now, |_| true)));
+    record = committed(&record, now, &entropy, |record| {
+        record.move_failed(replay, now, |task| task.n > 0);
+    });
+    record = committed(&record, now, &entropy, |record| {
+        let _ = record.move_task(0, Move::Archive, now);
+    });
+    committed(&record, now, &entropy, |record| {
+        record.purge(now, |_| true);
+    });
 }
 
 fn outcomes(now: Timestamp) -> [Outcome; 3] {
