@@ -3,8 +3,11 @@
 //! Keys are relative to the queue's prefix. Index keys carry, after the id, what a worker needs to decide without
 //! reading the record.
 
+mod failed;
+
 use std::fmt;
 
+pub use self::failed::FailedEntry;
 use crate::id::{LeaseId, RecordId, WorkerId};
 use crate::time::Timestamp;
 
@@ -20,6 +23,8 @@ pub const TASKS: &str = "tasks/";
 pub const READY: &str = "ready/";
 /// The index of running work.
 pub const LEASES: &str = "leases/";
+/// The index of failed tasks.
+pub const FAILED: &str = "failed/";
 /// Registrations and heartbeats.
 pub const WORKERS: &str = "workers/";
 /// Cron schedules.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use buquet_core::entropy::Entropy;
 use buquet_core::id::RecordId;
-use buquet_core::keys::{self, LeaseEntry, ReadyEntry};
+use buquet_core::keys::{self, FailedEntry, LeaseEntry, ReadyEntry};
 use buquet_core::limits;
 use buquet_core::queue::{About, FORMAT, Queue, Settings, When};
 use buquet_core::record::{BatchRecord, Failure, Json, Options, Outcome};
@@ -194,6 +194,18 @@ fn the_documented_index_keys_are_those_of_the_documented_record() {
     let page = page();
     let parsed = documented.keys().find_map(|key| ReadyEntry::parse(key)).unwrap();
     for part in [parsed.due.minute().to_string(), format!("{:08x}", parsed.type_hash), parsed.due.to_string()] {
+        assert!(page.contains(&part), "the page takes the key apart: {part}");
+    }
+}
+
+#[test]
+fn the_documented_entry_of_a_failed_task_is_one_of_the_documented_record() {
+    let page = page();
+    let entry = page.lines().find_map(FailedEntry::parse).unwrap();
+    let record = documented_record();
+    assert_eq!((entry.record, entry.type_hash), (record.id, keys::type_hash(&record.kind)));
+    let (minute, rest) = (entry.at.minute(), entry.at.0 % 60_000);
+    for part in [format!("| `{minute:010}` |"), format!("| `{rest}` |"), format!("| `{}` |", entry.rev)] {
         assert!(page.contains(&part), "the page takes the key apart: {part}");
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod cancel_ops;
+mod dead_ops;
 mod extension;
 mod queue_ops;
 mod request;
@@ -78,6 +79,13 @@ impl Engine {
             "cancel" => answer(&self.cancel(parse(op, request)?).await?),
             "cancel_many" => answer(&self.cancel_many(parse(op, request)?).await?),
             "history" => answer(&self.history(parse(op, request)?).await?),
+            "failed" => answer(&self.failed(parse(op, request)?).await?),
+            "replay" => answer(&self.replay(parse(op, request)?).await?),
+            "replay_many" => answer(&self.replay_many(parse(op, request)?).await?),
+            "archive" => answer(&self.archive(parse(op, request)?).await?),
+            "archive_many" => answer(&self.archive_many(parse(op, request)?).await?),
+            "purge" => answer(&self.purge(parse(op, request)?).await?),
+            "lifecycle" => answer(&self.lifecycle(parse(op, request)?).await?),
             "wait" => answer(&self.wait(parse(op, request)?).await?),
             "workers" => answer(&self.list_workers(parse(op, request)?).await?),
             "usage" => answer(&self.usage(parse(op, request)?).await?),

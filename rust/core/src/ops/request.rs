@@ -8,7 +8,7 @@ use super::span::Span;
 use crate::error::{Error, Result};
 use crate::id::{LeaseId, TaskId, WorkerId};
 use crate::queue::{About, Scope, Unique, When};
-use crate::record::{Extras, Failure, Json, Options, Outcome, RetryPolicy, TaskStatus};
+use crate::record::{Extras, Failure, Json, Options, Outcome, RetryChanges, RetryPolicy, TaskStatus};
 use crate::time::Timestamp;
 
 /// No fields.
@@ -118,6 +118,17 @@ fn when(delay: Option<Span>, at: Option<Timestamp>) -> Result<When> {
 }
 
 impl Retry {
+    /// The parts that are given.
+    pub fn changes(&self) -> RetryChanges {
+        RetryChanges {
+            max_retries: self.max_retries,
+            initial_ms: self.initial.map(Span::millis),
+            max_ms: self.max.map(Span::millis),
+            multiplier: self.multiplier,
+            jitter: self.jitter,
+        }
+    }
+
     fn policy(&self) -> RetryPolicy {
         let defaults = RetryPolicy::default();
         RetryPolicy {

@@ -66,14 +66,7 @@ impl Queue {
     /// [`Error::Invalid`] for a limit out of range or a cursor that is none; the store's.
     pub async fn list(&self, filter: &Filter, limit: usize, cursor: Option<&str>) -> Result<Listing> {
         check_limit(limit)?;
-        if let Some(cursor) = cursor
-            && !cursor.starts_with(keys::TASKS)
-        {
-            let shown: String = cursor.chars().take(64).collect();
-            return Err(Error::Invalid(format!(
-                "{shown:?} is not a cursor: pass the one of the page before, unchanged"
-            )));
-        }
+        check_cursor(cursor, keys::TASKS)?;
         let bucket = self.bucket();
         let page = bucket.list(keys::TASKS, cursor, RECORDS_PER_PAGE).await?.value;
         let mut listing = Listing::default();
@@ -110,6 +103,16 @@ pub fn check_limit(limit: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::Invalid(format!("limit is {limit}; give 1 to {}", limits::PAGE)))
+}
+
+/// Checks that a cursor is one of a listing of what begins with `prefix`.
+///
+/// # Errors
+/// [`Error::Invalid`] with the cursor.
+pub fn check_cursor(cursor: Option<&str>, prefix: &str) -> Result<()> {
+    let Some(cursor) = cursor.filter(|cursor| !cursor.starts_with(prefix)) else { return Ok(()) };
+    let shown: String = cursor.chars().take(64).collect();
+    Err(Error::Invalid(format!("{shown:?} is not a cursor: pass the one of the page before, unchanged")))
 }
 
 impl Core {

@@ -2,11 +2,14 @@
 
 mod bell;
 mod cancel;
+mod dead;
 mod derived;
 mod history;
+mod lifecycle;
 mod list;
 mod marker;
 mod notices;
+mod purge;
 mod schedules;
 mod settings;
 mod submission;
@@ -21,10 +24,13 @@ use futures::stream;
 
 pub(crate) use self::bell::{Bell, Rung};
 pub use self::cancel::{CancelCounts, CancelFilter};
+pub use self::dead::{DeadFilter, Moved, Step, Stepped};
 pub(crate) use self::derived::Derived;
 pub use self::history::{Event, History};
+pub use self::lifecycle::{Lifecycle, LifecycleChoice};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
+pub use self::purge::{Purge, Purged};
 pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
 pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
 pub use self::settings::Settings;
@@ -96,7 +102,7 @@ impl TaskView {
         Self {
             id: record.id.task(task.n),
             kind: record.kind.clone(),
-            options: record.options.clone(),
+            options: record.options_of(task),
             task: task.clone(),
         }
     }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub progress_every: Duration,
     /// How long an outcome waits for others of the same record that are still running here.
     pub settle_linger: Duration,
+    /// How long nobody may have changed a record that is purged: longer than a request can be on its way.
+    pub purge_grace: Duration,
     /// The true protocol, or a broken one under test.
     pub variant: Variant,
 }
@@ -64,6 +66,7 @@ impl Settings {
             cancel_watch: Duration::from_secs(10),
             progress_every: Duration::from_secs(10),
             settle_linger: Duration::from_millis(25),
+            purge_grace: Duration::from_mins(10),
             variant: Variant::True,
         };
         match kind {
@@ -76,6 +79,8 @@ impl Settings {
                 cancel_watch: Duration::from_secs(1),
                 progress_every: Duration::from_secs(1),
                 settle_linger: Duration::from_millis(5),
+                // What a process on this machine has asked of the file does not come later than its next request.
+                purge_grace: Duration::ZERO,
                 ..common
             },
         }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::codec::{FORMAT, Json};
+use super::dead::{FailedRef, Overrides};
 use super::extras::{Cancel, Extras, Progress};
 use super::fields::read_keeping_the_unknown;
 use super::options::Options;
@@ -47,6 +48,9 @@ pub struct BatchRecord {
     pub seq: u64,
     /// The ready entry that leads here, if a task is pending.
     pub ready: Option<ReadyRef>,
+    /// The entry in the index of failed tasks that leads here, if one was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedRef>,
     /// Who works on it.
     pub leases: BTreeMap<LeaseId, Lease>,
     /// Set where a submit was abandoned half way: holds no task, and bars the late commit.
@@ -68,6 +72,9 @@ pub struct ReadyRef {
     pub seq: u64,
     /// How many tasks were pending when it was written.
     pub pending: u32,
+    /// Its priority, where that is not the record's: some of the tasks were replayed with another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Fields this version does not know; they go with the entry.
     #[serde(flatten)]
     pub extra: Extra,
@@ -76,7 +83,8 @@ pub struct ReadyRef {
 /// The same entry of the index.
 impl PartialEq for ReadyRef {
     fn eq(&self, other: &Self) -> bool {
-        (self.due, self.seq, self.pending) == (other.due, other.seq, other.pending)
+        let entry = |it: &Self| (it.due, it.seq, it.pending, it.priority);
+        entry(self) == entry(other)
     }
 }
 
@@ -153,6 +161,12 @@ pub struct Task {
     /// The wish that it be called off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<Cancel>,
+    /// Options of its own, from a replay; they count for more than the record's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Box<Overrides>>,
+    /// When it was purged: its input, output and error are gone, and nothing happens to it any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<Timestamp>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,
@@ -207,6 +221,8 @@ impl Task {
             key: None,
             progress: None,
             cancel: None,
+            options: None,
+            purged_at: None,
             extra: Extra::new(),
         }
     }
@@ -259,6 +275,7 @@ impl BatchRecord {
             trail: Vec::new(),
             seq: 0,
             ready: None,
+            failed: None,
             leases: BTreeMap::new(),
             void: false,
             tasks,
@@ -324,7 +341,7 @@ impl BatchRecord {
         if self.leases.keys().any(|lease| !self.tasks.iter().any(|task| task.lease == Some(*lease))) {
             return Err("a lease holds no task");
         }
-        Ok(())
+        self.check_failed()
     }
 }
 
@@ -340,11 +357,17 @@ read_keeping_the_unknown!(BatchRecord {
     trail: take_or_default("trail"),
     seq: take("seq"),
     ready: take_or_default("ready"),
+    failed: take_or_default("failed"),
     leases: take_or_default("leases"),
     void: take_or_default("void"),
     tasks: take("tasks"),
 });
-read_keeping_the_unknown!(ReadyRef { due: take("due"), seq: take("seq"), pending: take("pending") });
+read_keeping_the_unknown!(ReadyRef {
+    due: take("due"),
+    seq: take("seq"),
+    pending: take("pending"),
+    priority: take_or_default("priority"),
+});
 read_keeping_the_unknown!(Lease { worker: take("worker"), expires_at: take("expires_at") });
 read_keeping_the_unknown!(TaskError {
     kind: take("type"),
@@ -374,4 +397,6 @@ read_keeping_the_unknown!(Task {
     key: take_or_default("key"),
     progress: take_or_default("progress"),
     cancel: take_or_default("cancel"),
+    options: take_or_default("options"),
+    purged_at: take_or_default("purged_at"),
 });

@@ -94,7 +94,7 @@ impl BatchRecord {
 
     /// Applies an outcome to a task, if it is still under `lease`. `random` in `0.0..1.0` is the jitter of a retry.
     pub fn settle(&mut self, id: TaskId, lease: LeaseId, outcome: &Outcome, now: Timestamp, random: f64) -> Settlement {
-        let policy = self.options.retry.clone();
+        let policy = self.retry_of(id);
         let Some(task) = self.leased(id, lease) else { return Settlement::LeaseLost };
         match outcome {
             Outcome::Complete { output } => {
@@ -145,8 +145,8 @@ impl BatchRecord {
         for id in ids {
             match why {
                 Fall::Expired => {
-                    let message =
-                        format!("the attempt did not end within its timeout of {} ms", self.options.timeout_ms);
+                    let timeout_ms = self.timeout_ms_of(id);
+                    let message = format!("the attempt did not end within its timeout of {timeout_ms} ms");
                     let error = Failure { kind: "Timeout".into(), message, traceback: None };
                     self.settle(id, lease, &Outcome::Fail { error, retry: true, retry_at: None }, now, random);
                 }

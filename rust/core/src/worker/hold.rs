@@ -132,6 +132,7 @@ impl Hold {
         let expires_at = record.leases.get(&lease).map_or(record.created_at, |held| held.expires_at);
         for task in claimed.iter().filter_map(|n| record.tasks.get(usize::from(*n))) {
             let id = record.id.task(task.n);
+            let options = record.options_of(task);
             let assignment = Assignment {
                 id,
                 lease,
@@ -139,9 +140,9 @@ impl Hold {
                 input: task.input.clone(),
                 attempt: task.attempt,
                 retry_count: task.retry_count,
-                max_retries: record.options.retry.max_retries,
-                priority: record.options.priority,
-                timeout_ms: record.options.timeout_ms,
+                max_retries: options.retry.max_retries,
+                priority: options.priority,
+                timeout_ms: options.timeout_ms,
                 expires_at,
                 submitted_at: task.submitted_at,
                 tags: task.tags.clone(),

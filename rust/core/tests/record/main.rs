@@ -4,6 +4,7 @@
 mod called_off;
 mod codec;
 mod crashes;
+mod dead;
 mod entries;
 mod foreign;
 mod leases;

@@ -22,6 +22,9 @@ impl Living {
         sleep(burst.after).await;
         self.store.resumed().await;
         let ids = if burst.many { self.submit_many(&burst).await } else { self.submit_each(&burst).await };
+        if let Some(operation) = &burst.operation {
+            self.operate(operation).await;
+        }
         if burst.wait {
             let waits =
                 join_all(ids.into_iter().map(|id| async move { (id, self.queue.wait(id, Some(PATIENCE)).await) }));
