@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buquet._app import Buquet
+    from buquet._config import ConfigOption, Configuration, CredentialSource
     from buquet._context import TaskContext
     from buquet._handle import TaskGroup, TaskHandle
     from buquet._models import (
@@ -73,7 +74,10 @@ __all__ = [
     "BuquetError",
     "ClosedError",
     "ConfigError",
+    "ConfigOption",
+    "Configuration",
     "CorruptError",
+    "CredentialSource",
     "DecodeError",
     "DeniedError",
     "EncodeError",
@@ -116,7 +120,10 @@ _HOMES = {
     "BuquetError": "buquet.errors",
     "ClosedError": "buquet.errors",
     "ConfigError": "buquet.errors",
+    "ConfigOption": "buquet._config",
+    "Configuration": "buquet._config",
     "CorruptError": "buquet.errors",
+    "CredentialSource": "buquet._config",
     "DecodeError": "buquet.errors",
     "DeniedError": "buquet.errors",
     "EncodeError": "buquet.errors",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 
 from buquet import _ops
 from buquet._client import Client, Config
+from buquet._config import Configuration, config
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
@@ -171,10 +172,10 @@ class Buquet(HookRegistry):
     def worker(
         self,
         *,
-        concurrency: int = 20,
+        concurrency: int | None = None,
         processes: int | None = None,
         prefetch: int | None = None,
-        drain_timeout: Duration = 30,
+        drain_timeout: Duration | None = None,
     ) -> Worker:
         """A worker for all tasks of this app; parameters as of ``Worker``.
 
@@ -207,6 +208,10 @@ class Buquet(HookRegistry):
     async def usage_async(self) -> Usage:
         """Like ``usage``, for async code."""
         return await self._client.call_async(_ops.usage())
+
+    def config(self) -> Configuration:
+        """Every option, its value, and where that came from. Reaches no store; holds no secret."""
+        return self._client.call(config())
 
     def close(self) -> None:
         """Close the connection. Closing twice is harmless; submitting afterwards is an error."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from buquet import _codec, _ops
 from buquet._client import Client, Config
+from buquet._config import Configuration, config
 from buquet._durations import Duration, wire_duration
 from buquet._handle import TaskGroup, TaskHandle
 from buquet._models import (
@@ -194,6 +195,10 @@ class Queue:
     async def usage(self) -> Usage:
         """Requests made through this queue since it was opened, and their price on S3."""
         return await self._client.call_async(_ops.usage())
+
+    async def config(self) -> Configuration:
+        """Every option, its value, and where that came from. Reaches no store; holds no secret."""
+        return await self._client.call_async(config())
 
     async def close(self) -> None:
         """Close the connection. Closing twice is harmless."""

@@ -101,6 +101,7 @@ class FakeEngine:
         self.warnings: list[str] = []
         self.calls: list[tuple[str, Any]] = []
         self.failures: dict[str, deque[BuquetError]] = {}
+        self.options: dict[str, Any] = {}
         self.refuse_outputs_over = 1_000_000
         self.draining = False
         self._numbers = itertools.count(1)
@@ -198,6 +199,13 @@ class FakeEngine:
 
     def _op_connect(self, _: Any) -> Any:
         return {"url": "fake:", "store": "memory", "format": 1, "source": "a test", "versions_kept": True}
+
+    def _op_config(self, _: Any) -> Any:
+        values = {"worker.concurrency": 20, "worker.prefetch": None, "worker.drain": "30s", **self.options}
+        options = [
+            {"name": name, "value": value, "source": "default", "variable": ""} for name, value in values.items()
+        ]
+        return {"file": None, "store": [], "options": options, "credentials": None}
 
     def _op_submit(self, request: Any) -> Any:
         return {"id": self._store(request, request["input"])}

@@ -1,6 +1,7 @@
 //! The engine as named operations with JSON requests and answers: what the C ABI exposes.
 
 mod answer;
+mod config_ops;
 mod extension;
 mod queue_ops;
 mod request;
@@ -68,6 +69,7 @@ impl Engine {
     /// Whatever the operation says; [`Error::Invalid`] for an unknown one.
     pub async fn call(&self, op: &str, request: &[u8]) -> Result<String> {
         match op {
+            "config" => answer(&self.config(parse(op, request)?).await?),
             "connect" => answer(&self.connect(parse(op, request)?).await?),
             "submit" => answer(&self.submit(parse(op, request)?).await?),
             "submit_many" => answer(&self.submit_many(parse(op, request)?).await?),
@@ -127,7 +129,7 @@ impl Engine {
         self.queue
             .get_or_try_init(|| async {
                 let store: Arc<dyn Store> = open(&self.resolved.target)?;
-                let settings = Settings::for_store(store.kind());
+                let settings = Settings::configured(store.kind(), &self.resolved.options);
                 Queue::open(store, Entropy::from_os(), settings).await
             })
             .await

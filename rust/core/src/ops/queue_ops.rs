@@ -28,14 +28,14 @@ impl Engine {
     }
 
     pub(super) async fn submit(&self, request: request::Submit) -> Result<answer::Submitted> {
-        let (options, when) = (request.options()?, request.when()?);
+        let (options, when) = (request.options(&self.task_defaults())?, request.when()?);
         let submission = Submission { kind: request.kind, input: request.input, options, when };
         submission.check()?;
         Ok(answer::Submitted { id: self.queue().await?.submit(submission).await? })
     }
 
     pub(super) async fn submit_many(&self, request: request::SubmitMany) -> Result<answer::SubmittedMany> {
-        let (options, when) = (request.options()?, request.when()?);
+        let (options, when) = (request.options(&self.task_defaults())?, request.when()?);
         let ids = self.queue().await?.submit_many(&request.kind, request.inputs, options, when).await?;
         Ok(answer::SubmittedMany { ids })
     }

@@ -18,7 +18,7 @@ pub(crate) use self::bell::{Bell, Rung};
 pub use self::history::{Event, History};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
-pub use self::settings::Settings;
+pub use self::settings::{RecordLimits, Settings};
 pub use self::submission::{Submission, When, check_payload, check_type};
 use self::submit::Lanes;
 use self::wait::Watches;
