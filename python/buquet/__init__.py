@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from buquet._app import Buquet
     from buquet._config import ConfigOption, Configuration, CredentialSource
     from buquet._context import TaskContext
+    from buquet._doctor import Check, CheckStatus, Diagnosis
     from buquet._handle import TaskGroup, TaskHandle
     from buquet._models import (
         History,
@@ -72,6 +73,8 @@ __all__ = [
     "AsyncTaskFunction",
     "Buquet",
     "BuquetError",
+    "Check",
+    "CheckStatus",
     "ClosedError",
     "ConfigError",
     "ConfigOption",
@@ -80,6 +83,7 @@ __all__ = [
     "CredentialSource",
     "DecodeError",
     "DeniedError",
+    "Diagnosis",
     "EncodeError",
     "History",
     "HistoryEvent",
@@ -118,6 +122,8 @@ _HOMES = {
     "AsyncTaskFunction": "buquet._task",
     "Buquet": "buquet._app",
     "BuquetError": "buquet.errors",
+    "Check": "buquet._doctor",
+    "CheckStatus": "buquet._doctor",
     "ClosedError": "buquet.errors",
     "ConfigError": "buquet.errors",
     "ConfigOption": "buquet._config",
@@ -126,6 +132,7 @@ _HOMES = {
     "CredentialSource": "buquet._config",
     "DecodeError": "buquet.errors",
     "DeniedError": "buquet.errors",
+    "Diagnosis": "buquet._doctor",
     "EncodeError": "buquet.errors",
     "History": "buquet._models",
     "HistoryEvent": "buquet._models",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 from buquet import _ops
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
+from buquet._doctor import Diagnosis, doctor
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
@@ -212,6 +213,10 @@ class Buquet(HookRegistry):
     def config(self) -> Configuration:
         """Every option, its value, and where that came from. Reaches no store; holds no secret."""
         return self._client.call(config())
+
+    def doctor(self) -> Diagnosis:
+        """Look at the store and the queue, and say what is wrong and what to do about it; see ``Queue.doctor``."""
+        return self._client.call(doctor())
 
     def close(self) -> None:
         """Close the connection. Closing twice is harmless; submitting afterwards is an error."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 from buquet import _codec, _ops
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
+from buquet._doctor import Diagnosis, doctor
 from buquet._durations import Duration, wire_duration
 from buquet._handle import TaskGroup, TaskHandle
 from buquet._models import (
@@ -199,6 +200,17 @@ class Queue:
     async def config(self) -> Configuration:
         """Every option, its value, and where that came from. Reaches no store; holds no secret."""
         return await self._client.call_async(config())
+
+    async def doctor(self, *, deep: bool = False, cursor: str | None = None) -> Diagnosis:
+        """Look at the store and the queue, and say what is wrong and what to do about it.
+
+        It answers also where the store does not, and changes nothing but scratch keys of its own.
+
+        :param deep: read every record rather than a sample, a page at a time: pass the answer's
+            ``cursor`` on until it is None.
+        :param cursor: read the next page of records, and nothing else.
+        """
+        return await self._client.call_async(doctor(deep=deep, cursor=cursor))
 
     async def close(self) -> None:
         """Close the connection. Closing twice is harmless."""

@@ -14,7 +14,7 @@ from buquet._handle import TaskHandle
 from buquet._models import Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
-from buquet.cli import _bench, _config, _demo, _dev, _worker
+from buquet.cli import _bench, _config, _demo, _dev, _doctor, _worker
 from buquet.cli._output import (
     ExitCode,
     Json,
@@ -269,6 +269,7 @@ def _print_id(task_id: str) -> None:
 
 cli.command("worker")(_worker.worker)
 cli.command("config")(_config.show)
+cli.command("doctor")(_doctor.examine)
 cli.command("demo")(_demo.demo)
 cli.command("dev")(_dev.dev)
 cli.command("bench")(_bench.bench)

@@ -46,7 +46,7 @@ pub struct EngineConfig {
 }
 
 /// A store, what named it, and all options.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
     /// The store.
     pub target: Target,

@@ -137,10 +137,10 @@ impl Reader<'_> {
     }
 
     fn members<'a>(&self, value: &'a Spanned<DeValue<'a>>, title: &str) -> Result<&'a DeTable<'a>> {
-        match value.get_ref().as_table() {
-            Some(table) => Ok(table),
-            None => self.refused(value.span().start, &format!("{title} is no table; {ALLOWED}")),
-        }
+        let Some(table) = value.get_ref().as_table() else {
+            return self.refused(value.span().start, &format!("{title} is no table; {ALLOWED}"));
+        };
+        Ok(table)
     }
 
     fn table(&self, value: &Spanned<DeValue<'_>>, title: &str) -> Result<Table> {

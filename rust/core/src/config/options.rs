@@ -279,7 +279,7 @@ impl Definition {
 }
 
 /// An option as it stands, and who says so.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// Its name.
     pub name: &'static str,
@@ -296,7 +296,7 @@ pub struct Setting {
 }
 
 /// All options as they stand.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     settings: Vec<(Key, Setting)>,
 }

@@ -6,7 +6,7 @@ use super::options::BY_DEFAULT;
 use super::{Credentials, Resolved, Setting, Target};
 
 /// All there is to know about a configuration, without a secret.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shown {
     /// The file that counts, if there is one.
     pub file: Option<String>,

@@ -115,13 +115,10 @@ fn span(written: &Written) -> Option<Duration> {
         Span::deserialize(deserializer).ok()
     };
     let span = match written {
-        Written::Text(text) => match text.trim().parse() {
-            Ok(number) => seconds(number),
-            Err(_) => {
-                let deserializer: StrDeserializer<'_, TextError> = text.trim().into_deserializer();
-                Span::deserialize(deserializer).ok()
-            }
-        },
+        Written::Text(text) => {
+            let deserializer: StrDeserializer<'_, TextError> = text.trim().into_deserializer();
+            text.trim().parse().map_or_else(|_| Span::deserialize(deserializer).ok(), seconds)
+        }
         Written::Number(number) => seconds(*number),
         Written::Other(_) => None,
     };
@@ -140,7 +137,7 @@ pub fn span_text(span: Duration) -> String {
     let mut text = String::new();
     for (unit, millis) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
         if rest >= millis {
-            text += &format!("{}{unit}", rest / millis);
+            text.extend([(rest / millis).to_string().as_str(), unit]);
             rest %= millis;
         }
     }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod config_ops;
+mod doctor_ops;
 mod extension;
 mod queue_ops;
 mod request;
@@ -70,6 +71,7 @@ impl Engine {
     pub async fn call(&self, op: &str, request: &[u8]) -> Result<String> {
         match op {
             "config" => answer(&self.config(parse(op, request)?).await?),
+            "doctor" => answer(&self.doctor(parse(op, request)?).await?),
             "connect" => answer(&self.connect(parse(op, request)?).await?),
             "submit" => answer(&self.submit(parse(op, request)?).await?),
             "submit_many" => answer(&self.submit_many(parse(op, request)?).await?),

@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 pub const FORMAT: u32 = 1;
 /// Hex digits of an id that make its shard.
 const SHARD_DIGITS: u32 = 1;
+/// What to put back where a marker was lost.
+pub const FORMER: &str = "buquet.json with {\"format\":1,\"shard_digits\":1}";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Marker {
@@ -29,7 +31,7 @@ struct Marker {
 /// [`Error::Layout`], [`Error::Unsupported`] and the store's.
 pub async fn ensure(bucket: &Bucket) -> Result<()> {
     if let Got::Found(object) = bucket.get(keys::MARKER, None).await?.value {
-        return check(bucket, &object.body);
+        return check(&bucket.store().url(), &object.body);
     }
     let commit = CommitId::random(bucket.entropy());
     probe::probe(bucket.store(), &commit.to_string()).await?;
@@ -37,17 +39,20 @@ pub async fn ensure(bucket: &Bucket) -> Result<()> {
     let body = serde_json::to_vec(&marker).map_err(|error| Error::Internal(error.to_string()))?;
     match bucket.commit(keys::MARKER, Bytes::from(body), &Condition::IfAbsent, commit).await? {
         Committed::Landed(_) | Committed::Lost(None) => Ok(()),
-        Committed::Lost(Some(object)) => check(bucket, &object.body),
+        Committed::Lost(Some(object)) => check(&bucket.store().url(), &object.body),
     }
 }
 
-fn check(bucket: &Bucket, body: &[u8]) -> Result<()> {
+/// Checks what a marker says; `url` is the queue's, for messages.
+///
+/// # Errors
+/// [`Error::Layout`] if a newer version wrote it, [`Error::Corrupt`] if it cannot be read.
+pub fn check(url: &str, body: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct Layout {
         format: u32,
         shard_digits: u32,
     }
-    let url = bucket.store().url();
     let layout = serde_json::from_slice(body)
         .map_err(|error| error.to_string())
         .and_then(|layout: Layout| if layout.format == 0 { Err("its format is 0".into()) } else { Ok(layout) })

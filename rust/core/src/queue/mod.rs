@@ -1,6 +1,7 @@
 //! A queue as its users see it: submit, look, wait.
 
 mod bell;
+pub mod doctor;
 mod history;
 mod list;
 mod marker;
