@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         WorkerInfo,
     )
     from buquet._queue import Queue, connect
+    from buquet._schemas import Schemas, TaskSchema
     from buquet._task import AsyncTaskFunction, TaskFunction
     from buquet._worker import Worker
     from buquet.errors import (
@@ -97,6 +98,7 @@ __all__ = [
     "RescheduleError",
     "RetryPolicy",
     "RetryableError",
+    "Schemas",
     "StoreInfo",
     "Task",
     "TaskContext",
@@ -106,6 +108,7 @@ __all__ = [
     "TaskGroup",
     "TaskHandle",
     "TaskPage",
+    "TaskSchema",
     "TaskStatus",
     "UnavailableError",
     "UnsupportedError",
@@ -146,6 +149,7 @@ _HOMES = {
     "RescheduleError": "buquet.errors",
     "RetryPolicy": "buquet._models",
     "RetryableError": "buquet.errors",
+    "Schemas": "buquet._schemas",
     "StoreInfo": "buquet._models",
     "Task": "buquet._models",
     "TaskContext": "buquet._context",
@@ -155,6 +159,7 @@ _HOMES = {
     "TaskGroup": "buquet._handle",
     "TaskHandle": "buquet._handle",
     "TaskPage": "buquet._models",
+    "TaskSchema": "buquet._schemas",
     "TaskStatus": "buquet._models",
     "UnavailableError": "buquet.errors",
     "UnsupportedError": "buquet.errors",

@@ -13,6 +13,7 @@ from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
 from buquet._queue import Queue
+from buquet._schemas import publishable, schema_put
 from buquet._task import AsyncTaskFunction, TaskDecorator, TaskFunction, define, exception_types
 from buquet.errors import InvalidError
 
@@ -95,6 +96,7 @@ class Buquet(HookRegistry):
         priority: int | None = None,
         delay: Duration | None = None,
         pool: Pool = "thread",
+        schema: bool | dict[str, Any] | None = None,
     ) -> TaskDecorator: ...
     def task(
         self,
@@ -110,6 +112,7 @@ class Buquet(HookRegistry):
         priority: int | None = None,
         delay: Duration | None = None,
         pool: Pool = "thread",
+        schema: bool | dict[str, Any] | None = None,
     ) -> Any:
         """Make a task of a function: ``@app.task`` or ``@app.task(...)``.
 
@@ -125,6 +128,8 @@ class Buquet(HookRegistry):
         :param priority: 0 to 9, 9 runs first (default 5).
         :param delay: earliest start after the submit, a duration.
         :param pool: where a plain ``def`` runs: ``"thread"``, or ``"process"`` for CPU-bound work.
+        :param schema: True publishes a JSON Schema derived from the annotations when a worker of the app starts,
+            a dict publishes that one: from then on every input has to fit, whoever submits it.
         :raises InvalidError: the function or an option cannot be used, or the name is taken.
         """
         options = submit_options(retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay)
@@ -140,6 +145,7 @@ class Buquet(HookRegistry):
                 retry_on=only,
                 no_retry_on=never,
                 pool=pool,
+                schema=schema,
             )
             self._add(task)
             return task
@@ -209,6 +215,13 @@ class Buquet(HookRegistry):
     async def usage_async(self) -> Usage:
         """Like ``usage``, for async code."""
         return await self._client.call_async(_ops.usage())
+
+    def publish_schemas(self) -> bool:
+        """Publish the schemas of the tasks that have one, as a worker does when it starts; whether anything changed.
+
+        :raises InvalidError: no task has one, or it cannot be used.
+        """
+        return self._client.call(schema_put(publishable(task.handler for task in self._tasks.values())))
 
     def config(self) -> Configuration:
         """Every option, its value, and where that came from. Reaches no store; holds no secret."""

@@ -23,6 +23,7 @@ from buquet._models import (
     check_count,
 )
 from buquet._options import submit_options
+from buquet._schemas import Schemas
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -196,6 +197,11 @@ class Queue:
     async def usage(self) -> Usage:
         """Requests made through this queue since it was opened, and their price on S3."""
         return await self._client.call_async(_ops.usage())
+
+    @property
+    def schemas(self) -> Schemas:
+        """The JSON Schemas of task types: publish, read and delete them."""
+        return Schemas(self._client)
 
     async def config(self) -> Configuration:
         """Every option, its value, and where that came from. Reaches no store; holds no secret."""

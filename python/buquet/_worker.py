@@ -11,6 +11,7 @@ from buquet._attempt import Handler, Pool
 from buquet._durations import Duration, seconds
 from buquet._hooks import HookRegistry
 from buquet._models import check_count
+from buquet._schemas import publishable, schema_put
 from buquet._signature import PlainSignature
 from buquet._task import check_function, exception_types
 from buquet.errors import InvalidError
@@ -188,6 +189,8 @@ class Worker(HookRegistry):
             # Not awaited: whoever tells this worker to drain must find its runner. No store is asked.
             settings = self._wanted.over(self._queue.client.call(config()))
             self._runner = Runner(self._queue.client, self._handlers, self.hooks, settings)
+            if schemas := publishable(self._handlers.values()):
+                await self._queue.client.call_async(schema_put(schemas))
             await self._runner.run(started)
         finally:
             self._loop = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
-COMMANDS = ["submit", "status", "history", "list", "workers", "worker", "demo"]
+COMMANDS = ["submit", "status", "history", "list", "workers", "worker", "config", "doctor", "schemas", "demo"]
 NOBODY = "00000000-0000-8000-8000-000000000000"
 
 

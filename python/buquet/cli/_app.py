@@ -1,10 +1,7 @@
 """The ``buquet`` command and its subcommands."""
 
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 from typer.core import TyperGroup
 
@@ -14,7 +11,7 @@ from buquet._handle import TaskHandle
 from buquet._models import Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
-from buquet.cli import _bench, _config, _demo, _dev, _doctor, _worker
+from buquet.cli import _bench, _config, _demo, _dev, _doctor, _schemas, _worker
 from buquet.cli._output import (
     ExitCode,
     Json,
@@ -27,12 +24,13 @@ from buquet.cli._output import (
     print_error,
     print_json,
     print_rows,
+    read_argument,
     shared,
     styled,
     wants_json,
 )
 from buquet.cli._render import age, print_task, print_timeline
-from buquet.errors import BuquetError, InvalidError
+from buquet.errors import BuquetError
 
 EPILOG = """\b
 Exit codes for scripts:
@@ -117,7 +115,7 @@ def submit(
     options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay)
     limit = None if wait_timeout is None else wire_duration(wait_timeout, "--wait-timeout")
     client = connection(url)
-    task_id = client.call(_ops.submit(type, _read_input(input), options))
+    task_id = client.call(_ops.submit(type, read_argument(input, "--input"), options))
     if not wait:
         _print_id(task_id)
         return
@@ -244,22 +242,6 @@ def workers(url: Url = None, json: Json = False) -> None:
         print_error("corrupt", f"{item.key}: {item.message}")
 
 
-def _read_input(text: str) -> bytes:
-    if text == "-":
-        raw = sys.stdin.buffer.read()
-    elif text.startswith("@"):
-        try:
-            raw = Path(text[1:]).read_bytes()
-        except OSError as error:
-            raise InvalidError(f"--input: cannot read {text[1:]} ({error.strerror})") from error
-    else:
-        raw = text.encode()
-    try:
-        return msgspec.json.encode(msgspec.json.decode(raw))
-    except msgspec.DecodeError as error:
-        raise InvalidError(f"--input is not JSON: {error}") from error
-
-
 def _print_id(task_id: str) -> None:
     if shared.json:
         print_json({"id": task_id})
@@ -270,6 +252,7 @@ def _print_id(task_id: str) -> None:
 cli.command("worker")(_worker.worker)
 cli.command("config")(_config.show)
 cli.command("doctor")(_doctor.examine)
+cli.add_typer(_schemas.schemas)
 cli.command("demo")(_demo.demo)
 cli.command("dev")(_dev.dev)
 cli.command("bench")(_bench.bench)

@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 pub const MARKER: &str = "buquet.json";
 /// The bell: touched by submitters, watched by idle workers.
 pub const BELL: &str = "bell.json";
+/// The schemas of task types.
+pub const SCHEMAS: &str = "schemas.json";
 /// All batch records.
 pub const TASKS: &str = "tasks/";
 /// The index of claimable work.

@@ -18,6 +18,9 @@ use buquet_core::worker::{Options as WorkerOptions, Worker};
 use bytes::Bytes;
 use tokio::time::sleep;
 
+/// What the clock of a store in memory says at first, and this machine's all the time.
+const STORE_BEGINS: Timestamp = Timestamp(1_767_225_600_000);
+
 async fn queue_on(store: &Arc<MemoryStore>) -> Queue {
     let store: Arc<dyn Store> = Arc::clone(store) as _;
     Queue::open(store, Entropy::seeded(1), Settings::for_store(StoreKind::S3)).await.unwrap()
@@ -35,7 +38,7 @@ async fn worker_on(queue: &Queue, kind: &str) -> Worker {
 
 async fn examined(store: Arc<dyn Store>, asked: &Examination) -> Report {
     let visit = Visit::new(store, &Entropy::seeded(9), Settings::for_store(StoreKind::S3));
-    examine(&visit, asked, || Timestamp(0)).await
+    examine(&visit, asked, || STORE_BEGINS).await
 }
 
 async fn report(store: &Arc<MemoryStore>) -> Report {

@@ -6,6 +6,7 @@ mod doctor_ops;
 mod extension;
 mod queue_ops;
 mod request;
+mod schema_ops;
 mod span;
 mod worker_ops;
 
@@ -81,6 +82,10 @@ impl Engine {
             "wait" => answer(&self.wait(parse(op, request)?).await?),
             "workers" => answer(&self.list_workers(parse(op, request)?).await?),
             "usage" => answer(&self.usage(parse(op, request)?).await?),
+            "schema.put" => answer(&self.schema_put(parse(op, request)?).await?),
+            "schema.get" => answer(&self.schema_get(parse(op, request)?).await?),
+            "schema.list" => answer(&self.schema_list(parse(op, request)?).await?),
+            "schema.delete" => answer(&self.schema_delete(parse(op, request)?).await?),
             "worker.start" => answer(&self.worker_start(parse(op, request)?).await?),
             "worker.next" => answer(&self.worker_next(parse(op, request)?).await?),
             "worker.settle" => answer(&self.worker_settle(parse(op, request)?).await?),

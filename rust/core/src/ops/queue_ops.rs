@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::id::TaskId;
 use crate::limits;
 use crate::queue::{FORMAT, Filter, Submission};
-use crate::store::StoreKind;
+use crate::store::{StoreErrorKind, StoreKind};
 
 const DEFAULT_PAGE: usize = 100;
 
@@ -23,7 +23,12 @@ impl Engine {
             },
             format: FORMAT,
             source: self.resolved.source.clone(),
-            versions_kept: bucket.keeps_versions().await?.value,
+            versions_kept: match bucket.keeps_versions().await {
+                Ok(answer) => answer.value,
+                // Only histories need this permission.
+                Err(error) if error.kind == StoreErrorKind::Denied => false,
+                Err(error) => return Err(error.into()),
+            },
         })
     }
 

@@ -5,6 +5,7 @@ pub mod doctor;
 mod history;
 mod list;
 mod marker;
+mod schemas;
 mod settings;
 mod submission;
 mod submit;
@@ -19,6 +20,7 @@ pub(crate) use self::bell::{Bell, Rung};
 pub use self::history::{Event, History};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
+pub use self::schemas::Schemas;
 pub use self::settings::{RecordLimits, Settings};
 pub use self::submission::{Submission, When, check_payload, check_type};
 use self::submit::Lanes;
@@ -50,6 +52,7 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) bell: Bell,
     pub(crate) spawner: Spawner,
+    schemas: schemas::Known,
     lanes: Lanes,
     watches: Watches,
     nearby: Mutex<Vec<std::sync::Weak<dyn Nearby>>>,
@@ -95,7 +98,7 @@ impl Queue {
     /// newer version of buquet wrote the marker, and the store's.
     pub async fn open(store: Arc<dyn Store>, entropy: Entropy, settings: Settings) -> Result<Self> {
         let bucket = Bucket::new(store, entropy);
-        marker::ensure(&bucket).await?;
+        let marked = marker::ensure(&bucket).await?;
         let deleter = Deleter::new(bucket.clone());
         let tasks = TaskOwner::default();
         let spawner = tasks.spawner();
@@ -105,6 +108,7 @@ impl Queue {
             desk: Desk { bucket, deleter, variant: settings.variant },
             settings,
             spawner,
+            schemas: schemas::Known::new(marked.schemas),
             lanes: Lanes::default(),
             watches: Watches::default(),
             nearby: Mutex::default(),
