@@ -71,6 +71,12 @@ def test_a_deep_look_reads_every_record(buquet: Run) -> None:
     assert checks(done)["records"]["details"] == {"read": 3, "corrupt": []}
 
 
+def test_a_database_that_is_not_there_is_not_made(buquet: Run, tmp_path: Path) -> None:
+    done = buquet("doctor", "--json")
+    assert (done.returncode, checks(done)["store"]["status"]) == (0, "warning")
+    assert not (tmp_path / "queue.db").exists()
+
+
 def test_a_store_that_does_not_answer_exits_with_6_and_says_what_to_check(buquet: Run, silent_port: int) -> None:
     gone = f"s3://bucket/queue?region=us-east-1&endpoint=http://127.0.0.1:{silent_port}"
     done = buquet("doctor", "--json", at=gone)

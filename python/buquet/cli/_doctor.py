@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from buquet._client import Client
 from buquet._doctor import Check, CheckStatus, Diagnosis, doctor
@@ -62,40 +63,27 @@ def _print_policy(found: Diagnosis) -> None:
 def _read_on(client: Client, found: Diagnosis) -> Diagnosis:
     """Read the rest of the records; what was found so far goes into one check."""
     checks = {check.name: check for check in found.checks}
-    put, get, listed, delete = (found.requests.put, found.requests.get, found.requests.list, found.requests.delete)
-    cursor, dollars = found.cursor, found.dollars
-    read, corrupt = _figures(checks["records"])
+    spent, dollars, cursor = found.requests, found.dollars, found.cursor
+    worst = checks["records"]
+    read, corrupt = _figures(worst)
     while cursor is not None:
         page: Diagnosis = client.call(doctor(deep=True, cursor=cursor))
         check = page.check("records")
         more, bad = _figures(check)
         read, corrupt = read + more, [*corrupt, *bad][:_NAMED]
-        get, listed, dollars = get + page.requests.get, listed + page.requests.list, dollars + page.dollars
-        if _RANK.index(check.status) > _RANK.index(checks["records"].status) or check.status is CheckStatus.SKIPPED:
-            checks["records"] = check
-        if check.status is CheckStatus.SKIPPED:
+        spent = replace(spent, get=spent.get + page.requests.get, list=spent.list + page.requests.list)
+        dollars += page.dollars
+        worst = max(worst, check, key=lambda check: _RANK.index(check.status))
+        if page.cursor == cursor:  # the store does not answer any more
             break
         cursor = page.cursor
         if not shared.json:
             err.print(f"{read:,} records read", style="dim")
-    worst = checks["records"]
-    what = worst.what if corrupt or worst.status is not CheckStatus.OK else f"{read:,} records read, all sound"
-    checks["records"] = Check(
-        name="records",
-        status=worst.status,
-        what=what,
-        advice=worst.advice,
-        details={"read": read, "corrupt": corrupt},
-    )
-    bad_ones = [check.status for check in checks.values() if check.status is not CheckStatus.SKIPPED]
-    return Diagnosis(
-        status=max(bad_ones, key=_RANK.index, default=CheckStatus.OK),
-        url=found.url,
-        checks=list(checks.values()),
-        requests=type(found.requests)(put=put, get=get, list=listed, delete=delete),
-        dollars=dollars,
-        policy=found.policy,
-    )
+    what = f"{read:,} records read, all sound" if worst.status is CheckStatus.OK else worst.what
+    checks["records"] = replace(worst, what=what, details={"read": read, "corrupt": corrupt})
+    status = max((check.status for check in checks.values()), key=_RANK.index)
+    status = CheckStatus.OK if status is CheckStatus.SKIPPED else status
+    return replace(found, status=status, checks=list(checks.values()), requests=spent, dollars=dollars, cursor=cursor)
 
 
 _RANK = [CheckStatus.OK, CheckStatus.SKIPPED, CheckStatus.WARNING, CheckStatus.FAILED]

@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Engine;
+use crate::config::Target;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::queue::Settings;
-use crate::queue::doctor::{Examination, Report, Visit, examine, policy};
+use crate::queue::doctor::{Examination, Report, Visit, examine, no_database, policy};
 use crate::store::open::{open, system_time};
 
 /// How thoroughly to look.
@@ -37,11 +38,16 @@ impl Engine {
         }
         if let Some(cursor) = request.cursor.as_ref().filter(|cursor| !cursor.starts_with(keys::TASKS)) {
             let shown: String = cursor.chars().take(64).collect();
-            return Err(Error::Invalid(format!("{shown:?} is not a cursor: pass the one of the answer before, unchanged")));
+            return Err(Error::Invalid(format!(
+                "{shown:?} is not a cursor: pass the one of the answer before, unchanged"
+            )));
         }
-        let store = match self.queue.get() {
-            Some(queue) => queue.bucket().shared_store(),
-            None => open(&self.resolved.target)?,
+        let store = match (self.queue.get(), &self.resolved.target) {
+            (Some(queue), _) => queue.bucket().shared_store(),
+            (None, target @ Target::Sqlite { path }) if !path.exists() => {
+                return Ok(Findings { report: no_database(target.url()), policy: None });
+            }
+            (None, target) => open(target)?,
         };
         let settings = Settings::configured(store.kind(), &self.resolved.options);
         let policy = policy(&store.url());

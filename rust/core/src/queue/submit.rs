@@ -66,7 +66,7 @@ impl Queue {
     /// [`Error::Invalid`] before anything is stored; the store's. After [`Error::Unavailable`] the task may exist.
     pub async fn submit(&self, submission: Submission) -> Result<TaskId> {
         submission.check()?;
-        self.check_inputs(&submission.kind, &[&submission.input]).await?;
+        self.check_inputs(&submission.kind, std::slice::from_ref(&submission.input)).await?;
         let (key, draft) = self.core().place(&submission)?;
         let (answer, answered) = oneshot::channel();
         {
@@ -112,7 +112,7 @@ impl Queue {
         for (n, input) in inputs.iter().enumerate() {
             check_payload(&format!("input number {n}"), input)?;
         }
-        self.check_inputs(kind, &inputs.iter().collect::<Vec<_>>()).await?;
+        self.check_inputs(kind, &inputs).await?;
         let available_at = self.core().available_at(when);
         let mut drafts: VecDeque<Draft> = inputs.into_iter().map(|input| Draft { input, available_at }).collect();
         let limits = self.core().settings.record;

@@ -8,8 +8,8 @@ use super::visit::Visit;
 use super::{Check, Status, policy};
 use crate::error::Error;
 use crate::keys;
-use crate::store::{Got, StoreError, StoreErrorKind, StoreKind, StoreResult, Timed};
 use crate::store::probe;
+use crate::store::{Got, StoreError, StoreErrorKind, StoreKind, StoreResult, Timed};
 use crate::time::Timestamp;
 
 /// An answer that takes longer makes everything slow.
@@ -58,7 +58,9 @@ pub(super) fn judge_reach(reached: &Reached) -> Check {
         StoreErrorKind::Denied => {
             "check which credentials count (buquet config), whether they are valid, and what they may do (see permissions)"
         }
-        StoreErrorKind::NoBucket => "create the bucket, or mend its name, region or endpoint (buquet config shows them)",
+        StoreErrorKind::NoBucket => {
+            "create the bucket, or mend its name, region or endpoint (buquet config shows them)"
+        }
         StoreErrorKind::Unsupported | StoreErrorKind::Invalid => {
             "the server does not speak S3 as buquet knows it; check the endpoint"
         }
@@ -144,7 +146,8 @@ pub(super) fn judge_permissions(kind: StoreKind, tried: &Tried) -> Check {
         let message = tried.get.as_ref().map(|error| error.message.clone()).unwrap_or_default();
         let advice = "either the credentials are not valid there, or they may do nothing with this bucket: see buquet config \
                       for where they come from, and buquet doctor --iam for the policy they need";
-        return Check::new(name, Status::Failed, format!("nothing is allowed: {message}"), advice).with("denied", denied);
+        return Check::new(name, Status::Failed, format!("nothing is allowed: {message}"), advice)
+            .with("denied", denied);
     }
     if !denied.is_empty() {
         let needed = actions.iter().any(|(action, needed, _)| *needed && denied.contains(action));
@@ -154,7 +157,8 @@ pub(super) fn judge_permissions(kind: StoreKind, tried: &Tried) -> Check {
             (Status::Warning, "histories cannot be read")
         };
         let advice = format!("allow {}; buquet doctor --iam prints a policy", denied.join(", "));
-        return Check::new(name, status, format!("{what}: {} denied", denied.join(", ")), advice).with("denied", denied);
+        return Check::new(name, status, format!("{what}: {} denied", denied.join(", ")), advice)
+            .with("denied", denied);
     }
     if let Some((action, error)) = other {
         let advice = "the store answered otherwise before: run the doctor again";
@@ -185,7 +189,9 @@ fn judge_probe(probed: Result<(), Error>) -> Check {
             let advice = "stop the workers and move to another store: on this one tasks can be lost or run twice";
             Check::new(name, Status::Failed, message, advice)
         }
-        Err(error) => Check::new(name, Status::Warning, error.to_string(), "run the doctor again when the store is calm"),
+        Err(error) => {
+            Check::new(name, Status::Warning, error.to_string(), "run the doctor again when the store is calm")
+        }
     }
 }
 

@@ -21,11 +21,13 @@ fn judge_skew(skew: i64) -> Check {
     let check = match skew.abs() {
         0..=UNNOTICED => Check::ok("clock", "this machine's clock agrees with the server's"),
         ..=REFUSED_SOON => {
-            let advice = "set it (timedatectl set-ntp true); tasks are not harmed, but the at= of a submit is meant by it";
+            let advice =
+                "set it (timedatectl set-ntp true); tasks are not harmed, but the at= of a submit is meant by it";
             Check::new("clock", Status::Warning, what, advice)
         }
         _ => {
-            let advice = "set it (timedatectl set-ntp true): S3 refuses requests from a clock that is wrong by 15 minutes";
+            let advice =
+                "set it (timedatectl set-ntp true): S3 refuses requests from a clock that is wrong by 15 minutes";
             Check::new("clock", Status::Failed, what, advice)
         }
     };

@@ -43,9 +43,12 @@ pub(super) fn judge(marker: &Marker) -> Check {
         Marker::Wrong(error @ Error::Layout(_)) => {
             Check::new(name, Status::Failed, error.to_string(), "upgrade buquet here")
         }
-        Marker::Wrong(error) => {
-            Check::new(name, Status::Failed, error.to_string(), "put the marker back; the records are not touched by it")
-        }
+        Marker::Wrong(error) => Check::new(
+            name,
+            Status::Failed,
+            error.to_string(),
+            "put the marker back; the records are not touched by it",
+        ),
         Marker::Missing { records: false } => Check::new(
             name,
             Status::Warning,

@@ -43,7 +43,7 @@ pub(super) fn judge(leases: &Result<Leases>, alive: usize) -> Check {
     let name = "leases";
     let leases = match leases {
         Ok(leases) => leases,
-        Err(error) => return Check::skipped(name, error.to_string()),
+        Err(error) => return Check::unknown(name, error),
     };
     let now = leases.now.minute();
     let late = leases.entries.iter().map(|(entry, _)| now - entry.minute).filter(|late| *late > PATIENCE_MINUTES);

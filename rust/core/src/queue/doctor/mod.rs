@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 pub use self::policy::policy;
 pub use self::visit::Visit;
 use crate::bucket::Requests;
+use crate::error::Error;
 use crate::time::Timestamp;
 
 /// How a check came out, from good to bad.
@@ -89,14 +90,31 @@ impl Check {
         Self::new(name, Status::Skipped, why, "")
     }
 
+    /// It could not be looked at although the store answered before.
+    fn unknown(name: &'static str, error: &Error) -> Self {
+        let advice = "see the checks above; if those are well, run the doctor again";
+        Self::new(name, Status::Warning, format!("it could not be looked at: {error}"), advice)
+    }
+
     fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.details.insert(name.to_owned(), value.into());
         self
     }
 }
 
-/// All checks but that of the records, in their order.
+/// The checks that need a store which can be read, in their order.
 const BUILT_ON_ACCESS: [&str; 5] = ["layout", "workers", "leases", "ready", "records"];
+
+/// What is to be said of a database that nobody has made yet. A look into it would make it.
+#[must_use]
+pub fn no_database(url: String) -> Report {
+    let what = format!("there is no {url} yet");
+    let advice = "if there should be one, check the path (buquet config shows it); if not, the first submit makes it";
+    let mut checks = vec![Check::new("store", Status::Warning, what, advice)];
+    let rest = ["permissions", "conditional_writes", "versioning", "clock"].into_iter().chain(BUILT_ON_ACCESS);
+    checks.extend(rest.map(|name| Check::skipped(name, "there is no database yet")));
+    Report { status: Status::Warning, url, checks, requests: Requests::default(), dollars: 0.0, cursor: None }
+}
 
 /// Examines the queue. It answers, whatever is wrong.
 pub async fn examine(visit: &Visit, asked: &Examination, local_time: fn() -> Timestamp) -> Report {

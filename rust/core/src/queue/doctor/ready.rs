@@ -106,7 +106,7 @@ pub(super) fn judge(ready: &Result<Ready>, workers: Option<&Workers>) -> Check {
     let name = "ready";
     let ready = match ready {
         Ok(ready) => ready,
-        Err(error) => return Check::skipped(name, error.to_string()),
+        Err(error) => return Check::unknown(name, error),
     };
     let waiting = ready.groups.iter().filter_map(|group| match &group.sample {
         Sample::Waits(kind) => Some((group, kind.clone())),
@@ -119,11 +119,19 @@ pub(super) fn judge(ready: &Result<Ready>, workers: Option<&Workers>) -> Check {
         let waits = roughly(ready.now.0 - group.oldest.due.0);
         let tasks = plural(usize::try_from(group.tasks).unwrap_or(usize::MAX), "task");
         if takers.is_empty() {
-            orphaned.push((kind.clone(), format!("no worker handles type {kind:?}: {tasks} due, the oldest for {waits}")));
+            orphaned
+                .push((kind.clone(), format!("no worker handles type {kind:?}: {tasks} due, the oldest for {waits}")));
         } else {
-            let (running, room): (usize, usize) =
-                takers.iter().fold((0, 0), |(running, room), taker| (running + taker.running, room + taker.concurrency));
-            busy.push((running < room, format!("{tasks} of type {kind:?} due, the oldest for {waits}; {} {running}/{room} busy", plural(takers.len(), "worker"))));
+            let (running, room): (usize, usize) = takers
+                .iter()
+                .fold((0, 0), |(running, room), taker| (running + taker.running, room + taker.concurrency));
+            busy.push((
+                running < room,
+                format!(
+                    "{tasks} of type {kind:?} due, the oldest for {waits}; {} {running}/{room} busy",
+                    plural(takers.len(), "worker")
+                ),
+            ));
         }
     }
     let check = verdict(&orphaned, &busy, ready, workers);
@@ -138,9 +146,8 @@ fn verdict(orphaned: &[(String, String)], busy: &[(bool, String)], ready: &Ready
         let what: Vec<&str> = orphaned.iter().map(|(_, what)| what.as_str()).collect();
         let known: Vec<&str> = workers.map(known_types).unwrap_or_default();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let advice = format!(
-            "start a worker with a handler for {kind:?}, or check the spelling: living workers take {known}"
-        );
+        let advice =
+            format!("start a worker with a handler for {kind:?}, or check the spelling: living workers take {known}");
         return Check::new(name, Status::Failed, what.join("; "), advice);
     }
     if !busy.is_empty() {
@@ -154,12 +161,20 @@ fn verdict(orphaned: &[(String, String)], busy: &[(bool, String)], ready: &Ready
         return Check::new(name, Status::Warning, what.join("; "), advice);
     }
     let more = if ready.more { "the oldest of many looked at: " } else { "" };
-    Check::ok(name, format!("{more}{} of work, none overdue", plural(ready.entries, "index entry").replace("entrys", "entries")))
+    Check::ok(
+        name,
+        format!("{more}{} of work, none overdue", plural(ready.entries, "index entry").replace("entrys", "entries")),
+    )
 }
 
 fn known_types(workers: &Workers) -> Vec<&str> {
-    let mut known: Vec<&str> =
-        workers.members.iter().filter(|member| member.alive).flat_map(|member| &member.types).map(String::as_str).collect();
+    let mut known: Vec<&str> = workers
+        .members
+        .iter()
+        .filter(|member| member.alive)
+        .flat_map(|member| &member.types)
+        .map(String::as_str)
+        .collect();
     known.sort_unstable();
     known.dedup();
     known.truncate(20);

@@ -53,7 +53,7 @@ async fn gather(visit: &Visit, leases: Option<&Leases>, ready: Option<&Ready>) -
 pub(super) async fn all(visit: &Visit, cursor: Option<&str>) -> (Check, Option<String>) {
     let page = match visit.list(keys::TASKS, cursor, OF_A_PAGE).await {
         Ok(page) => page.value,
-        Err(error) => return (Check::skipped("records", error.message), cursor.map(ToOwned::to_owned)),
+        Err(error) => return (Check::unknown("records", &error.into()), cursor.map(ToOwned::to_owned)),
     };
     let last = page.entries.last().filter(|_| page.more).map(|last| last.key.clone());
     let records = read(visit, keys_of(&page.entries)).await;
@@ -72,7 +72,7 @@ fn judge(records: &Result<Records>, all: bool) -> Check {
     let name = "records";
     let records = match records {
         Ok(records) => records,
-        Err(error) => return Check::skipped(name, error.to_string()),
+        Err(error) => return Check::unknown(name, error),
     };
     let read = plural(records.read, "record");
     let named: Vec<serde_json::Value> = records
@@ -83,9 +83,10 @@ fn judge(records: &Result<Records>, all: bool) -> Check {
         .collect();
     let check = match records.corrupt.first() {
         None if all || !records.more => Check::ok(name, format!("{read} read, all sound")),
-        None => {
-            Check { advice: "buquet doctor --deep reads all".into(), ..Check::ok(name, format!("{read} of more read, all sound")) }
-        }
+        None => Check {
+            advice: "buquet doctor --deep reads all".into(),
+            ..Check::ok(name, format!("{read} of more read, all sound"))
+        },
         Some(first) => {
             let count = records.corrupt.len();
             let what = format!("{count} of {read} cannot be read, the first {}: {}", first.key, first.message);

@@ -16,8 +16,8 @@ use crate::keys;
 use crate::queue::Settings;
 use crate::record::BatchRecord;
 use crate::store::{
-    Condition, ETag, Got, Listed, Page, Put, Store, StoreError, StoreErrorKind, StoreKind, StoreResult, Timed, VersionId,
-    VersionPage,
+    Condition, ETag, Got, Listed, Page, Put, Store, StoreError, StoreErrorKind, StoreKind, StoreResult, Timed,
+    VersionId, VersionPage,
 };
 
 /// Objects read at the same time.

@@ -53,7 +53,8 @@ impl Workers {
 
 pub(super) async fn gather(visit: &Visit, leases: &Result<Leases>) -> Result<Workers> {
     let page = visit.list(keys::WORKERS, None, limits::PAGE).await?;
-    let beats: BTreeMap<_, _> = page.value.entries.iter().map(|entry| (entry.key.clone(), entry.last_modified)).collect();
+    let beats: BTreeMap<_, _> =
+        page.value.entries.iter().map(|entry| (entry.key.clone(), entry.last_modified)).collect();
     let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
     if let Ok(leases) = leases {
         for (entry, _) in &leases.entries {
@@ -89,14 +90,18 @@ pub(super) fn judge(workers: &Result<Workers>) -> Check {
     let name = "workers";
     let workers = match workers {
         Ok(workers) => workers,
-        Err(error) => return Check::skipped(name, error.to_string()),
+        Err(error) => return Check::unknown(name, error),
     };
     let alive = workers.alive();
     let dead: Vec<&Member> = workers.members.iter().filter(|member| !member.alive).collect();
     let left: usize = dead.iter().map(|member| member.leases).sum::<usize>() + workers.strangers;
     let named: Vec<String> = dead.iter().filter(|dead| dead.leases > 0).map(|dead| who(dead)).take(5).collect();
     let figures = |check: Check| {
-        check.with("alive", alive).with("dead", dead.len()).with("leases_of_the_dead", left).with("unread", workers.unread)
+        check
+            .with("alive", alive)
+            .with("dead", dead.len())
+            .with("leases_of_the_dead", left)
+            .with("unread", workers.unread)
     };
     if let Some(corrupt) = workers.corrupt.first() {
         let what = format!("{} is no registration: {}", corrupt.key, corrupt.message);
@@ -115,7 +120,8 @@ pub(super) fn judge(workers: &Result<Workers>) -> Check {
         });
     }
     if alive == 0 {
-        let what = if dead.is_empty() { "no worker runs".to_owned() } else { format!("no worker runs; {} dead", dead.len()) };
+        let what =
+            if dead.is_empty() { "no worker runs".to_owned() } else { format!("no worker runs; {} dead", dead.len()) };
         return figures(Check::new(name, Status::Warning, what, "start one: buquet worker MODULE:APP"));
     }
     figures(Check::ok(name, format!("{} alive, {} dead without anything left", plural(alive, "worker"), dead.len())))

@@ -146,7 +146,9 @@ fn compile(schema: &Value) -> std::result::Result<Validator, String> {
     // Patterns that are matched in linear time, so that no input takes for ever; and nothing is fetched from anywhere.
     let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES);
     let options = jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns).offline();
-    options.build(schema).map_err(|error| shorten(&format!("{error} (at {})", pointer(&error.instance_path().to_string()))))
+    options
+        .build(schema)
+        .map_err(|error| shorten(&format!("{error} (at {})", pointer(&error.instance_path().to_string()))))
 }
 
 fn shorten(text: &str) -> String {
@@ -246,7 +248,9 @@ mod tests {
 
     #[test]
     fn what_fits_passes_and_so_does_what_only_its_encoder_can_read() {
-        for value in [json!({"path": "cat.png"}), json!({"path": "a", "size": 3}), json!({"$buquet": {"codec": "zstd"}})] {
+        for value in
+            [json!({"path": "cat.png"}), json!({"path": "a", "size": 3}), json!({"$buquet": {"codec": "zstd"}})]
+        {
             let value = Json::parse(&value.to_string()).unwrap();
             Compiled::new(&schema()).check("the input", "thumbnail", &value).unwrap();
         }

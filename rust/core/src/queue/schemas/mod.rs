@@ -65,9 +65,8 @@ impl Known {
         if let Some((book, etag)) = book {
             self.any.store(true, Ordering::Relaxed);
             state.etag = Some(etag);
-            let compiled = |(kind, schemas): (&String, &Schemas)| {
-                Some((kind.clone(), Compiled::new(schemas.input.as_ref()?)))
-            };
+            let compiled =
+                |(kind, schemas): (&String, &Schemas)| Some((kind.clone(), Compiled::new(schemas.input.as_ref()?)));
             state.inputs = Arc::new(book.schemas.iter().filter_map(compiled).collect());
         }
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
@@ -108,7 +107,7 @@ impl Queue {
     /// # Errors
     /// [`Error::Invalid`] names the place in the input, the rule and the value there; the store's, where the queue has
     /// schemas that were never read.
-    pub async fn check_inputs(&self, kind: &str, inputs: &[&Json]) -> Result<()> {
+    pub async fn check_inputs(&self, kind: &str, inputs: &[Json]) -> Result<()> {
         let known = &self.core().schemas;
         if !known.any.load(Ordering::Relaxed) {
             return Ok(());
