@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 
 from buquet import _ops
 from buquet._client import Client, Config
+from buquet._config import Configuration, config
+from buquet._doctor import Diagnosis, doctor
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
 from buquet._queue import Queue
 from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
+from buquet._schemas import publishable, schema_put
 from buquet._task import AsyncTaskFunction, TaskDecorator, TaskFunction, define, exception_types
 from buquet.errors import InvalidError
 
@@ -96,6 +99,7 @@ class Buquet(ScheduledApp, HookRegistry):
         priority: int | None = None,
         delay: Duration | None = None,
         pool: Pool = "thread",
+        schema: bool | dict[str, Any] | None = None,
     ) -> TaskDecorator: ...
     def task(
         self,
@@ -111,6 +115,7 @@ class Buquet(ScheduledApp, HookRegistry):
         priority: int | None = None,
         delay: Duration | None = None,
         pool: Pool = "thread",
+        schema: bool | dict[str, Any] | None = None,
     ) -> Any:
         """Make a task of a function: ``@app.task`` or ``@app.task(...)``.
 
@@ -126,6 +131,8 @@ class Buquet(ScheduledApp, HookRegistry):
         :param priority: 0 to 9, 9 runs first (default 5).
         :param delay: earliest start after the submit, a duration.
         :param pool: where a plain ``def`` runs: ``"thread"``, or ``"process"`` for CPU-bound work.
+        :param schema: True publishes a JSON Schema derived from the annotations when a worker of the app starts,
+            a dict publishes that one: from then on every input has to fit, whoever submits it.
         :raises InvalidError: the function or an option cannot be used, or the name is taken.
         """
         options = submit_options(retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay)
@@ -141,6 +148,7 @@ class Buquet(ScheduledApp, HookRegistry):
                 retry_on=only,
                 no_retry_on=never,
                 pool=pool,
+                schema=schema,
             )
             self._add(task)
             return task
@@ -189,10 +197,10 @@ class Buquet(ScheduledApp, HookRegistry):
     def worker(
         self,
         *,
-        concurrency: int = 20,
+        concurrency: int | None = None,
         processes: int | None = None,
         prefetch: int | None = None,
-        drain_timeout: Duration = 30,
+        drain_timeout: Duration | None = None,
     ) -> Worker:
         """A worker for all tasks of this app; parameters as of ``Worker``.
 
@@ -226,6 +234,21 @@ class Buquet(ScheduledApp, HookRegistry):
     async def usage_async(self) -> Usage:
         """Like ``usage``, for async code."""
         return await self._client.call_async(_ops.usage())
+
+    def publish_schemas(self) -> bool:
+        """Publish the schemas of the tasks that have one, as a worker does when it starts; whether anything changed.
+
+        :raises InvalidError: no task has one, or it cannot be used.
+        """
+        return self._client.call(schema_put(publishable(task.handler for task in self._tasks.values())))
+
+    def config(self) -> Configuration:
+        """Every option, its value, and where that came from. Reaches no store; holds no secret."""
+        return self._client.call(config())
+
+    def doctor(self) -> Diagnosis:
+        """Look at the store and the queue, and say what is wrong and what to do about it; see ``Queue.doctor``."""
+        return self._client.call(doctor())
 
     def close(self) -> None:
         """Close the connection. Closing twice is harmless; submitting afterwards is an error."""

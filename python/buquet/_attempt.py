@@ -77,14 +77,16 @@ class Handler:
         retry_on: ExceptionTypes | None = None,
         no_retry_on: ExceptionTypes = (),
         pool: Pool = "thread",
+        schema: bool | dict[str, Any] | None = None,
     ) -> None:
-        """Describe the handler of the task type ``name``."""
+        """Describe the handler of the task type ``name``; ``schema`` says what its worker publishes."""
         self.name = name
         self.function = function
         self.signature = signature
         self.retry_on = retry_on
         self.no_retry_on = no_retry_on
         self.pool: Pool = pool
+        self.schema = schema
         self.is_async = inspect.iscoroutinefunction(function)
 
     def retries(self, error: BaseException) -> bool:

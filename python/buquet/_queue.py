@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
 from buquet import _codec, _ops
 from buquet._client import Client, Config
+from buquet._config import Configuration, config
+from buquet._doctor import Diagnosis, doctor
 from buquet._durations import Duration, wire_duration
 from buquet._handle import TaskGroup, TaskHandle
 from buquet._models import (
@@ -22,6 +24,7 @@ from buquet._models import (
 )
 from buquet._options import submit_options
 from buquet._schedule_calls import ScheduleCalls
+from buquet._schemas import Schemas
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -204,6 +207,26 @@ class Queue(ScheduleCalls):
     async def usage(self) -> Usage:
         """Requests made through this queue since it was opened, and their price on S3."""
         return await self._client.call_async(_ops.usage())
+
+    @property
+    def schemas(self) -> Schemas:
+        """The JSON Schemas of task types: publish, read and delete them."""
+        return Schemas(self._client)
+
+    async def config(self) -> Configuration:
+        """Every option, its value, and where that came from. Reaches no store; holds no secret."""
+        return await self._client.call_async(config())
+
+    async def doctor(self, *, deep: bool = False, cursor: str | None = None) -> Diagnosis:
+        """Look at the store and the queue, and say what is wrong and what to do about it.
+
+        It answers also where the store does not, and changes nothing but scratch keys of its own.
+
+        :param deep: read every record rather than a sample, a page at a time: pass the answer's
+            ``cursor`` on until it is None.
+        :param cursor: read the next page of records, and nothing else.
+        """
+        return await self._client.call_async(doctor(deep=deep, cursor=cursor))
 
     async def close(self) -> None:
         """Close the connection. Closing twice is harmless."""

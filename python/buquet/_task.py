@@ -11,6 +11,7 @@ from buquet._attempt import ExceptionTypes, Handler, Pool
 from buquet._context import TaskContext, local_context
 from buquet._handle import TaskGroup, TaskHandle
 from buquet._options import SubmitOptions, submit_options
+from buquet._schemas import check_schema
 from buquet._signature import TaskSignature
 from buquet.errors import InvalidError
 
@@ -232,6 +233,7 @@ def define(
     retry_on: ExceptionTypes | None,
     no_retry_on: ExceptionTypes,
     pool: Pool,
+    schema: bool | dict[str, Any] | None = None,
 ) -> TaskFunction[..., Any] | AsyncTaskFunction[..., Any]:
     """Turn a function into a task.
 
@@ -240,7 +242,15 @@ def define(
     check_function(function, pool)
     kind = name if name is not None else function.__name__
     signature = TaskSignature(function, kind)
-    handler = Handler(kind, function, signature, retry_on=retry_on, no_retry_on=no_retry_on, pool=pool)
+    handler = Handler(
+        kind,
+        function,
+        signature,
+        retry_on=retry_on,
+        no_retry_on=no_retry_on,
+        pool=pool,
+        schema=check_schema(schema),
+    )
     definition = TaskDefinition(client, function, handler, signature)
     return (AsyncTaskFunction if handler.is_async else TaskFunction)(definition, options)
 

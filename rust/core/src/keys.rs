@@ -17,6 +17,8 @@ pub const MARKER: &str = "buquet.json";
 pub const BELL: &str = "bell.json";
 /// The board of cancellations: written by who calls running tasks off, read by who runs tasks.
 pub const CANCELS: &str = "cancels.json";
+/// The schemas of task types.
+pub const SCHEMAS: &str = "schemas.json";
 /// All batch records.
 pub const TASKS: &str = "tasks/";
 /// The index of claimable work.

@@ -2,11 +2,14 @@
 
 mod answer;
 mod cancel_ops;
+mod config_ops;
 mod dead_ops;
+mod doctor_ops;
 mod extension;
 mod queue_ops;
 mod request;
 mod schedule_ops;
+mod schema_ops;
 mod span;
 mod worker_ops;
 
@@ -71,6 +74,8 @@ impl Engine {
     /// Whatever the operation says; [`Error::Invalid`] for an unknown one.
     pub async fn call(&self, op: &str, request: &[u8]) -> Result<String> {
         match op {
+            "config" => answer(&self.config(parse(op, request)?).await?),
+            "doctor" => answer(&self.doctor(parse(op, request)?).await?),
             "connect" => answer(&self.connect(parse(op, request)?).await?),
             "submit" => answer(&self.submit(parse(op, request)?).await?),
             "submit_many" => answer(&self.submit_many(parse(op, request)?).await?),
@@ -99,6 +104,10 @@ impl Engine {
             "schedule.backfill" => answer(&self.schedule_backfill(parse(op, request)?).await?),
             "schedule.preview" => answer(&self.schedule_preview(parse(op, request)?).await?),
             "schedule.sync" => answer(&self.schedule_sync(parse(op, request)?).await?),
+            "schema.put" => answer(&self.schema_put(parse(op, request)?).await?),
+            "schema.get" => answer(&self.schema_get(parse(op, request)?).await?),
+            "schema.list" => answer(&self.schema_list(parse(op, request)?).await?),
+            "schema.delete" => answer(&self.schema_delete(parse(op, request)?).await?),
             "worker.start" => answer(&self.worker_start(parse(op, request)?).await?),
             "worker.next" => answer(&self.worker_next(parse(op, request)?).await?),
             "worker.settle" => answer(&self.worker_settle(parse(op, request)?).await?),
@@ -150,7 +159,7 @@ impl Engine {
         self.queue
             .get_or_try_init(|| async {
                 let store: Arc<dyn Store> = open(&self.resolved.target)?;
-                let settings = Settings::for_store(store.kind());
+                let settings = Settings::configured(store.kind(), &self.resolved.options);
                 Queue::open(store, Entropy::from_os(), settings).await
             })
             .await

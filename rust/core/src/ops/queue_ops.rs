@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::id::TaskId;
 use crate::limits;
 use crate::queue::{FORMAT, Filter, Submission, Unique};
-use crate::store::StoreKind;
+use crate::store::{StoreErrorKind, StoreKind};
 
 const DEFAULT_PAGE: usize = 100;
 
@@ -23,12 +23,17 @@ impl Engine {
             },
             format: FORMAT,
             source: self.resolved.source.clone(),
-            versions_kept: bucket.keeps_versions().await?.value,
+            versions_kept: match bucket.keeps_versions().await {
+                Ok(answer) => answer.value,
+                // Only histories need this permission.
+                Err(error) if error.kind == StoreErrorKind::Denied => false,
+                Err(error) => return Err(error.into()),
+            },
         })
     }
 
     pub(super) async fn submit(&self, mut request: request::Submit) -> Result<answer::Submitted> {
-        let (options, when, about) = (request.options()?, request.when()?, request.about()?);
+        let (options, when, about) = (request.options(&self.task_defaults())?, request.when()?, request.about()?);
         let submission = Submission { kind: request.kind, input: request.input, options, when, about };
         submission.check()?;
         let Some(unique) = request.unique.map(Unique::from) else {
@@ -40,7 +45,7 @@ impl Engine {
     }
 
     pub(super) async fn submit_many(&self, mut request: request::SubmitMany) -> Result<answer::SubmittedMany> {
-        let (options, when, about) = (request.options()?, request.when()?, request.about()?);
+        let (options, when, about) = (request.options(&self.task_defaults())?, request.when()?, request.about()?);
         let ids = self.queue().await?.submit_many(&request.kind, request.inputs, options, when, &about).await?;
         Ok(answer::SubmittedMany { ids })
     }

@@ -96,15 +96,23 @@ fn about(
     Ok(About { extras: Extras { tags, metadata, parent }, expiry })
 }
 
-pub fn options(timeout: Option<Span>, retry: Option<&Retry>, priority: Option<i64>) -> Result<Options> {
-    let defaults = Options::default();
+pub fn options(
+    timeout: Option<Span>,
+    retry: Option<&Retry>,
+    priority: Option<i64>,
+    defaults: Options,
+) -> Result<Options> {
     let priority = match priority {
         None => defaults.priority,
         Some(priority) => u8::try_from(priority)
             .map_err(|_| Error::Invalid(format!("priority is {priority}; give 0 (last) to 9 (first)")))?,
     };
     let timeout_ms = timeout.map_or(defaults.timeout_ms, Span::millis);
-    Ok(Options { timeout_ms, priority, retry: retry.map_or_else(RetryPolicy::default, Retry::policy), ..defaults })
+    let retry = match retry {
+        Some(retry) => retry.policy(&defaults.retry),
+        None => defaults.retry.clone(),
+    };
+    Ok(Options { timeout_ms, priority, retry, ..defaults })
 }
 
 fn when(delay: Option<Span>, at: Option<Timestamp>) -> Result<When> {
@@ -129,22 +137,22 @@ impl Retry {
         }
     }
 
-    fn policy(&self) -> RetryPolicy {
-        let defaults = RetryPolicy::default();
+    /// What is asked for, and `defaults` for the rest.
+    fn policy(&self, defaults: &RetryPolicy) -> RetryPolicy {
         RetryPolicy {
             max_retries: self.max_retries.unwrap_or(defaults.max_retries),
             initial_ms: self.initial.map_or(defaults.initial_ms, Span::millis),
             max_ms: self.max.map_or(defaults.max_ms, Span::millis),
             multiplier: self.multiplier.unwrap_or(defaults.multiplier),
             jitter: self.jitter.unwrap_or(defaults.jitter),
-            ..defaults
+            ..defaults.clone()
         }
     }
 }
 
 impl Submit {
-    pub fn options(&self) -> Result<Options> {
-        options(self.timeout, self.retry.as_ref(), self.priority)
+    pub fn options(&self, defaults: &Options) -> Result<Options> {
+        options(self.timeout, self.retry.as_ref(), self.priority, defaults.clone())
     }
 
     pub fn about(&mut self) -> Result<About> {
@@ -158,8 +166,8 @@ impl Submit {
 }
 
 impl SubmitMany {
-    pub fn options(&self) -> Result<Options> {
-        options(self.timeout, self.retry.as_ref(), self.priority)
+    pub fn options(&self, defaults: &Options) -> Result<Options> {
+        options(self.timeout, self.retry.as_ref(), self.priority, defaults.clone())
     }
 
     pub fn about(&mut self) -> Result<About> {
@@ -210,7 +218,7 @@ pub struct Wait {
 #[serde(deny_unknown_fields)]
 pub struct WorkerStart {
     pub types: Vec<String>,
-    pub concurrency: usize,
+    pub concurrency: Option<usize>,
     pub prefetch: Option<usize>,
     #[serde(default)]
     pub host: String,

@@ -110,6 +110,7 @@ impl Queue {
     pub async fn submit_unique(&self, submission: &Submission, unique: &Unique) -> Result<(TaskId, bool)> {
         submission.check()?;
         unique.check()?;
+        self.check_inputs(&submission.kind, std::slice::from_ref(&submission.input)).await?;
         let input = canonical(submission.input.text())?;
         let key = unique.key_for(&input);
         let mut not_before = Timestamp(0);
