@@ -20,6 +20,9 @@ pub enum Variant {
     /// An outcome is stored whoever holds the lease.
     #[cfg(feature = "broken-variants")]
     UnfencedCompletion,
+    /// Payloads are written after the commit that names them.
+    #[cfg(feature = "broken-variants")]
+    PayloadAfterCommit,
     /// Heartbeats are judged by the local clock, which is off by this many milliseconds.
     #[cfg(feature = "broken-variants")]
     LocalClockExpiry(i64),
@@ -49,6 +52,8 @@ breaks! {
     believes_refusals: NoReadBack,
     /// Whether leases are ignored.
     ignores_leases: UnfencedCompletion,
+    /// Whether payloads follow the commit.
+    stows_late: PayloadAfterCommit,
 }
 
 impl Variant {

@@ -116,7 +116,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(TaskId, RecordId, LeaseId, CommitId, WorkerId);
+as_text!(TaskId, RecordId, LeaseId, CommitId, WorkerId, PayloadId);
 
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
@@ -173,6 +173,11 @@ hex_id!(
     /// One started worker.
     WorkerId,
     "worker"
+);
+hex_id!(
+    /// One payload that lies in objects of its own; a new one for each time it is written.
+    PayloadId,
+    "payload"
 );
 
 #[cfg(test)]

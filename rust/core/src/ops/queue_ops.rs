@@ -31,7 +31,8 @@ impl Engine {
         let (options, when) = (request.options()?, request.when()?);
         let submission = Submission { kind: request.kind, input: request.input, options, when };
         submission.check()?;
-        Ok(answer::Submitted { id: self.queue().await?.submit(submission).await? })
+        let payloads = request.payloads.into_iter().map(Into::into).collect();
+        Ok(answer::Submitted { id: self.queue().await?.submit_with(submission, payloads).await? })
     }
 
     pub(super) async fn submit_many(&self, request: request::SubmitMany) -> Result<answer::SubmittedMany> {
@@ -49,7 +50,8 @@ impl Engine {
             )));
         }
         let ids: Vec<TaskId> = request.ids.iter().map(|id| id.parse()).collect::<Result<_>>()?;
-        let tasks = self.queue().await?.get(&ids).await?;
+        let queue = self.queue().await?;
+        let tasks = queue.fill(queue.get(&ids).await?).await;
         Ok(answer::Tasks { tasks: tasks.into_iter().map(|task| task.map(Into::into)).collect() })
     }
 
@@ -82,7 +84,10 @@ impl Engine {
         tokio::select! {
             biased;
             () = self.closing() => Err(Error::Closed(format!("the engine was closed while task {id} was waited for"))),
-            task = queue.wait(id, request.timeout.map(|span| span.0)) => Ok(task?.into()),
+            task = queue.wait(id, request.timeout.map(|span| span.0)) => {
+                let mut filled = queue.fill(vec![Some(task?)]).await;
+                filled.pop().flatten().map(Into::into).ok_or_else(|| Error::Internal("a task was lost".into()))
+            }
         }
     }
 

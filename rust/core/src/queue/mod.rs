@@ -1,6 +1,8 @@
 //! A queue as its users see it: submit, look, wait.
 
+mod attach;
 mod bell;
+mod fill;
 mod history;
 mod list;
 mod marker;
@@ -14,8 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt;
 use futures::stream;
 
+pub use self::attach::check_files;
 pub(crate) use self::bell::{Bell, Rung};
+pub(crate) use self::fill::is_small;
 pub use self::history::{Event, History};
+pub(crate) use self::list::check_limit;
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
 pub use self::settings::Settings;
