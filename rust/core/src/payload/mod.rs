@@ -4,20 +4,29 @@
 mod collect;
 mod upload;
 
+use std::future::Future;
+
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
 pub use self::collect::Collected;
 pub use self::upload::Upload;
+use crate::broken::Variant;
 use crate::bucket::Bucket;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::id::{PayloadId, RecordId};
 use crate::keys;
 use crate::limits;
-use crate::record::{Extra, Json, PayloadRef};
+use crate::record::{Extra, Json, PayloadRef, Task};
 use crate::store::Got;
 use crate::time::Timestamp;
+
+/// Payloads of one commit written at the same time.
+const SENDS_IN_FLIGHT: usize = 8;
+/// About how much of a record a payload takes that lies elsewhere.
+const STOWED_BYTES: usize = 256;
 
 /// A payload as it is known outside of its record.
 #[derive(Clone, Debug)]
@@ -55,6 +64,64 @@ pub struct Parcel {
     pub name: PayloadRef,
     key: String,
     body: Bytes,
+}
+
+/// The payloads of one commit.
+#[derive(Clone, Debug, Default)]
+pub struct Parcels(Vec<Parcel>);
+
+impl Parcels {
+    /// Takes the large inputs out of tasks that are to be stored in the record `owner`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] never, in truth: null is JSON.
+    pub fn of_inputs(owner: RecordId, tasks: &mut [Task], entropy: &Entropy) -> Result<Self> {
+        let mut parcels = Vec::new();
+        for task in tasks.iter_mut().filter(|task| task.input.text().len() > limits::INLINE_BYTES) {
+            let parcel = Parcel::pack(owner, &task.input, entropy);
+            task.input = Json::parse("null")?;
+            task.input_ref = Some(parcel.name.clone());
+            parcels.push(parcel);
+        }
+        Ok(Self(parcels))
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, parcel: Parcel) {
+        self.0.push(parcel);
+    }
+
+    /// Runs a commit that names them, once they are written.
+    ///
+    /// # Errors
+    /// The store's, and what the commit fails with.
+    pub async fn around<T>(
+        &self,
+        bucket: &Bucket,
+        variant: Variant,
+        commit: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        if variant.stows_late() {
+            let committed = commit.await?;
+            // What is not written now is never written: that is what is wrong with it.
+            let _ = self.send(bucket).await;
+            return Ok(committed);
+        }
+        self.send(bucket).await?;
+        commit.await
+    }
+
+    async fn send(&self, bucket: &Bucket) -> Result<()> {
+        let sends = self.0.iter().map(|parcel| parcel.send(bucket));
+        stream::iter(sends).buffer_unordered(SENDS_IN_FLIGHT).boxed().try_collect().await
+    }
+}
+
+/// How much of a record an input takes.
+#[must_use]
+pub fn inline_bytes(input: &Json) -> usize {
+    let bytes = input.text().len();
+    if bytes > limits::INLINE_BYTES { STOWED_BYTES } else { bytes }
 }
 
 impl Parcel {

@@ -2,13 +2,13 @@
 //! collects payloads finds from each the record that may name it.
 
 use super::submission::Submission;
-use super::submit::Draft;
-use super::{Core, Queue};
+use super::Queue;
 use crate::error::{Error, Result};
 use crate::id::{CommitId, TaskId};
 use crate::limits;
-use crate::payload::Payload;
-use crate::record::{BatchRecord, PayloadRef};
+use crate::payload::{Parcels, Payload};
+use crate::record::{BatchRecord, PayloadRef, Task};
+use crate::time::Timestamp;
 
 impl Queue {
     /// Submits a task, in a record of its own, whose input comes with payloads. A payload is good for one submit.
@@ -21,13 +21,15 @@ impl Queue {
         submission.check()?;
         let now = self.bucket().now();
         let files = check_files(&payloads, now, |payload| payload.owner == owner)?;
-        let core: &Core = self.core();
-        let draft = Draft { input: submission.input, available_at: core.available_at(submission.when) };
-        let (mut task, parcel) = draft.task(owner, 0, now, self.bucket().entropy())?;
-        task.input_files = files;
-        let commit = CommitId::random(self.bucket().entropy());
-        let mut record = BatchRecord::new(owner, submission.kind, submission.options, now, vec![task], commit);
-        let landed = core.create_with(&mut record, vec![parcel]).await?;
+        let (core, bucket) = (self.core(), self.bucket());
+        let mut tasks = vec![Task::new(0, submission.input, now, core.available_at(submission.when))];
+        let parcels = Parcels::of_inputs(owner, &mut tasks, bucket.entropy())?;
+        for task in &mut tasks {
+            task.input_files.clone_from(&files);
+        }
+        let commit = CommitId::random(bucket.entropy());
+        let mut record = BatchRecord::new(owner, submission.kind, submission.options, now, tasks, commit);
+        let landed = parcels.around(bucket, core.desk.variant, core.desk.create(&mut record)).await?;
         let found = core.desk.load(owner).await?;
         let others = found.is_some_and(|found| !found.record.has_commit(record.commit));
         if !landed || others {
@@ -48,7 +50,7 @@ impl Queue {
 /// [`Error::Invalid`] for too many, too old ones, and those that belong to another record.
 pub fn check_files(
     payloads: &[Payload],
-    now: crate::time::Timestamp,
+    now: Timestamp,
     belongs: impl Fn(&Payload) -> bool,
 ) -> Result<Vec<PayloadRef>> {
     if payloads.len() > limits::TASK_FILES {

@@ -3,28 +3,22 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use futures::stream;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use super::submission::{self, Submission, When, check_payload};
 use super::{Core, Queue};
-use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
 use crate::limits;
-use crate::payload::Parcel;
+use crate::payload::{Parcels, inline_bytes};
 use crate::record::{BatchRecord, Json, Options, Task};
 use crate::time::Timestamp;
 
 /// Fresh ids tried when a submit finds its place taken.
 const NEW_IDS: usize = 5;
-
-/// About how much of a record an input takes that lies elsewhere.
-const STOWED_BYTES: usize = 256;
-/// Payloads of one record written at the same time.
-const STOWS_IN_FLIGHT: usize = 8;
 
 /// Tasks of equal type, options and due minute: those may share a record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,9 +42,9 @@ struct Waiting {
 
 /// A task on its way into a record.
 #[derive(Clone, Debug)]
-pub(super) struct Draft {
-    pub input: Json,
-    pub available_at: Option<Timestamp>,
+struct Draft {
+    input: Json,
+    available_at: Option<Timestamp>,
 }
 
 /// The submits under way, by what may share a record.
@@ -139,28 +133,10 @@ impl Queue {
 fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>) -> usize {
     let mut bytes = 0;
     let fits = |draft: &&Draft| {
-        bytes += if draft.is_stowed() { STOWED_BYTES } else { draft.input.text().len() };
+        bytes += inline_bytes(&draft.input);
         bytes <= limits::RECORD_BYTES
     };
     drafts.take(limits::RECORD_TASKS).take_while(fits).count()
-}
-
-impl Draft {
-    /// Whether its input gets an object of its own.
-    fn is_stowed(&self) -> bool {
-        self.input.text().len() > limits::INLINE_BYTES
-    }
-
-    /// The task it becomes, and its input if that lies elsewhere.
-    pub(super) fn task(&self, owner: RecordId, n: u16, now: Timestamp, entropy: &Entropy) -> Result<(Task, Option<Parcel>)> {
-        if !self.is_stowed() {
-            return Ok((Task::new(n, self.input.clone(), now, self.available_at), None));
-        }
-        let parcel = Parcel::pack(owner, &self.input, entropy);
-        let mut task = Task::new(n, Json::parse("null")?, now, self.available_at);
-        task.input_ref = Some(parcel.name.clone());
-        Ok((task, Some(parcel)))
-    }
 }
 
 impl Lane {
@@ -257,37 +233,20 @@ impl Core {
         }
     }
 
-    /// Commits a new record, and before it what it names.
-    pub(super) async fn create_with(&self, record: &mut BatchRecord, parcels: Vec<Option<Parcel>>) -> Result<bool> {
-        let parcels: Vec<Parcel> = parcels.into_iter().flatten().collect();
-        if self.desk.variant.stows_late() {
-            let created = self.desk.create(record).await?;
-            self.send(&parcels).await?;
-            return Ok(created);
-        }
-        self.send(&parcels).await?;
-        self.desk.create(record).await
-    }
-
-    async fn send(&self, parcels: &[Parcel]) -> Result<()> {
-        let sends = parcels.iter().map(|parcel| parcel.send(&self.desk.bucket));
-        stream::iter(sends).buffer_unordered(STOWS_IN_FLIGHT).boxed().try_collect().await
-    }
-
     /// Stores one record and tells the workers.
     async fn store(&self, kind: &str, options: &Options, drafts: Vec<Draft>) -> Result<Vec<TaskId>> {
         let bucket = &self.desk.bucket;
         for _ in 0..NEW_IDS {
             let now = bucket.now();
-            let id = RecordId::random(bucket.entropy());
-            let tasks: Vec<(Task, Option<Parcel>)> = (0..)
+            let mut tasks: Vec<Task> = (0..)
                 .zip(&drafts)
-                .map(|(n, draft)| draft.task(id, n, now, bucket.entropy()))
-                .collect::<Result<_>>()?;
-            let (tasks, parcels): (Vec<_>, Vec<_>) = tasks.into_iter().unzip();
+                .map(|(n, draft)| Task::new(n, draft.input.clone(), now, draft.available_at))
+                .collect();
+            let id = RecordId::random(bucket.entropy());
+            let parcels = Parcels::of_inputs(id, &mut tasks, bucket.entropy())?;
             let commit = CommitId::random(bucket.entropy());
             let mut record = BatchRecord::new(id, kind.to_owned(), options.clone(), now, tasks, commit);
-            if self.create_with(&mut record, parcels).await? {
+            if parcels.around(bucket, self.desk.variant, self.desk.create(&mut record)).await? {
                 if let Some(entry) = record.ready_entry() {
                     self.announce(entry);
                 }

@@ -1,13 +1,14 @@
 //! Inputs and outputs that lie in objects of their own: read after a claim, written before a completion.
 
 use futures::StreamExt;
+use futures::future::ready;
 use futures::stream;
 
 use super::settle::{Verdict, WorkOutcome};
 use super::shared::Shared;
 use crate::error::Result;
 use crate::limits;
-use crate::payload::{Parcel, read_json};
+use crate::payload::{Parcel, Parcels, read_json};
 use crate::queue::{check_payload, is_small};
 use crate::record::{BatchRecord, Json, Outcome, Stowed, stow};
 use crate::time::Timestamp;
@@ -20,7 +21,7 @@ const READS_IN_FLIGHT: usize = 8;
 #[derive(Debug, Default)]
 pub struct Stowage {
     outcomes: Vec<WorkOutcome>,
-    parcels: Vec<Parcel>,
+    parcels: Parcels,
     /// When they were written.
     at: Option<Timestamp>,
 }
@@ -36,7 +37,7 @@ impl Stowage {
         let lengths: Vec<usize> = outcomes.iter().map(|outcome| output(outcome).map_or(0, |output| output.text().len())).collect();
         let moves = stow(record, &lengths);
         if moves.contains(&true) && self.at.is_none_or(|at| now > at.after(limits::PAYLOAD_FRESH)) {
-            (self.parcels, self.at) = (Vec::new(), None);
+            (self.parcels, self.at) = (Parcels::default(), None);
             let moved = outcomes.iter().zip(moves).map(|(outcome, moves)| match output(outcome) {
                 Some(json) if moves => {
                     let parcel = Parcel::pack(record.id, json, worker.entropy());
@@ -47,8 +48,10 @@ impl Stowage {
                 _ => outcome.clone(),
             });
             self.outcomes = moved.collect();
-            if !worker.settings().variant.stows_late() {
-                self.send(worker).await?;
+            // Those of the true protocol come before the commit, and those of the broken one after it.
+            let (bucket, variant) = (&worker.desk().bucket, worker.settings().variant);
+            if !variant.stows_late() {
+                self.parcels.around(bucket, variant, ready(Ok(()))).await?;
             }
             self.at = Some(now);
         }
@@ -60,18 +63,11 @@ impl Stowage {
         if self.at.is_some() { &self.outcomes } else { outcomes }
     }
 
-    async fn send(&self, worker: &Shared) -> Result<()> {
-        for parcel in &self.parcels {
-            parcel.send(&worker.desk().bucket).await?;
-        }
-        Ok(())
-    }
-
     /// The broken variant: writes the outputs after the commit that names them.
     pub async fn follow(&self, worker: &Shared) {
-        if worker.settings().variant.stows_late() {
-            // What is not written now is never written: that is what is wrong with it.
-            let _ = self.send(worker).await;
+        let variant = worker.settings().variant;
+        if variant.stows_late() {
+            let _ = self.parcels.around(&worker.desk().bucket, variant, ready(Ok(()))).await;
         }
     }
 }
