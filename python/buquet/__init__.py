@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from buquet._app import Buquet
     from buquet._context import TaskContext
+    from buquet._files import File
     from buquet._handle import TaskGroup, TaskHandle
     from buquet._models import (
         History,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         ArgumentError,
         BuquetError,
         ClosedError,
+        CodecError,
         ConfigError,
         CorruptError,
         DecodeError,
@@ -72,11 +74,13 @@ __all__ = [
     "Buquet",
     "BuquetError",
     "ClosedError",
+    "CodecError",
     "ConfigError",
     "CorruptError",
     "DecodeError",
     "DeniedError",
     "EncodeError",
+    "File",
     "History",
     "HistoryEvent",
     "InternalError",
@@ -115,11 +119,13 @@ _HOMES = {
     "Buquet": "buquet._app",
     "BuquetError": "buquet.errors",
     "ClosedError": "buquet.errors",
+    "CodecError": "buquet.errors",
     "ConfigError": "buquet.errors",
     "CorruptError": "buquet.errors",
     "DecodeError": "buquet.errors",
     "DeniedError": "buquet.errors",
     "EncodeError": "buquet.errors",
+    "File": "buquet._files",
     "History": "buquet._models",
     "HistoryEvent": "buquet._models",
     "InternalError": "buquet.errors",

@@ -12,9 +12,11 @@ from buquet._hooks import HookRegistry
 from buquet._options import submit_options
 from buquet._queue import Queue
 from buquet._task import AsyncTaskFunction, TaskDecorator, TaskFunction, define, exception_types
+from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from buquet._attempt import Handler, Pool
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from buquet._durations import Duration
     from buquet._models import RetryPolicy, Usage
     from buquet._worker import Worker
+    from buquet.codecs import Codec
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +42,7 @@ class Buquet(HookRegistry):
     :param region: the S3 region.
     :param endpoint: the S3 server's URL, for other than AWS.
     :param profile: the section of ``.buquet.toml`` to use.
+    :param codecs: what inputs, results and errors pass through, in this order; see ``buquet.codecs``.
 
     Example::
 
@@ -58,10 +62,12 @@ class Buquet(HookRegistry):
         region: str | None = None,
         endpoint: str | None = None,
         profile: str | None = None,
+        codecs: Iterable[Codec] = (),
     ) -> None:
         """Describe the app; nothing is opened yet."""
         super().__init__()
-        self._client = Client(Config(url=url, region=region, endpoint=endpoint, profile=profile))
+        config = Config(url=url, region=region, endpoint=endpoint, profile=profile)
+        self._client = Client(config, codecs=check_codecs(codecs))
         self._tasks: dict[str, AnyTask] = {}
 
     def __repr__(self) -> str:
