@@ -25,6 +25,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from buquet._app import Buquet
     from buquet._context import TaskContext
+    from buquet._dead_letters import DeadLetters
+    from buquet._dead_letters_sync import SyncDeadLetters
+    from buquet._dead_models import Estimate, Handled, Lifecycle, Purged
     from buquet._handle import TaskGroup, TaskHandle
     from buquet._models import (
         History,
@@ -75,9 +78,12 @@ __all__ = [
     "ClosedError",
     "ConfigError",
     "CorruptError",
+    "DeadLetters",
     "DecodeError",
     "DeniedError",
     "EncodeError",
+    "Estimate",
+    "Handled",
     "FilledSlot",
     "History",
     "HistoryEvent",
@@ -85,8 +91,10 @@ __all__ = [
     "InvalidError",
     "LayoutError",
     "LeaseLostError",
+    "Lifecycle",
     "NotFoundError",
     "PermanentError",
+    "Purged",
     "Queue",
     "RescheduleError",
     "RetryPolicy",
@@ -96,6 +104,7 @@ __all__ = [
     "ScheduleRun",
     "ScheduleSkip",
     "StoreInfo",
+    "SyncDeadLetters",
     "Task",
     "TaskContext",
     "TaskError",
@@ -123,9 +132,12 @@ _HOMES = {
     "ClosedError": "buquet.errors",
     "ConfigError": "buquet.errors",
     "CorruptError": "buquet.errors",
+    "DeadLetters": "buquet._dead_letters",
     "DecodeError": "buquet.errors",
     "DeniedError": "buquet.errors",
     "EncodeError": "buquet.errors",
+    "Estimate": "buquet._dead_models",
+    "Handled": "buquet._dead_models",
     "FilledSlot": "buquet._schedule_models",
     "History": "buquet._models",
     "HistoryEvent": "buquet._models",
@@ -133,8 +145,10 @@ _HOMES = {
     "InvalidError": "buquet.errors",
     "LayoutError": "buquet.errors",
     "LeaseLostError": "buquet.errors",
+    "Lifecycle": "buquet._dead_models",
     "NotFoundError": "buquet.errors",
     "PermanentError": "buquet.errors",
+    "Purged": "buquet._dead_models",
     "Queue": "buquet._queue",
     "RescheduleError": "buquet.errors",
     "RetryPolicy": "buquet._models",
@@ -144,6 +158,7 @@ _HOMES = {
     "ScheduleRun": "buquet._schedule_models",
     "ScheduleSkip": "buquet._schedule_models",
     "StoreInfo": "buquet._models",
+    "SyncDeadLetters": "buquet._dead_letters_sync",
     "Task": "buquet._models",
     "TaskContext": "buquet._context",
     "TaskError": "buquet._models",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from buquet._attempt import Handler, Pool
     from buquet._context import TaskContext
+    from buquet._dead_letters_sync import SyncDeadLetters
     from buquet._durations import Duration
     from buquet._models import RetryPolicy, Usage
     from buquet._worker import Worker
@@ -173,6 +174,13 @@ class Buquet(ScheduledApp, HookRegistry):
     def schedules(self) -> AppSchedules:
         """The schedules of the queue: look at them, enable, disable, trigger, fill in."""
         return AppSchedules(self._client)
+
+    @property
+    def dead_letters(self) -> SyncDeadLetters:
+        """The failed tasks: list, replay, archive and purge them. For async code: ``app.queue.dead_letters``."""
+        from buquet._dead_letters_sync import SyncDeadLetters  # noqa: PLC0415 - few programs need it
+
+        return SyncDeadLetters(self._client)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle for a task whose id you kept; ``thumbnail.handle(id)`` is typed."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from buquet._dead_letters import DeadLetters
+
 _logger = logging.getLogger("buquet")
 
 # Named here, because inside the class `list` is the method.
@@ -171,6 +173,13 @@ class Queue(ScheduleCalls):
         :param limit: most tasks of the page, 1 to 1000.
         """
         return await self._client.call_async(_ops.list_tasks(status, type, limit, cursor))
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The failed tasks: list, replay, archive and purge them."""
+        from buquet._dead_letters import DeadLetters  # noqa: PLC0415 - few programs need it
+
+        return DeadLetters(self._client)
 
     async def history(self, task: str | HasId, *, limit: int | None = None, cursor: str | None = None) -> History:
         """Read one page of a task's revisions, oldest first."""

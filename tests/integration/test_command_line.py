@@ -20,7 +20,20 @@ if TYPE_CHECKING:
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 
-COMMANDS = ["submit", "status", "history", "list", "workers", "worker", "demo"]
+COMMANDS = [
+    "submit",
+    "status",
+    "history",
+    "list",
+    "failed",
+    "replay",
+    "archive",
+    "purge",
+    "lifecycle",
+    "workers",
+    "worker",
+    "demo",
+]
 NOBODY = "00000000-0000-8000-8000-000000000000"
 
 

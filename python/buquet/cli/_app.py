@@ -11,7 +11,7 @@ from buquet._handle import TaskHandle
 from buquet._models import Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
-from buquet.cli import _bench, _demo, _dev, _schedules, _worker
+from buquet.cli import _bench, _dead, _demo, _dev, _schedules, _worker
 from buquet.cli._input import read_input
 from buquet.cli._output import (
     ExitCode,
@@ -249,6 +249,11 @@ def _print_id(task_id: str) -> None:
         out.print(task_id)
 
 
+cli.command("failed")(_dead.failed)
+cli.command("replay")(_dead.replay)
+cli.command("archive")(_dead.archive)
+cli.command("purge")(_dead.purge)
+cli.command("lifecycle")(_dead.lifecycle)
 cli.command("worker")(_worker.worker)
 cli.command("demo")(_demo.demo)
 cli.command("dev")(_dev.dev)

@@ -6,7 +6,7 @@ mod cases;
 use std::sync::Arc;
 
 use buquet_core::entropy::Entropy;
-use buquet_core::queue::{Queue, Settings, Submission, When};
+use buquet_core::queue::{Queue, Settings, Submission};
 use buquet_core::record::{Json, Options};
 use buquet_core::store::StoreKind;
 use buquet_core::store::memory::MemoryStore;
@@ -46,7 +46,7 @@ fn open(runtime: &Runtime) -> Queue {
 
 #[expect(clippy::unwrap_used, reason = "as above")]
 fn submission() -> Submission {
-    Submission { kind: "noop".into(), input: Json::parse("1").unwrap(), options: Options::default(), when: When::Now }
+    Submission::new("noop", Json::parse("1").unwrap())
 }
 
 criterion_group!(benches, hot_paths, group_commit);

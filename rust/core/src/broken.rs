@@ -14,6 +14,12 @@ pub enum Variant {
     /// Index entries are written after the commit that needs them.
     #[cfg(feature = "broken-variants")]
     IndexAfterCommit,
+    /// Entries of the index of failed tasks are written after the commit that needs them.
+    #[cfg(feature = "broken-variants")]
+    FailedAfterCommit,
+    /// A purge deletes records without barring commits to them first.
+    #[cfg(feature = "broken-variants")]
+    UnsealedPurge,
     /// A refused conditional write is believed without reading back.
     #[cfg(feature = "broken-variants")]
     NoReadBack,
@@ -48,6 +54,10 @@ breaks! {
     reuses_ready_keys: ReusedReadyKey,
     /// Whether the index follows the commit.
     indexes_late: IndexAfterCommit,
+    /// Whether the index of failed tasks follows the commit.
+    indexes_failures_late: FailedAfterCommit,
+    /// Whether records are deleted while others may commit to them.
+    purges_unsealed: UnsealedPurge,
     /// Whether refusals are believed.
     believes_refusals: NoReadBack,
     /// Whether leases are ignored.

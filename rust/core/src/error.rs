@@ -23,6 +23,9 @@ pub enum Error {
     /// The lease is gone: another worker has, or may have, taken over. Drop the result.
     #[error("{0}")]
     LeaseLost(String),
+    /// What is asked for contradicts what is stored: a key that belongs to something else. Nothing was stored.
+    #[error("{0}")]
+    Conflict(String),
     /// The store refuses: credentials, permissions, or a missing bucket.
     #[error("{0}")]
     Denied(String),
@@ -54,6 +57,7 @@ impl Error {
             Self::Layout(_) => "layout",
             Self::Corrupt(_) => "corrupt",
             Self::LeaseLost(_) => "lease_lost",
+            Self::Conflict(_) => "conflict",
             Self::Denied(_) => "denied",
             Self::Unsupported(_) => "unsupported",
             Self::Unavailable(_) => "unavailable",

@@ -3,8 +3,11 @@
 //! Keys are relative to the queue's prefix. Index keys carry, after the id, what a worker needs to decide without
 //! reading the record.
 
+mod failed;
+
 use std::fmt;
 
+pub use self::failed::FailedEntry;
 use crate::id::{LeaseId, RecordId, WorkerId};
 use crate::time::Timestamp;
 
@@ -12,12 +15,16 @@ use crate::time::Timestamp;
 pub const MARKER: &str = "buquet.json";
 /// The bell: touched by submitters, watched by idle workers.
 pub const BELL: &str = "bell.json";
+/// The board of cancellations: written by who calls running tasks off, read by who runs tasks.
+pub const CANCELS: &str = "cancels.json";
 /// All batch records.
 pub const TASKS: &str = "tasks/";
 /// The index of claimable work.
 pub const READY: &str = "ready/";
 /// The index of running work.
 pub const LEASES: &str = "leases/";
+/// The index of failed tasks.
+pub const FAILED: &str = "failed/";
 /// Registrations and heartbeats.
 pub const WORKERS: &str = "workers/";
 /// Cron schedules.

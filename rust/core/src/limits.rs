@@ -12,6 +12,22 @@ pub const PAYLOAD_BYTES: usize = 128 * 1024;
 pub const ERROR_BYTES: usize = 16 * 1024;
 /// Most characters in a task type's name.
 pub const TYPE_CHARS: usize = 128;
+/// Most tags of one task.
+pub const TAGS: usize = 16;
+/// Most characters in one tag.
+pub const TAG_CHARS: usize = 64;
+/// Most bytes of keys and values in one task's metadata.
+pub const METADATA_BYTES: usize = 4 * 1024;
+/// Most characters in a progress message, or in the author or the reason of a cancellation.
+pub const NOTE_CHARS: usize = 500;
+/// Most tasks named in one `cancel`.
+pub const CANCEL_MANY: usize = 100_000;
+/// Most characters in an idempotency key.
+pub const KEY_CHARS: usize = 256;
+/// Most notices of cancellations kept for workers to read.
+pub const NOTICES: usize = 1_000;
+/// How long a notice is kept: far longer than any living worker takes to read it.
+pub const NOTICE_AGE: Duration = Duration::from_mins(5);
 /// Most task types of one worker.
 pub const WORKER_TYPES: usize = 1_000;
 /// Most characters in the name of a worker's host.

@@ -10,9 +10,11 @@ use crate::broken::Variant;
 use crate::bucket::{Bucket, Committed, Deleter};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId};
-use crate::keys::{self, LeaseEntry, ReadyEntry};
+use crate::keys::{self, FailedEntry, LeaseEntry, ReadyEntry};
 use crate::limits;
-use crate::record::{BatchRecord, CommitMark, EntryState, plan_index, ready_entry_state};
+use crate::record::{
+    BatchRecord, CommitMark, EntryState, IndexPlan, failed_entry_state, plan_index, ready_entry_state,
+};
 use crate::store::{Condition, ETag, Got, Object};
 use crate::time::Timestamp;
 
@@ -106,15 +108,11 @@ impl Desk {
         let commit = CommitId::random(self.bucket.entropy());
         let plan = plan_index(&empty, record, self.bucket.now(), self.variant);
         record.stamp(commit);
-        if !self.variant.indexes_late() {
-            self.write_entries(&plan.ahead).await?;
-        }
+        self.write_entries(&plan, Side::Before).await?;
         let key = keys::record(record.id);
         match self.put(&key, record.encode()?, &Condition::IfAbsent, commit).await? {
             Committed::Landed(_) => {
-                if self.variant.indexes_late() {
-                    self.write_entries(&plan.ahead).await?;
-                }
+                self.write_entries(&plan, Side::After).await?;
                 Ok(Placed::Landed)
             }
             Committed::Lost(found) => {
@@ -146,18 +144,14 @@ impl Desk {
             let plan = plan_index(&stored.record, &mut next, now, self.variant);
             let commit = CommitId::random(self.bucket.entropy());
             next.stamp(commit);
-            if !self.variant.indexes_late() {
-                self.write_entries(&plan.ahead).await?;
-            }
+            self.write_entries(&plan, Side::Before).await?;
             let committed = match self.put(&key, next.encode()?, &Condition::IfMatch(stored.etag), commit).await {
                 Err(error @ Error::Unavailable(_)) => return Ok(Transacted::Unknown(answer, commit, error)),
                 committed => committed?,
             };
             match committed {
                 Committed::Landed(etag) => {
-                    if self.variant.indexes_late() {
-                        self.write_entries(&plan.ahead).await?;
-                    }
+                    self.write_entries(&plan, Side::After).await?;
                     self.deleter.delete(plan.behind);
                     let written = now;
                     let stored = etag.map(|etag| Box::new(Stored { record: next, etag, written }));
@@ -181,7 +175,7 @@ impl Desk {
                 Committed::Lost(None) => return Ok(Transacted::Missing),
                 Committed::Lost(Some(object)) => {
                     stored = Self::read(&key, &object)?;
-                    self.deleter.delete(plan.ahead.into_iter().filter(|key| is_stale_ready(key, &stored.record)));
+                    self.deleter.delete(plan.ahead.into_iter().filter(|key| is_stale(key, &stored.record)));
                 }
             }
         }
@@ -218,16 +212,27 @@ impl Desk {
         }
     }
 
-    /// Writes index entries; their keys say everything.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn write_entries(&self, entries: &[String]) -> Result<()> {
-        try_join_all(entries.iter().map(|key| self.bucket.put(key, Bytes::from_static(b"{}")))).await?;
+    /// Writes the index entries that belong on this side of the commit: all of them before it, unless the protocol is
+    /// a broken one. Their keys say everything.
+    async fn write_entries(&self, plan: &IndexPlan, side: Side) -> Result<()> {
+        let late = |key: &str| {
+            self.variant.indexes_late() || (self.variant.indexes_failures_late() && key.starts_with(keys::FAILED))
+        };
+        let here = plan.ahead.iter().filter(|key| late(key) == (side == Side::After));
+        try_join_all(here.map(|key| self.bucket.put(key, Bytes::from_static(b"{}")))).await?;
         Ok(())
     }
 }
 
-fn is_stale_ready(key: &str, record: &BatchRecord) -> bool {
-    ReadyEntry::parse(key).is_some_and(|entry| ready_entry_state(&entry, record) == EntryState::Stale)
+/// Of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Before,
+    After,
+}
+
+fn is_stale(key: &str, record: &BatchRecord) -> bool {
+    let ready = || Some(ready_entry_state(&ReadyEntry::parse(key)?, record));
+    let failed = || Some(failed_entry_state(&FailedEntry::parse(key)?, record));
+    ready().or_else(failed) == Some(EntryState::Stale)
 }

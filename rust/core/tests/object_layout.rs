@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use buquet_core::entropy::Entropy;
 use buquet_core::id::RecordId;
-use buquet_core::keys::{self, LeaseEntry, ReadyEntry};
+use buquet_core::keys::{self, FailedEntry, LeaseEntry, ReadyEntry};
 use buquet_core::limits;
-use buquet_core::queue::{FORMAT, Queue, Settings, When};
+use buquet_core::queue::{About, FORMAT, Queue, Settings, When};
 use buquet_core::record::{BatchRecord, Failure, Json, Options, Outcome};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::sqlite::SqliteStore;
@@ -35,7 +35,7 @@ async fn play(store: Arc<dyn Store>) -> (Queue, Worker) {
     let queue = Queue::open(store, Entropy::seeded(7), Settings::for_store(StoreKind::S3)).await.unwrap();
     let inputs = ["cat.png", "dog.png", "cow.png"];
     let inputs = inputs.map(|path| Json::parse(&format!("{{\"path\":\"{path}\",\"size\":256}}")).unwrap());
-    queue.submit_many("thumbnail", inputs.to_vec(), Options::default(), When::Now).await.unwrap();
+    queue.submit_many("thumbnail", inputs.to_vec(), Options::default(), When::Now, &About::default()).await.unwrap();
     let options = WorkerOptions {
         types: vec!["thumbnail".into()],
         concurrency: 2,
@@ -194,6 +194,18 @@ fn the_documented_index_keys_are_those_of_the_documented_record() {
     let page = page();
     let parsed = documented.keys().find_map(|key| ReadyEntry::parse(key)).unwrap();
     for part in [parsed.due.minute().to_string(), format!("{:08x}", parsed.type_hash), parsed.due.to_string()] {
+        assert!(page.contains(&part), "the page takes the key apart: {part}");
+    }
+}
+
+#[test]
+fn the_documented_entry_of_a_failed_task_is_one_of_the_documented_record() {
+    let page = page();
+    let entry = page.lines().find_map(FailedEntry::parse).unwrap();
+    let record = documented_record();
+    assert_eq!((entry.record, entry.type_hash), (record.id, keys::type_hash(&record.kind)));
+    let (minute, rest) = (entry.at.minute(), entry.at.0 % 60_000);
+    for part in [format!("| `{minute:010}` |"), format!("| `{rest}` |"), format!("| `{}` |", entry.rev)] {
         assert!(page.contains(&part), "the page takes the key apart: {part}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use buquet_core::Error;
 use buquet_core::entropy::Entropy;
-use buquet_core::queue::{Filter, Queue, Settings, Submission, When};
+use buquet_core::queue::{About, Filter, Queue, Settings, Submission, When};
 use buquet_core::record::{Failure, Json, Options, Outcome, RetryPolicy, TaskStatus};
 use buquet_core::store::faulty::{FaultPlan, Network, Unobserved};
 use buquet_core::store::memory::MemoryStore;
@@ -22,7 +22,7 @@ fn json(text: &str) -> Json {
 }
 
 fn submission(kind: &str) -> Submission {
-    Submission { kind: kind.into(), input: json("{\"n\": 1}"), options: Options::default(), when: When::Now }
+    Submission::new(kind, json("{\"n\": 1}"))
 }
 
 async fn queue_on(store: &Arc<MemoryStore>, seed: u64) -> Queue {
@@ -101,7 +101,7 @@ async fn ten_thousand_tasks_cost_at_most_a_tenth_of_a_put_each() {
     let store = Arc::new(MemoryStore::new());
     let queue = queue_on(&store, 1).await;
     let inputs = (0..10_000).map(|n| json(&n.to_string())).collect();
-    let ids = queue.submit_many("t", inputs, Options::default(), When::Now).await.unwrap();
+    let ids = queue.submit_many("t", inputs, Options::default(), When::Now, &About::default()).await.unwrap();
     let worker = Arc::new(worker_on(&queue, 50).await);
     let mut done = 0;
     while done < ids.len() {
@@ -211,13 +211,13 @@ async fn a_drained_worker_gives_back_what_it_did_not_start_and_stores_what_it_di
     let store = Arc::new(MemoryStore::new());
     let queue = queue_on(&store, 1).await;
     let inputs = (0..10).map(|n| json(&n.to_string())).collect();
-    queue.submit_many("t", inputs, Options::default(), When::Now).await.unwrap();
+    queue.submit_many("t", inputs, Options::default(), When::Now, &About::default()).await.unwrap();
     let options =
         WorkerOptions { types: vec!["t".into()], concurrency: 1, prefetch: Some(9), ..WorkerOptions::default() };
     let worker = Worker::start(&queue, options).await.unwrap();
     let task = one(&worker).await;
     worker.drain().await;
-    let pending = Filter { status: [TaskStatus::Pending].into(), kind: None };
+    let pending = Filter { status: [TaskStatus::Pending].into(), ..Filter::default() };
     assert_eq!(queue.list(&pending, 100, None).await.unwrap().tasks.len(), 9);
     assert!(matches!(settle(&worker, &task, complete("1")).await, Verdict::Committed { .. }));
     assert_eq!(worker.stop().await, 0);
@@ -268,14 +268,14 @@ async fn slow_tasks_are_not_hoarded_and_not_passed_round() {
     let store = Arc::new(MemoryStore::new());
     let (producer, queue) = (queue_on(&store, 1).await, queue_on(&store, 2).await);
     let inputs = (0..200).map(|n| json(&n.to_string())).collect();
-    producer.submit_many("t", inputs, Options::default(), When::Now).await.unwrap();
+    producer.submit_many("t", inputs, Options::default(), When::Now, &About::default()).await.unwrap();
     let worker = worker_on(&queue, 4).await;
     let running = worker.next(4, SOON).await.unwrap().assignments;
     let before = queue.usage().requests.put;
     tokio::time::sleep(Duration::from_mins(1)).await;
     let puts = queue.usage().requests.put - before;
     assert!(puts < 20, "{puts} PUTs in a minute of waiting");
-    let claimed = Filter { status: [TaskStatus::Running].into(), kind: None };
+    let claimed = Filter { status: [TaskStatus::Running].into(), ..Filter::default() };
     let claimed = producer.list(&claimed, 1_000, None).await.unwrap().tasks.len();
     assert_eq!(claimed, running.len());
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use buquet_core::entropy::Entropy;
 use buquet_core::id::TaskId;
-use buquet_core::queue::{Filter, Queue, Settings, Submission, When};
-use buquet_core::record::{Json, Options};
+use buquet_core::queue::{Filter, Queue, Settings, Submission};
+use buquet_core::record::Json;
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Store, StoreKind};
 use buquet_core::worker::{Options as WorkerOptions, Worker};
@@ -16,7 +16,7 @@ use buquet_core::{Error, keys};
 const SOON: Duration = Duration::from_secs(5);
 
 fn submission() -> Submission {
-    Submission { kind: "t".into(), input: Json::parse("7").unwrap(), options: Options::default(), when: When::Now }
+    Submission::new("t", Json::parse("7").unwrap())
 }
 
 async fn open(store: &Arc<MemoryStore>, seed: u64) -> buquet_core::Result<Queue> {

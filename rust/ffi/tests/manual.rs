@@ -9,7 +9,7 @@ use std::path::Path;
 use buquet_core::Error;
 use buquet_core::ops::Engine;
 use buquet_dev::DevServers;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// An operation with the example of its request and of its answer.
 struct Example {
@@ -86,11 +86,30 @@ fn compare(documented: &Value, actual: &Value, place: &str, names: &mut Names) {
     }
 }
 
+/// What no request of the manual does: a task of the type `fragile` fails.
+async fn fail_a_task(engine: &Engine) {
+    let call = |op: &'static str, request: Value| async move {
+        let answer = engine.call(op, request.to_string().as_bytes()).await.unwrap();
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    call("submit", json!({"type": "fragile", "input": {"path": "cow.png"}})).await;
+    let worker = call("worker.start", json!({"types": ["fragile"], "concurrency": 1})).await["worker"].clone();
+    let next = call("worker.next", json!({"worker": worker, "max": 1, "wait": "20s"})).await;
+    let task = &next["assignments"][0];
+    let error = json!({"type": "OSError", "message": "cow.png: truncated", "traceback": "Traceback ..."});
+    let outcome = json!({"id": task["id"], "lease": task["lease"], "outcome": "fail", "error": error, "retry": false});
+    call("worker.settle", json!({"worker": worker, "outcomes": [outcome]})).await;
+    call("worker.stop", json!({"worker": worker})).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_in_the_manual_is_answered_as_the_manual_says() {
     let engine = Engine::new(br#"{"url": "memory:"}"#).unwrap().with(DevServers::default());
     let mut names = Names::new();
     for Example { op, request, answer } in examples() {
+        if op == "failed" {
+            fail_a_task(&engine).await;
+        }
         let request = translate(&request, &names).to_string();
         let answered = engine.call(&op, request.as_bytes()).await;
         let answered = answered.unwrap_or_else(|error| panic!("{op} {request}: {}: {error}", error.code()));

@@ -19,6 +19,8 @@ pub struct Journal {
     pub lost: Vec<(String, String, Timestamp)>,
     /// When each schedule was disabled.
     pub schedules: BTreeMap<String, Timestamp>,
+    /// What the index of failed tasks led to at the end, if anybody could look.
+    pub listed_as_failed: Option<Vec<String>>,
     /// Workers by id.
     pub workers: BTreeMap<String, WorkerLife>,
 }

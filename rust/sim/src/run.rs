@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checker::{Evidence, Violation, check};
-use crate::fleet::{Protocol, Signal, World, rescuer, run_planner, run_process};
+use crate::fleet::{Protocol, Signal, World, audit, rescuer, run_planner, run_process};
 use crate::journal::Journal;
 use crate::scenario::{Kind, Scenario};
 use crate::trace::{Tally, Trace};
@@ -150,6 +150,7 @@ async fn conduct(world: &Rc<World>, scenario: &Scenario) -> bool {
     }
     let end = async {
         let finished = come_to_rest(world, scenario).await;
+        audit(world).await;
         world.trace.event("network", "end", if finished { "" } else { "without rest" });
         world.end.set();
         finished

@@ -1,5 +1,7 @@
 //! What shall happen in a run, all of it drawn from one seed.
 
+mod operators;
+
 use std::time::Duration;
 
 use buquet_core::store::faulty::{CrashPoint, FaultPlan};
@@ -7,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+pub use self::operators::Operation;
 use crate::schedules::{SchedulePlan, scheduled};
 use crate::script::{Script, Step};
 
@@ -88,6 +91,8 @@ pub struct Burst {
     pub apart: bool,
     /// Waits for the results.
     pub wait: bool,
+    /// What is done about failed tasks afterwards.
+    pub operation: Option<Operation>,
 }
 
 /// How a process works.
@@ -153,7 +158,7 @@ impl Scenario {
         let producers = rng.random_range(1..4);
         let workers = rng.random_range(1..5);
         let both = rng.random_range(0..2);
-        let processes = (0..producers + workers + both)
+        let mut processes: Vec<ProcessPlan> = (0..producers + workers + both)
             .map(|n| {
                 let (submits, works) = (n < producers || n >= producers + workers, n >= producers);
                 let name = format!("{}{n}", if works { 'w' } else { 'p' });
@@ -167,6 +172,7 @@ impl Scenario {
                 }
             })
             .collect();
+        processes.extend(operators::draw(rng));
         Self {
             seed,
             kind: Kind::Rough,
@@ -304,6 +310,7 @@ impl Burst {
             many: false,
             apart: false,
             wait: false,
+            operation: None,
         }
     }
 }
@@ -333,6 +340,7 @@ fn draw_bursts(process: &str, types: &[String], rng: &mut SmallRng) -> Vec<Burst
             many: rng.random_bool(0.3),
             apart: rng.random_bool(0.2),
             wait: rng.random_bool(0.3),
+            operation: None,
         });
     }
     bursts

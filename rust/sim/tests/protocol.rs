@@ -50,6 +50,16 @@ fn an_index_written_after_the_commit_is_caught() {
 }
 
 #[test]
+fn an_index_of_failed_tasks_written_after_the_commit_is_caught() {
+    caught(Protocol::Uniform(Variant::FailedAfterCommit), &["dead letters ahead", "dead letters are found"]);
+}
+
+#[test]
+fn a_purge_that_bars_no_commit_is_caught() {
+    caught(Protocol::Uniform(Variant::UnsealedPurge), &["records stay"]);
+}
+
+#[test]
 fn a_refusal_believed_without_reading_back_is_caught() {
     caught(Protocol::Uniform(Variant::NoReadBack), &["lost never overwrites"]);
 }

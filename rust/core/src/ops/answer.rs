@@ -1,5 +1,7 @@
 //! What callers get, field for field.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::bucket::Usage;
@@ -7,7 +9,7 @@ use crate::id::{CommitId, LeaseId, TaskId, WorkerId};
 use crate::queue::{self, CorruptObject, TaskView};
 use crate::record::{self, Json, TaskStatus};
 use crate::time::Timestamp;
-use crate::worker::{Lost, Phase, Problem, Seen, Settled, Verdict};
+use crate::worker::{CalledOff, Lost, Phase, Problem, Seen, Settled, Verdict};
 
 #[derive(Debug, Serialize)]
 pub struct Connected {
@@ -21,6 +23,8 @@ pub struct Connected {
 #[derive(Debug, Serialize)]
 pub struct Submitted {
     pub id: TaskId,
+    /// Whether this call made it; otherwise it was there already.
+    pub created: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,6 +69,34 @@ pub struct Task {
     completed_at: Option<Timestamp>,
     worker: Option<WorkerId>,
     error: Option<TaskError>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<TaskId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<record::Progress>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancel: Option<Cancel>,
+}
+
+/// Somebody's wish that a task be called off, as callers see it.
+#[derive(Debug, Serialize)]
+pub struct Cancel {
+    at: Timestamp,
+    by: Option<String>,
+    reason: Option<String>,
+}
+
+impl From<record::Cancel> for Cancel {
+    fn from(cancel: record::Cancel) -> Self {
+        Self { at: cancel.at, by: cancel.by, reason: cancel.reason }
+    }
 }
 
 impl From<TaskView> for Task {
@@ -87,6 +119,13 @@ impl From<TaskView> for Task {
             completed_at: task.completed_at,
             worker: task.worker,
             error: task.error.map(Into::into),
+            expires_at: task.expires_at,
+            tags: task.tags,
+            metadata: task.metadata,
+            parent: task.parent,
+            key: task.key,
+            progress: task.progress,
+            cancel: task.cancel.map(Into::into),
         }
     }
 }
@@ -182,6 +221,12 @@ pub struct Assignment {
     timeout_ms: u64,
     expires_at: Timestamp,
     submitted_at: Timestamp,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<TaskId>,
 }
 
 impl From<crate::worker::Assignment> for Assignment {
@@ -198,6 +243,9 @@ impl From<crate::worker::Assignment> for Assignment {
             timeout_ms: task.timeout_ms,
             expires_at: task.expires_at,
             submitted_at: task.submitted_at,
+            tags: task.tags,
+            metadata: task.metadata,
+            parent: task.parent,
         }
     }
 }
@@ -206,6 +254,7 @@ impl From<crate::worker::Assignment> for Assignment {
 pub struct Next {
     pub assignments: Vec<Assignment>,
     pub lost: Vec<Lost>,
+    pub cancelled: Vec<CalledOff>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
     pub state: Phase,

@@ -1,6 +1,8 @@
 //! The engine as named operations with JSON requests and answers: what the C ABI exposes.
 
 mod answer;
+mod cancel_ops;
+mod dead_ops;
 mod extension;
 mod queue_ops;
 mod request;
@@ -74,7 +76,16 @@ impl Engine {
             "submit_many" => answer(&self.submit_many(parse(op, request)?).await?),
             "get" => answer(&self.get(parse(op, request)?).await?),
             "list" => answer(&self.list(parse(op, request)?).await?),
+            "cancel" => answer(&self.cancel(parse(op, request)?).await?),
+            "cancel_many" => answer(&self.cancel_many(parse(op, request)?).await?),
             "history" => answer(&self.history(parse(op, request)?).await?),
+            "failed" => answer(&self.failed(parse(op, request)?).await?),
+            "replay" => answer(&self.replay(parse(op, request)?).await?),
+            "replay_many" => answer(&self.replay_many(parse(op, request)?).await?),
+            "archive" => answer(&self.archive(parse(op, request)?).await?),
+            "archive_many" => answer(&self.archive_many(parse(op, request)?).await?),
+            "purge" => answer(&self.purge(parse(op, request)?).await?),
+            "lifecycle" => answer(&self.lifecycle(parse(op, request)?).await?),
             "wait" => answer(&self.wait(parse(op, request)?).await?),
             "workers" => answer(&self.list_workers(parse(op, request)?).await?),
             "usage" => answer(&self.usage(parse(op, request)?).await?),
@@ -92,6 +103,7 @@ impl Engine {
             "worker.next" => answer(&self.worker_next(parse(op, request)?).await?),
             "worker.settle" => answer(&self.worker_settle(parse(op, request)?).await?),
             "worker.extend" => answer(&self.worker_extend(parse(op, request)?).await?),
+            "worker.progress" => answer(&self.worker_progress(parse(op, request)?).await?),
             "worker.drain" => answer(&self.worker_drain(parse(op, request)?).await?),
             "worker.stop" => answer(&self.worker_stop(parse(op, request)?).await?),
             other => match &self.extension {
@@ -201,7 +213,8 @@ mod tests {
         let submitted = engine.call("submit", b"{\"type\": \"t\", \"input\": 1}").await.unwrap();
         let waiting = tokio::spawn({
             let engine = Arc::clone(&engine);
-            async move { engine.call("wait", submitted.as_bytes()).await }
+            let id = submitted.split('"').nth(3).unwrap().to_owned();
+            async move { engine.call("wait", format!("{{\"id\": \"{id}\"}}").as_bytes()).await }
         });
         tokio::task::yield_now().await;
         engine.shutdown().await;

@@ -6,7 +6,7 @@ use super::{Engine, answer, request};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
 use crate::limits;
-use crate::queue::{FORMAT, Filter, Submission};
+use crate::queue::{FORMAT, Filter, Submission, Unique};
 use crate::store::StoreKind;
 
 const DEFAULT_PAGE: usize = 100;
@@ -27,16 +27,21 @@ impl Engine {
         })
     }
 
-    pub(super) async fn submit(&self, request: request::Submit) -> Result<answer::Submitted> {
-        let (options, when) = (request.options()?, request.when()?);
-        let submission = Submission { kind: request.kind, input: request.input, options, when };
+    pub(super) async fn submit(&self, mut request: request::Submit) -> Result<answer::Submitted> {
+        let (options, when, about) = (request.options()?, request.when()?, request.about()?);
+        let submission = Submission { kind: request.kind, input: request.input, options, when, about };
         submission.check()?;
-        Ok(answer::Submitted { id: self.queue().await?.submit(submission).await? })
+        let Some(unique) = request.unique.map(Unique::from) else {
+            return Ok(answer::Submitted { id: self.queue().await?.submit(submission).await?, created: true });
+        };
+        unique.check()?;
+        let (id, created) = self.queue().await?.submit_unique(&submission, &unique).await?;
+        Ok(answer::Submitted { id, created })
     }
 
-    pub(super) async fn submit_many(&self, request: request::SubmitMany) -> Result<answer::SubmittedMany> {
-        let (options, when) = (request.options()?, request.when()?);
-        let ids = self.queue().await?.submit_many(&request.kind, request.inputs, options, when).await?;
+    pub(super) async fn submit_many(&self, mut request: request::SubmitMany) -> Result<answer::SubmittedMany> {
+        let (options, when, about) = (request.options()?, request.when()?, request.about()?);
+        let ids = self.queue().await?.submit_many(&request.kind, request.inputs, options, when, &about).await?;
         Ok(answer::SubmittedMany { ids })
     }
 
@@ -55,7 +60,7 @@ impl Engine {
 
     pub(super) async fn list(&self, request: request::List) -> Result<answer::Listing> {
         let status: BTreeSet<_> = request.status.into_iter().collect();
-        let filter = Filter { status, kind: request.kind };
+        let filter = Filter { status, kind: request.kind, tag: request.tag, parent: request.parent };
         let limit = request.limit.unwrap_or(DEFAULT_PAGE);
         let listing = self.queue().await?.list(&filter, limit, request.cursor.as_deref()).await?;
         Ok(answer::Listing {

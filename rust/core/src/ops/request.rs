@@ -1,12 +1,14 @@
 //! What callers send, field for field. Unknown fields are refused: a misspelt option must not be ignored.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::span::Span;
 use crate::error::{Error, Result};
 use crate::id::{LeaseId, TaskId, WorkerId};
-use crate::queue::When;
-use crate::record::{Failure, Json, Options, Outcome, RetryPolicy, TaskStatus};
+use crate::queue::{About, Scope, Unique, When};
+use crate::record::{Extras, Failure, Json, Options, Outcome, RetryChanges, RetryPolicy, TaskStatus};
 use crate::time::Timestamp;
 
 /// No fields.
@@ -36,6 +38,14 @@ pub struct Submit {
     priority: Option<i64>,
     delay: Option<Span>,
     at: Option<Timestamp>,
+    ttl: Option<Span>,
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    parent: Option<TaskId>,
+    pub unique: Option<UniqueRequest>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,6 +59,41 @@ pub struct SubmitMany {
     priority: Option<i64>,
     delay: Option<Span>,
     at: Option<Timestamp>,
+    ttl: Option<Span>,
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    parent: Option<TaskId>,
+}
+
+/// What makes a task the only one of its kind; without `key`, its input does.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UniqueRequest {
+    key: Option<String>,
+    scope: Scope,
+    window: Option<Span>,
+}
+
+impl From<UniqueRequest> for Unique {
+    fn from(request: UniqueRequest) -> Self {
+        Self { key: request.key, scope: request.scope, window: request.window.map(|span| span.0) }
+    }
+}
+
+fn about(
+    (ttl, expires_at): (Option<Span>, Option<Timestamp>),
+    tags: Vec<String>,
+    metadata: BTreeMap<String, String>,
+    parent: Option<TaskId>,
+) -> Result<About> {
+    let expiry = match (ttl, expires_at) {
+        (Some(_), Some(_)) => return Err(Error::Invalid("both ttl and expires_at are given; give one of them".into())),
+        (ttl, expires_at) => ttl.map(|ttl| When::After(ttl.0)).or_else(|| expires_at.map(When::At)),
+    };
+    Ok(About { extras: Extras { tags, metadata, parent }, expiry })
 }
 
 pub fn options(timeout: Option<Span>, retry: Option<&Retry>, priority: Option<i64>) -> Result<Options> {
@@ -73,6 +118,17 @@ fn when(delay: Option<Span>, at: Option<Timestamp>) -> Result<When> {
 }
 
 impl Retry {
+    /// The parts that are given.
+    pub fn changes(&self) -> RetryChanges {
+        RetryChanges {
+            max_retries: self.max_retries,
+            initial_ms: self.initial.map(Span::millis),
+            max_ms: self.max.map(Span::millis),
+            multiplier: self.multiplier,
+            jitter: self.jitter,
+        }
+    }
+
     fn policy(&self) -> RetryPolicy {
         let defaults = RetryPolicy::default();
         RetryPolicy {
@@ -91,6 +147,11 @@ impl Submit {
         options(self.timeout, self.retry.as_ref(), self.priority)
     }
 
+    pub fn about(&mut self) -> Result<About> {
+        let expiry = (self.ttl, self.expires_at);
+        about(expiry, std::mem::take(&mut self.tags), std::mem::take(&mut self.metadata), self.parent)
+    }
+
     pub fn when(&self) -> Result<When> {
         when(self.delay, self.at)
     }
@@ -99,6 +160,11 @@ impl Submit {
 impl SubmitMany {
     pub fn options(&self) -> Result<Options> {
         options(self.timeout, self.retry.as_ref(), self.priority)
+    }
+
+    pub fn about(&mut self) -> Result<About> {
+        let expiry = (self.ttl, self.expires_at);
+        about(expiry, std::mem::take(&mut self.tags), std::mem::take(&mut self.metadata), self.parent)
     }
 
     pub fn when(&self) -> Result<When> {
@@ -119,6 +185,8 @@ pub struct List {
     pub status: Vec<TaskStatus>,
     #[serde(rename = "type")]
     pub kind: Option<String>,
+    pub tag: Option<String>,
+    pub parent: Option<TaskId>,
     pub limit: Option<usize>,
     pub cursor: Option<String>,
 }
@@ -212,6 +280,7 @@ enum OutcomeKind {
     Timeout,
     Reschedule,
     Release,
+    Cancel,
 }
 
 impl OutcomeRequest {
@@ -242,6 +311,7 @@ impl OutcomeRequest {
             }
             OutcomeKind::Reschedule => Ok(Outcome::Reschedule { at: later.ok_or_else(|| missing("delay"))? }),
             OutcomeKind::Release => Ok(Outcome::Release),
+            OutcomeKind::Cancel => Ok(Outcome::Cancel),
         }
     }
 }

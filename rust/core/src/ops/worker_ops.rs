@@ -12,7 +12,7 @@ use crate::worker::{Options, WorkOutcome, Worker};
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
 impl Engine {
-    fn worker(&self, id: WorkerId) -> Result<Arc<Worker>> {
+    pub(super) fn worker(&self, id: WorkerId) -> Result<Arc<Worker>> {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.get(&id).cloned().ok_or_else(|| {
             Error::Closed(format!("this engine runs no worker {id}: it was stopped, or started elsewhere"))
@@ -45,6 +45,7 @@ impl Engine {
         Ok(answer::Next {
             assignments: next.assignments.into_iter().map(Into::into).collect(),
             lost: next.lost,
+            cancelled: next.cancelled,
             problems: next.problems,
             warnings: next.warnings,
             state: next.phase,

@@ -13,12 +13,15 @@ use crate::transact::{Placed, Transacted};
 /// Looks at a place that is taken and gone again.
 const LOOKS: usize = 5;
 
+/// The type of a void record that is there on purpose, and not to be replaced.
+pub const BARRED: &str = "barred";
+
 /// What became of a task that there must be once.
 #[derive(Debug)]
 pub enum Derived {
     /// It was stored.
     Created(TaskId),
-    /// It was there already; this is its record. After a commit whose answer was lost for long it can be one's own.
+    /// It was there already, or its place is [`BARRED`]; this is the record. After a commit whose answer was lost for long it can be one's own.
     Found(Box<BatchRecord>),
 }
 
@@ -62,7 +65,7 @@ impl Core {
             let entry =
                 record.ready_entry().filter(|entry| ready_entry_state(entry, &found.record) == EntryState::Stale);
             self.desk.deleter.delete(entry.map(|entry| entry.to_string()));
-            if !found.record.void {
+            if !found.record.void || found.record.kind == BARRED {
                 return Ok(Derived::Found(Box::new(found.record)));
             }
             let revive = |record: &mut BatchRecord, _| record.void.then(|| record.fill(&draft));

@@ -7,6 +7,7 @@ use futures::stream;
 
 use super::{Core, Queue, READS_IN_FLIGHT, TaskView};
 use crate::error::{Error, Result};
+use crate::id::TaskId;
 use crate::keys;
 use crate::limits;
 use crate::record::{BatchRecord, TaskStatus};
@@ -22,6 +23,10 @@ pub struct Filter {
     pub status: BTreeSet<TaskStatus>,
     /// Only tasks of this type.
     pub kind: Option<String>,
+    /// Only tasks with this tag.
+    pub tag: Option<String>,
+    /// Only tasks that this one submitted.
+    pub parent: Option<TaskId>,
 }
 
 /// A page of tasks, in the order of their keys: stable, but not by time.
@@ -46,8 +51,11 @@ pub struct CorruptObject {
 
 impl Filter {
     fn admits(&self, task: &TaskView) -> bool {
-        (self.status.is_empty() || self.status.contains(&task.task.status))
-            && self.kind.as_ref().is_none_or(|kind| *kind == task.kind)
+        let TaskView { kind, task, .. } = task;
+        (self.status.is_empty() || self.status.contains(&task.status))
+            && self.kind.as_ref().is_none_or(|wanted| wanted == kind)
+            && self.tag.as_ref().is_none_or(|tag| task.tags.contains(tag))
+            && self.parent.is_none_or(|parent| task.parent == Some(parent))
     }
 }
 
@@ -58,14 +66,7 @@ impl Queue {
     /// [`Error::Invalid`] for a limit out of range or a cursor that is none; the store's.
     pub async fn list(&self, filter: &Filter, limit: usize, cursor: Option<&str>) -> Result<Listing> {
         check_limit(limit)?;
-        if let Some(cursor) = cursor
-            && !cursor.starts_with(keys::TASKS)
-        {
-            let shown: String = cursor.chars().take(64).collect();
-            return Err(Error::Invalid(format!(
-                "{shown:?} is not a cursor: pass the one of the page before, unchanged"
-            )));
-        }
+        check_cursor(cursor, keys::TASKS)?;
         let bucket = self.bucket();
         let page = bucket.list(keys::TASKS, cursor, RECORDS_PER_PAGE).await?.value;
         let mut listing = Listing::default();
@@ -102,6 +103,16 @@ pub fn check_limit(limit: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::Invalid(format!("limit is {limit}; give 1 to {}", limits::PAGE)))
+}
+
+/// Checks that a cursor is one of a listing of what begins with `prefix`.
+///
+/// # Errors
+/// [`Error::Invalid`] with the cursor.
+pub fn check_cursor(cursor: Option<&str>, prefix: &str) -> Result<()> {
+    let Some(cursor) = cursor.filter(|cursor| !cursor.starts_with(prefix)) else { return Ok(()) };
+    let shown: String = cursor.chars().take(64).collect();
+    Err(Error::Invalid(format!("{shown:?} is not a cursor: pass the one of the page before, unchanged")))
 }
 
 impl Core {

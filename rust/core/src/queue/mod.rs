@@ -1,14 +1,20 @@
 //! A queue as its users see it: submit, look, wait.
 
 mod bell;
+mod cancel;
+mod dead;
 mod derived;
 mod history;
+mod lifecycle;
 mod list;
 mod marker;
+mod notices;
+mod purge;
 mod schedules;
 mod settings;
 mod submission;
 mod submit;
+mod unique;
 mod wait;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,15 +23,20 @@ use futures::StreamExt;
 use futures::stream;
 
 pub(crate) use self::bell::{Bell, Rung};
+pub use self::cancel::{CancelCounts, CancelFilter};
+pub use self::dead::{DeadFilter, Moved, Step, Stepped};
 pub(crate) use self::derived::Derived;
 pub use self::history::{Event, History};
+pub use self::lifecycle::{Lifecycle, LifecycleChoice};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
+pub use self::purge::{Purge, Purged};
 pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
 pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
 pub use self::settings::Settings;
-pub use self::submission::{Submission, When, check_payload, check_type};
+pub use self::submission::{About, Submission, When, check_payload, check_type};
 use self::submit::Lanes;
+pub use self::unique::{Scope, Unique};
 use self::wait::Watches;
 use crate::bucket::{Bucket, Deleter, Usage};
 use crate::entropy::Entropy;
@@ -64,6 +75,9 @@ pub(crate) trait Nearby: Send + Sync + std::fmt::Debug {
     /// This entry was just written.
     fn offer(&self, entry: ReadyEntry);
 
+    /// Somebody of this process has committed this revision.
+    fn notice(&self, record: &BatchRecord);
+
     /// A schedule was just created, changed or deleted.
     fn schedules_changed(&self);
 }
@@ -88,7 +102,7 @@ impl TaskView {
         Self {
             id: record.id.task(task.n),
             kind: record.kind.clone(),
-            options: record.options.clone(),
+            options: record.options_of(task),
             task: task.clone(),
         }
     }
@@ -171,6 +185,14 @@ impl Core {
         let mut nearby = self.nearby.lock().unwrap_or_else(PoisonError::into_inner);
         nearby.retain(|worker| worker.strong_count() > 0);
         nearby.push(worker);
+    }
+
+    /// Tells the workers of this process what became of a record.
+    pub(crate) fn tell_nearby(&self, record: &BatchRecord) {
+        let nearby: Vec<_> = self.nearby.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for worker in nearby.iter().filter_map(std::sync::Weak::upgrade) {
+            worker.notice(record);
+        }
     }
 
     /// Tells the workers of other processes that there is new work.

@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 pub use self::declared::{Declared, Synced};
 pub(crate) use self::object::{LoadedSchedule, ScheduleChange, StoredSchedule};
 use super::list::check_limit;
-use super::{Core, CorruptObject, Derived, Queue, READS_IN_FLIGHT, Submission, When};
+use super::{Core, CorruptObject, Derived, Queue, READS_IN_FLIGHT, Submission};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
 use crate::record::Task;
@@ -156,7 +156,7 @@ impl Queue {
     /// [`Error::NotFound`] and those of a submit.
     pub async fn trigger_schedule(&self, name: &str) -> Result<TaskId> {
         let Definition { kind, input, options, .. } = self.core().find_schedule(name).await?.schedule.definition;
-        self.submit(Submission { kind, input, options, when: When::Now }).await
+        self.submit(Submission { options, ..Submission::new(kind, input) }).await
     }
 
     /// Sees to it that each slot from `from` to before `until` has its task, whatever its policies say. At most 1,000.

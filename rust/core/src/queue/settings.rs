@@ -26,8 +26,14 @@ pub struct Settings {
     pub bell_touch: Duration,
     /// First and longest pause between two looks at a task somebody waits for.
     pub result_watch: (Duration, Duration),
+    /// Between two looks at the board of cancellations by a worker that holds tasks.
+    pub cancel_watch: Duration,
+    /// Between two writes of reported progress.
+    pub progress_every: Duration,
     /// How long an outcome waits for others of the same record that are still running here.
     pub settle_linger: Duration,
+    /// How long nobody may have changed a record that is purged: longer than a request can be on its way.
+    pub purge_grace: Duration,
     /// The true protocol, or a broken one under test.
     pub variant: Variant,
 }
@@ -57,7 +63,10 @@ impl Settings {
             bell_watch: Duration::from_millis(900),
             bell_touch: Duration::from_secs(1),
             result_watch: (Duration::from_millis(100), Duration::from_secs(2)),
+            cancel_watch: Duration::from_secs(10),
+            progress_every: Duration::from_secs(10),
             settle_linger: Duration::from_millis(25),
+            purge_grace: Duration::from_mins(10),
             variant: Variant::True,
         };
         match kind {
@@ -67,7 +76,11 @@ impl Settings {
                 bell_watch: Duration::from_millis(4),
                 bell_touch: Duration::from_millis(5),
                 result_watch: (Duration::from_millis(2), Duration::from_millis(50)),
+                cancel_watch: Duration::from_secs(1),
+                progress_every: Duration::from_secs(1),
                 settle_linger: Duration::from_millis(5),
+                // What a process on this machine has asked of the file does not come later than its next request.
+                purge_grace: Duration::ZERO,
                 ..common
             },
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::record::{Json, Options};
+use crate::record::{Extras, Json, Options};
 use crate::time::Timestamp;
 
 /// When a task may start.
@@ -30,16 +30,62 @@ pub struct Submission {
     pub options: Options,
     /// When it may start.
     pub when: When,
+    /// What else is told about it.
+    pub about: About,
+}
+
+/// What is told about tasks besides type, input and options.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Tags, metadata, the parent.
+    pub extras: Extras,
+    /// From when on they may not be started any more; `None` for never.
+    pub expiry: Option<When>,
 }
 
 impl Submission {
+    /// A task with the default options.
+    #[must_use]
+    pub fn new(kind: impl Into<String>, input: Json) -> Self {
+        Self { kind: kind.into(), input, options: Options::default(), when: When::Now, about: About::default() }
+    }
+
     /// Checks everything that can be checked without the store.
     ///
     /// # Errors
     /// [`Error::Invalid`] naming what is wrong, its value and what is allowed.
     pub fn check(&self) -> Result<()> {
-        check(&self.kind, &self.options, self.when)?;
+        check(&self.kind, &self.options, self.when, &self.about)?;
         check_payload("input", &self.input)
+    }
+}
+
+impl When {
+    /// The moment, counted from `now`; `None` for at once.
+    #[must_use]
+    pub fn moment(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Now => None,
+            Self::After(delay) => Some(now.after(delay)),
+            Self::At(at) => Some(at),
+        }
+    }
+}
+
+impl About {
+    /// When it is too late for a task that is submitted `now` and may start from `available_at` on.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if that is before it may start.
+    pub fn expires_at(&self, now: Timestamp, available_at: Option<Timestamp>) -> Result<Option<Timestamp>> {
+        let Some(expires_at) = self.expiry.and_then(|expiry| expiry.moment(now)) else { return Ok(None) };
+        let start = available_at.map_or(now, |at| at.max(now));
+        if expires_at <= start {
+            return Err(Error::Invalid(format!(
+                "the task would expire at {expires_at}, before it may start at {start}: give it more time"
+            )));
+        }
+        Ok(Some(expires_at))
     }
 }
 
@@ -47,13 +93,19 @@ impl Submission {
 ///
 /// # Errors
 /// [`Error::Invalid`] naming what is wrong, its value and what is allowed.
-pub fn check(kind: &str, options: &Options, when: When) -> Result<()> {
+pub fn check(kind: &str, options: &Options, when: When, about: &About) -> Result<()> {
     check_type(kind)?;
     options.check()?;
+    check_delay("delay", when)?;
+    check_delay("ttl", about.expiry.unwrap_or_default())?;
+    about.extras.check()
+}
+
+fn check_delay(what: &str, when: When) -> Result<()> {
     if let When::After(delay) = when
         && delay > limits::LONGEST
     {
-        return Err(Error::Invalid(format!("delay is {} s; give up to 366 days", delay.as_secs())));
+        return Err(Error::Invalid(format!("{what} is {} s; give up to 366 days", delay.as_secs())));
     }
     Ok(())
 }
@@ -136,12 +188,27 @@ mod tests {
         let with = |change: fn(&mut Options)| {
             let mut options = Options::default();
             change(&mut options);
-            check("t", &options, When::Now)
+            check("t", &options, When::Now, &About::default())
         };
         assert!(with(|_| ()).is_ok());
         assert!(with(|options| options.timeout_ms = 0).is_err());
         assert!(with(|options| options.timeout_ms = u64::MAX).is_err());
         assert!(with(|options| options.priority = 10).is_err());
-        assert!(check("t", &Options::default(), When::After(Duration::MAX)).is_err());
+        assert!(check("t", &Options::default(), When::After(Duration::MAX), &About::default()).is_err());
+        let about = About { expiry: Some(When::After(Duration::MAX)), ..About::default() };
+        assert!(check("t", &Options::default(), When::Now, &about).is_err());
+    }
+
+    #[test]
+    fn a_task_may_not_expire_before_it_may_start() {
+        let expiring = |expiry| About { expiry: Some(expiry), ..About::default() };
+        let (now, minute) = (Timestamp(1_000), Duration::from_mins(1));
+        let later = Some(now.after(minute));
+        assert_eq!(expiring(When::After(minute)).expires_at(now, None).unwrap(), later);
+        assert_eq!(About::default().expires_at(now, later).unwrap(), None);
+        for (expiry, available_at) in [(When::After(minute), later), (When::At(Timestamp(1_000)), None)] {
+            let message = expiring(expiry).expires_at(now, available_at).unwrap_err().to_string();
+            assert!(message.contains("before it may start"), "{message}");
+        }
     }
 }

@@ -8,12 +8,12 @@ use futures::stream;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
-use super::submission::{self, Submission, When, check_payload};
+use super::submission::{self, About, Submission, When, check_payload};
 use super::{Core, Queue};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
 use crate::limits;
-use crate::record::{BatchRecord, Json, Options, Task};
+use crate::record::{BatchRecord, Extras, Json, Options, Task};
 use crate::time::Timestamp;
 
 /// Fresh ids tried when a submit finds its place taken.
@@ -41,9 +41,31 @@ struct Waiting {
 
 /// A task on its way into a record.
 #[derive(Clone, Debug)]
-struct Draft {
-    input: Json,
-    available_at: Option<Timestamp>,
+pub(super) struct Draft {
+    pub input: Json,
+    pub available_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    pub extras: Extras,
+    /// The key that makes it the only one.
+    pub key: Option<String>,
+}
+
+impl Draft {
+    fn new(input: Json, now: Timestamp, when: When, about: &About) -> Result<Self> {
+        let available_at = when.moment(now);
+        let expires_at = about.expires_at(now, available_at)?;
+        Ok(Self { input, available_at, expires_at, extras: about.extras.clone(), key: None })
+    }
+
+    fn bytes(&self) -> usize {
+        self.input.text().len() + self.extras.bytes()
+    }
+
+    /// The task it becomes.
+    pub fn task(&self, n: u16, submitted_at: Timestamp) -> Task {
+        let task = Task::new(n, self.input.clone(), submitted_at, self.available_at).with(self.extras.clone());
+        Task { expires_at: self.expires_at, key: self.key.clone(), ..task }
+    }
 }
 
 /// The submits under way, by what may share a record.
@@ -96,8 +118,9 @@ impl Queue {
         inputs: Vec<Json>,
         options: Options,
         when: When,
+        about: &About,
     ) -> Result<Vec<TaskId>> {
-        submission::check(kind, &options, when)?;
+        submission::check(kind, &options, when, about)?;
         if inputs.len() > limits::SUBMIT_MANY {
             return Err(Error::Invalid(format!(
                 "{} inputs in one call; give up to {} and call again for the rest",
@@ -108,8 +131,10 @@ impl Queue {
         for (n, input) in inputs.iter().enumerate() {
             check_payload(&format!("input number {n}"), input)?;
         }
-        let available_at = self.core().available_at(when);
-        let mut drafts: VecDeque<Draft> = inputs.into_iter().map(|input| Draft { input, available_at }).collect();
+        let now = self.bucket().now();
+        let drafts: Result<VecDeque<Draft>> =
+            inputs.into_iter().map(|input| Draft::new(input, now, when, about)).collect();
+        let mut drafts = drafts?;
         let batches = std::iter::from_fn(move || {
             let batch: Vec<Draft> = (0..batch_size(drafts.iter())).filter_map(|_| drafts.pop_front()).collect();
             (!batch.is_empty()).then_some(batch)
@@ -132,7 +157,7 @@ impl Queue {
 fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>) -> usize {
     let mut bytes = 0;
     let fits = |draft: &&Draft| {
-        bytes += draft.input.text().len();
+        bytes += draft.bytes();
         bytes <= limits::RECORD_BYTES
     };
     drafts.take(limits::RECORD_TASKS).take_while(fits).count()
@@ -167,21 +192,17 @@ impl Lanes {
 }
 
 impl Core {
-    fn available_at(&self, when: When) -> Option<Timestamp> {
-        match when {
-            When::Now => None,
-            When::After(delay) => Some(self.desk.bucket.now().after(delay)),
-            When::At(at) => Some(at),
-        }
+    /// The task to be, by the time it is now.
+    pub(super) fn draft(&self, submission: &Submission) -> Result<Draft> {
+        Draft::new(submission.input.clone(), self.desk.bucket.now(), submission.when, &submission.about)
     }
 
     fn place(&self, submission: &Submission) -> Result<(LaneKey, Draft)> {
-        let available_at = self.available_at(submission.when);
+        let draft = self.draft(submission)?;
         let options = serde_json::to_string(&submission.options)
             .map_err(|error| Error::Internal(format!("options cannot be written as JSON: {error}")))?;
-        let due_minute = available_at.map(Timestamp::minute);
-        let key = LaneKey { kind: submission.kind.clone(), options, due_minute };
-        Ok((key, Draft { input: submission.input.clone(), available_at }))
+        let due_minute = draft.available_at.map(Timestamp::minute);
+        Ok((LaneKey { kind: submission.kind.clone(), options, due_minute }, draft))
     }
 
     fn start_commits(self: &Arc<Self>, key: &LaneKey, options: &Options) {
@@ -237,10 +258,7 @@ impl Core {
         let bucket = &self.desk.bucket;
         for _ in 0..NEW_IDS {
             let now = bucket.now();
-            let tasks: Vec<Task> = (0..)
-                .zip(&drafts)
-                .map(|(n, draft)| Task::new(n, draft.input.clone(), now, draft.available_at))
-                .collect();
+            let tasks: Vec<Task> = (0..).zip(&drafts).map(|(n, draft)| draft.task(n, now)).collect();
             let id = RecordId::random(bucket.entropy());
             let commit = CommitId::random(bucket.entropy());
             let mut record = BatchRecord::new(id, kind.to_owned(), options.clone(), now, tasks, commit);

@@ -86,13 +86,13 @@ impl Core {
     /// Looks at a record, ever less often, until nobody waits for it any more or nothing more can happen to it.
     async fn follow(&self, id: RecordId) {
         let (first, longest) = self.settings.result_watch;
-        let (mut pause, mut etag) = (first, None);
+        let (mut pause, mut etag, mut expiry) = (first, None, None);
         loop {
             match self.look(id, etag.as_ref()).await {
                 Ok(None) | Err(Error::Unavailable(_)) => {}
                 Ok(Some((record, found))) => {
                     let finished = record.is_finished();
-                    etag = Some(found);
+                    (etag, expiry) = (Some(found), record.next_expiry());
                     self.tell(id, Seen::Record(Arc::new(record)));
                     if finished {
                         break;
@@ -106,6 +106,11 @@ impl Core {
             }
             if self.is_unwatched(id) {
                 return;
+            }
+            if expiry.is_some_and(|at| at <= self.desk.bucket.now())
+                && let Err(error) = self.expire(id).await
+            {
+                tracing::debug!(%error, "what has expired is marked later");
             }
             sleep(pause.mul_f64(self.desk.bucket.entropy().unit().mul_add(-0.2, 1.0))).await;
             pause = pause.mul_f64(1.5).min(longest);

@@ -32,6 +32,12 @@ impl Json {
             .map_err(|error| Error::Invalid(format!("this is not JSON: {error}")))
     }
 
+    /// `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned().into())
+    }
+
     /// Checks that every front can read it: nested at most 127 deep, no half characters, no number beyond a double's
     /// range.
     ///
@@ -133,7 +139,7 @@ impl BatchRecord {
             return Err(corrupt("it holds more than 65,535 tasks".into()));
         }
         record.check().map_err(|what| corrupt(what.into()))?;
-        record.options.check().map_err(|error| corrupt(error.to_string()))?;
+        record.check_options().map_err(|error| corrupt(error.to_string()))?;
         record.tasks.iter().try_for_each(check_payloads).map_err(corrupt)?;
         if crate::keys::record(record.id) != key {
             return Err(corrupt(format!("it holds the record {}", record.id)));

@@ -35,8 +35,8 @@ impl BatchRecord {
     /// The key of the record's ready entry.
     #[must_use]
     pub fn ready_entry(&self) -> Option<ReadyEntry> {
-        let &ReadyRef { due, seq, pending, .. } = self.ready.as_ref()?;
-        let (priority, type_hash) = (self.options.priority, keys::type_hash(&self.kind));
+        let &ReadyRef { due, seq, pending, priority, .. } = self.ready.as_ref()?;
+        let (priority, type_hash) = (priority.unwrap_or(self.options.priority), keys::type_hash(&self.kind));
         Some(ReadyEntry { due, record: self.id, seq, priority, type_hash, pending })
     }
 
@@ -57,17 +57,20 @@ impl BatchRecord {
         let next_due = pending().map(super::model::Task::due).min().map(|due| due.max(Timestamp(0)));
         let count = u32::try_from(pending().count()).unwrap_or(u32::MAX);
         // An entry that promises far fewer tasks than there are would have them claimed one by one.
+        let priority = self.pending_priority();
         let serves = |ready: &ReadyRef, due: Timestamp| {
-            (ready.due == due || (ready.due <= due && due <= now)) && count <= ready.pending.saturating_mul(2)
+            (ready.due == due || (ready.due <= due && due <= now))
+                && count <= ready.pending.saturating_mul(2)
+                && ready.priority == priority
         };
         let ready = match (&old.ready, next_due) {
             (Some(ready), Some(due)) if serves(ready, due) => Some(ready.clone()),
-            (_, Some(due)) => Some(ReadyRef { due, seq: old.seq + 1, pending: count, extra: Extra::new() }),
+            (_, Some(due)) => Some(ReadyRef { due, seq: old.seq + 1, pending: count, priority, extra: Extra::new() }),
             (_, None) => None,
         };
         // Also a finished record gets a new number: what somebody wrote ahead and never committed is then stale.
         let renumbered = ready != old.ready || (self.is_finished() && !old.is_finished());
-        self.seq = if renumbered { old.seq + 1 } else { old.seq };
+        self.seq = if renumbered { old.seq + 1 } else { self.seq.max(old.seq) };
         self.ready = ready;
     }
 
@@ -76,7 +79,7 @@ impl BatchRecord {
         self.seq = 1;
         if let Some(ready) = &mut self.ready {
             let due = Timestamp(ready.due.minute() * 60_000);
-            *ready = ReadyRef { due, seq: 1, pending: 1, extra: Extra::new() };
+            *ready = ReadyRef { due, seq: 1, pending: 1, priority: None, extra: Extra::new() };
         }
     }
 }
@@ -84,6 +87,7 @@ impl BatchRecord {
 /// Completes `new`, which was made from `old`, with the ready entry it needs, and says what to write and delete.
 pub fn plan_index(old: &BatchRecord, new: &mut BatchRecord, now: Timestamp, variant: Variant) -> IndexPlan {
     new.renew_ready(old, now);
+    new.renew_failed(old, now);
     if variant.reuses_ready_keys() {
         new.reuse_ready_key();
     }
@@ -94,6 +98,10 @@ pub fn plan_index(old: &BatchRecord, new: &mut BatchRecord, now: Timestamp, vari
         if old.rev > 0 {
             plan.behind.extend(old.ready_entry().map(|entry| entry.to_string()));
         }
+    }
+    if old.failed_entry() != new.failed_entry() {
+        plan.ahead.extend(new.failed_entry().map(|entry| entry.to_string()));
+        plan.behind.extend(old.failed_entry().map(|entry| entry.to_string()));
     }
     plan.ahead.extend(after.iter().filter(|(lease, key)| before.get(lease) != Some(key)).map(|(_, key)| key.clone()));
     plan.behind.extend(before.iter().filter(|(lease, key)| after.get(lease) != Some(key)).map(|(_, key)| key.clone()));

@@ -1,16 +1,16 @@
 //! The batch record and its parts, field for field as they are stored.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::backoff::RetryPolicy;
 use super::codec::{FORMAT, Json};
+use super::dead::{FailedRef, Overrides};
+use super::extras::{Cancel, Extras, Progress};
 use super::fields::read_keeping_the_unknown;
+use super::options::Options;
 use super::status::TaskStatus;
-use crate::error::Error;
 use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
 use crate::limits;
 use crate::time::Timestamp;
@@ -48,6 +48,9 @@ pub struct BatchRecord {
     pub seq: u64,
     /// The ready entry that leads here, if a task is pending.
     pub ready: Option<ReadyRef>,
+    /// The entry in the index of failed tasks that leads here, if one was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedRef>,
     /// Who works on it.
     pub leases: BTreeMap<LeaseId, Lease>,
     /// Set where a submit was abandoned half way: holds no task, and bars the late commit.
@@ -55,20 +58,6 @@ pub struct BatchRecord {
     pub void: bool,
     /// The tasks, by their index.
     pub tasks: Vec<Task>,
-    /// Fields this version does not know.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// What the tasks of a record have in common.
-#[derive(Clone, Debug, Serialize)]
-pub struct Options {
-    /// How long an attempt may take, in milliseconds.
-    pub timeout_ms: u64,
-    /// 0 to 9; 9 goes first.
-    pub priority: u8,
-    /// What happens after a failure.
-    pub retry: RetryPolicy,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,
@@ -83,6 +72,9 @@ pub struct ReadyRef {
     pub seq: u64,
     /// How many tasks were pending when it was written.
     pub pending: u32,
+    /// Its priority, where that is not the record's: some of the tasks were replayed with another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Fields this version does not know; they go with the entry.
     #[serde(flatten)]
     pub extra: Extra,
@@ -91,7 +83,8 @@ pub struct ReadyRef {
 /// The same entry of the index.
 impl PartialEq for ReadyRef {
     fn eq(&self, other: &Self) -> bool {
-        (self.due, self.seq, self.pending) == (other.due, other.seq, other.pending)
+        let entry = |it: &Self| (it.due, it.seq, it.pending, it.priority);
+        entry(self) == entry(other)
     }
 }
 
@@ -147,6 +140,33 @@ pub struct Task {
     /// The latest failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
+    /// When it is too late to start it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Words to find it by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Facts about it, for people and programs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// The task that submitted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<TaskId>,
+    /// The key that makes it the only one of its kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How far the latest attempt has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The wish that it be called off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<Cancel>,
+    /// Options of its own, from a replay; they count for more than the record's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Box<Overrides>>,
+    /// When it was purged: its input, output and error are gone, and nothing happens to it any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<Timestamp>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,
@@ -175,40 +195,6 @@ pub struct TaskError {
     pub extra: Extra,
 }
 
-impl Options {
-    /// The timeout as a duration.
-    #[must_use]
-    pub const fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
-    }
-
-    /// Refuses what makes no sense.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming the option, its value and its range.
-    pub fn check(&self) -> Result<(), Error> {
-        let timeout = self.timeout_ms;
-        if timeout == 0 || self.timeout() > limits::LONGEST {
-            return Err(Error::Invalid(format!("timeout is {timeout} ms; give more than 0 and up to 366 days")));
-        }
-        if self.priority > 9 {
-            return Err(Error::Invalid(format!("priority is {}; give 0 (last) to 9 (first)", self.priority)));
-        }
-        self.retry.check()
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            timeout_ms: u64::try_from(limits::TIMEOUT.as_millis()).unwrap_or(u64::MAX),
-            priority: 5,
-            retry: RetryPolicy::default(),
-            extra: Extra::new(),
-        }
-    }
-}
-
 impl Task {
     /// A task as it is submitted; without `available_at` it may start at once.
     #[must_use]
@@ -228,19 +214,42 @@ impl Task {
             lease: None,
             worker: None,
             error: None,
+            expires_at: None,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
+            parent: None,
+            key: None,
+            progress: None,
+            cancel: None,
+            options: None,
+            purged_at: None,
             extra: Extra::new(),
         }
     }
 
-    /// When a worker may take it. A task nobody asked to delay is due from the start of its minute, so that a
+    /// The same task with what its submitter tells about it.
+    #[must_use]
+    pub fn with(self, extras: Extras) -> Self {
+        let Extras { tags, metadata, parent } = extras;
+        Self { tags, metadata, parent, ..self }
+    }
+
+    /// When a worker may take it. A task nobody asked to delay may be taken from the start of its minute, so that a
     /// worker whose idea of the server's time is a little behind takes it at once.
     #[must_use]
-    pub const fn due(&self) -> Timestamp {
+    pub const fn startable_at(&self) -> Timestamp {
         if self.attempt == 0 && self.available_at.0 == self.submitted_at.0 {
             Timestamp(self.available_at.minute() * 60_000)
         } else {
             self.available_at
         }
+    }
+
+    /// When a worker has something to do about it: start it, or note that it is too late.
+    #[must_use]
+    pub fn due(&self) -> Timestamp {
+        let start = self.startable_at();
+        self.expires_at.map_or(start, |end| start.min(end))
     }
 }
 
@@ -266,6 +275,7 @@ impl BatchRecord {
             trail: Vec::new(),
             seq: 0,
             ready: None,
+            failed: None,
             leases: BTreeMap::new(),
             void: false,
             tasks,
@@ -331,7 +341,7 @@ impl BatchRecord {
         if self.leases.keys().any(|lease| !self.tasks.iter().any(|task| task.lease == Some(*lease))) {
             return Err("a lease holds no task");
         }
-        Ok(())
+        self.check_failed()
     }
 }
 
@@ -347,12 +357,17 @@ read_keeping_the_unknown!(BatchRecord {
     trail: take_or_default("trail"),
     seq: take("seq"),
     ready: take_or_default("ready"),
+    failed: take_or_default("failed"),
     leases: take_or_default("leases"),
     void: take_or_default("void"),
     tasks: take("tasks"),
 });
-read_keeping_the_unknown!(Options { timeout_ms: take("timeout_ms"), priority: take("priority"), retry: take("retry") });
-read_keeping_the_unknown!(ReadyRef { due: take("due"), seq: take("seq"), pending: take("pending") });
+read_keeping_the_unknown!(ReadyRef {
+    due: take("due"),
+    seq: take("seq"),
+    pending: take("pending"),
+    priority: take_or_default("priority"),
+});
 read_keeping_the_unknown!(Lease { worker: take("worker"), expires_at: take("expires_at") });
 read_keeping_the_unknown!(TaskError {
     kind: take("type"),
@@ -375,4 +390,13 @@ read_keeping_the_unknown!(Task {
     lease: take_or_default("lease"),
     worker: take_or_default("worker"),
     error: take_or_default("error"),
+    expires_at: take_or_default("expires_at"),
+    tags: take_or_default("tags"),
+    metadata: take_or_default("metadata"),
+    parent: take_or_default("parent"),
+    key: take_or_default("key"),
+    progress: take_or_default("progress"),
+    cancel: take_or_default("cancel"),
+    options: take_or_default("options"),
+    purged_at: take_or_default("purged_at"),
 });

@@ -31,6 +31,8 @@ pub enum Outcome {
     },
     /// It was not run, or not to its end; anybody may take it, at once and without spending a retry.
     Release,
+    /// It stopped because somebody called it off; without such a wish the same as a release.
+    Cancel,
 }
 
 /// Why an attempt failed, as the front tells it.
@@ -72,13 +74,16 @@ impl BatchRecord {
     pub fn claim(&mut self, lease: LeaseId, holder: Lease, now: Timestamp, max: usize) -> Vec<u16> {
         let worker = holder.worker;
         let mut claimed = Vec::new();
-        let due = |task: &&mut Task| task.status == TaskStatus::Pending && task.due() <= now;
+        let due = |task: &&mut Task| {
+            task.status == TaskStatus::Pending && task.startable_at() <= now && !task.is_too_late(now)
+        };
         for task in self.tasks.iter_mut().filter(due).take(max) {
             task.status = TaskStatus::Running;
             task.attempt = task.attempt.saturating_add(1);
             task.started_at = Some(now.max(task.available_at));
             task.lease = Some(lease);
             task.worker = Some(worker);
+            task.progress = None;
             claimed.push(task.n);
         }
         if !claimed.is_empty() {
@@ -89,7 +94,7 @@ impl BatchRecord {
 
     /// Applies an outcome to a task, if it is still under `lease`. `random` in `0.0..1.0` is the jitter of a retry.
     pub fn settle(&mut self, id: TaskId, lease: LeaseId, outcome: &Outcome, now: Timestamp, random: f64) -> Settlement {
-        let policy = self.options.retry.clone();
+        let policy = self.retry_of(id);
         let Some(task) = self.leased(id, lease) else { return Settlement::LeaseLost };
         match outcome {
             Outcome::Complete { output } => {
@@ -99,7 +104,9 @@ impl BatchRecord {
             }
             Outcome::Fail { error, retry, retry_at } => {
                 task.error = Some(task_error(error, now));
-                if *retry && task.retry_count < policy.max_retries {
+                if task.cancel.is_some() {
+                    finish(task, TaskStatus::Cancelled, now);
+                } else if *retry && task.retry_count < policy.max_retries {
                     let backoff = policy.delay(task.retry_count, random);
                     task.retry_count += 1;
                     wait_until(task, retry_at.unwrap_or_else(|| now.after(backoff)));
@@ -107,8 +114,12 @@ impl BatchRecord {
                     finish(task, TaskStatus::Failed, now);
                 }
             }
+            // Whoever wanted it called off does not want it run again.
+            Outcome::Reschedule { .. } | Outcome::Release | Outcome::Cancel if task.cancel.is_some() => {
+                finish(task, TaskStatus::Cancelled, now);
+            }
             Outcome::Reschedule { at } => wait_until(task, *at),
-            Outcome::Release => wait_until(task, now),
+            Outcome::Release | Outcome::Cancel => wait_until(task, now),
         }
         let settled = Settlement::Applied {
             status: task.status,
@@ -134,8 +145,8 @@ impl BatchRecord {
         for id in ids {
             match why {
                 Fall::Expired => {
-                    let message =
-                        format!("the attempt did not end within its timeout of {} ms", self.options.timeout_ms);
+                    let timeout_ms = self.timeout_ms_of(id);
+                    let message = format!("the attempt did not end within its timeout of {timeout_ms} ms");
                     let error = Failure { kind: "Timeout".into(), message, traceback: None };
                     self.settle(id, lease, &Outcome::Fail { error, retry: true, retry_at: None }, now, random);
                 }
@@ -148,7 +159,9 @@ impl BatchRecord {
     fn lose(&mut self, id: TaskId, lease: LeaseId, now: Timestamp) {
         let Some(task) = self.leased(id, lease) else { return };
         task.loss_count = task.loss_count.saturating_add(1);
-        if task.loss_count > limits::LOSSES {
+        if task.cancel.is_some() {
+            finish(task, TaskStatus::Cancelled, now);
+        } else if task.loss_count > limits::LOSSES {
             let message = format!("the worker running it was lost {} times", task.loss_count);
             task.error = Some(task_error(&Failure { kind: "LeaseLost".into(), message, traceback: None }, now));
             finish(task, TaskStatus::Failed, now);
@@ -159,8 +172,7 @@ impl BatchRecord {
     }
 
     fn leased(&mut self, id: TaskId, lease: LeaseId) -> Option<&mut Task> {
-        let task = (id.record() == self.id).then(|| self.tasks.get_mut(usize::from(id.index()))).flatten()?;
-        (task.lease == Some(lease)).then_some(task)
+        self.task_mut(id).filter(|task| task.lease == Some(lease))
     }
 
     fn drop_empty_leases(&mut self) {
@@ -169,7 +181,7 @@ impl BatchRecord {
     }
 }
 
-const fn finish(task: &mut Task, status: TaskStatus, now: Timestamp) {
+pub(super) const fn finish(task: &mut Task, status: TaskStatus, now: Timestamp) {
     task.status = status;
     task.completed_at = Some(now);
     task.lease = None;

@@ -182,6 +182,32 @@ pub enum StoreKind {
     Memory,
 }
 
+/// What a lifecycle rule of the bucket removes by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expires {
+    /// Versions that were replaced or deleted so many days ago, and then the marks of their deletion.
+    OldVersions {
+        /// How many days.
+        days: u32,
+    },
+    /// Uploads in parts that were begun so many days ago and not finished.
+    Uploads {
+        /// How many days.
+        days: u32,
+    },
+}
+
+/// A lifecycle rule of the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Its name, unlike that of any other rule of the bucket.
+    pub id: String,
+    /// What the keys that it concerns begin with: whole keys, not relative to the store's prefix.
+    pub prefix: String,
+    /// What it removes.
+    pub expires: Expires,
+}
+
 /// A bucket, seen through one prefix. Keys are relative to it and contain no leading slash.
 ///
 /// A future that is dropped may or may not have taken effect, like a request whose answer is lost.
@@ -222,4 +248,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether old versions are kept.
     async fn keeps_versions(&self) -> StoreResult<bool>;
+
+    /// Puts lifecycle rules into the bucket, in place of those of the same names; tells how many others there are.
+    async fn put_lifecycle(&self, _: &[Expiry]) -> StoreResult<usize> {
+        let message = format!("{} has no lifecycle rules: only a bucket on S3 has", self.url());
+        Err(StoreError::new(StoreErrorKind::Unsupported, message))
+    }
 }

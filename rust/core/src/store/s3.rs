@@ -6,6 +6,7 @@
 mod answer;
 mod client;
 mod failure;
+mod lifecycle;
 mod versions;
 
 use std::fmt;
@@ -28,8 +29,8 @@ use self::answer::{ContentMd5, Head};
 use self::client::OPERATION_TIMEOUT;
 use self::failure::{Address, Refusal};
 use super::{
-    Condition, ETag, Got, Listed, MAX_KEYS, Object, Page, Put, Store, StoreError, StoreErrorKind, StoreKind,
-    StoreResult, Timed, VersionId, VersionPage,
+    Condition, ETag, Expires, Expiry, Got, Listed, MAX_KEYS, Object, Page, Put, Store, StoreError, StoreErrorKind,
+    StoreKind, StoreResult, Timed, VersionId, VersionPage,
 };
 use crate::time::Timestamp;
 
@@ -259,6 +260,10 @@ impl Store for S3Store {
         let sending = async { request.customize().interceptor(head.clone()).send().await };
         let output = self.ask(what, sending).await.map_err(|refusal| refusal.error)?;
         self.timed(what, &head, output.status() == Some(&BucketVersioningStatus::Enabled))
+    }
+
+    async fn put_lifecycle(&self, rules: &[Expiry]) -> StoreResult<usize> {
+        self.replace_lifecycle(rules).await
     }
 }
 

@@ -88,13 +88,13 @@ impl Shared {
                 None => return self.look_into_nowhere(candidate).await,
             },
         };
-        self.notice_losses(&stored.record);
+        self.notice_changes(&stored.record);
         check_kinship(entry, &stored.record)?;
         match ready_entry_state(entry, &stored.record) {
             EntryState::Current if self.options.types.contains(&stored.record.kind) => {}
             // Another type with the same hash.
             EntryState::Current => return Ok(Next::Again(self.now().after(SET_ASIDE))),
-            EntryState::Ahead => return Ok(Next::Again(soon(candidate.written, self.now()))),
+            EntryState::Ahead => return self.look_ahead(candidate, stored).await,
             EntryState::Stale => {
                 self.desk().deleter.delete([entry.to_string()]);
                 return Ok(Next::Forget);
@@ -105,10 +105,11 @@ impl Shared {
         let claimed = self
             .desk()
             .transact(stored, false, |record, now| {
-                let expires_at = now.after(record.options.timeout()).after(limits::LEASE_SLACK);
+                let expires_at = now.after(record.longest_timeout()).after(limits::LEASE_SLACK);
                 let holder = Lease { worker, expires_at, extra: Extra::new() };
+                let expired = record.expire(now);
                 let claimed = record.claim(lease, holder, now, most);
-                (!claimed.is_empty()).then_some(claimed)
+                (expired > 0 || !claimed.is_empty()).then_some(claimed)
             })
             .await?;
         match claimed {
@@ -200,16 +201,37 @@ impl Shared {
         Ok(Next::Again(now))
     }
 
+    /// An entry that its record has yet to follow: a commit under way. If nothing runs in the record that would commit
+    /// again, it was a replay, and after the grace period one that was abandoned half way: then the entry's number is
+    /// passed over, so that a late commit of it cannot land.
+    async fn look_ahead(&self, candidate: &Candidate, stored: Stored) -> Result<Next, Error> {
+        let (entry, now) = (&candidate.entry, self.now());
+        let overdue = candidate.written.is_some_and(|written| is_overdue(written, now));
+        if !(overdue && stored.record.is_finished()) {
+            return Ok(Next::Again(soon(candidate.written, now)));
+        }
+        match self.desk().transact(stored, false, |record, _| record.pass_over(entry.seq)).await? {
+            Transacted::Done((), _) => {
+                tracing::info!(record = %entry.record, "passed over a replay that was abandoned half way");
+                self.desk().deleter.delete([entry.to_string()]);
+                Ok(Next::Forget)
+            }
+            _ => Ok(Next::Again(soon(candidate.written, now))),
+        }
+    }
+
     pub fn jittered(&self, longest: Duration) -> Duration {
         longest.mul_f64(self.entropy().unit().mul_add(0.5, 0.5))
     }
 }
 
-/// No commit changes a record's type or priority, and its entries repeat both. Where they differ somebody else had a
-/// hand in it: deleting the entry as stale might lose the tasks.
+/// The entry that a record names says the record's type and the priority of its pending tasks. Where nothing but these
+/// differs somebody else had a hand in it: deleting the entry as stale might lose the tasks.
 fn check_kinship(entry: &ReadyEntry, record: &BatchRecord) -> Result<(), Error> {
-    let own = (entry.priority, entry.type_hash);
-    if record.void || own == (record.options.priority, keys::type_hash(&record.kind)) {
+    let Some(named) = record.ready_entry() else { return Ok(()) };
+    let alike = ReadyEntry { priority: entry.priority, type_hash: entry.type_hash, ..named };
+    // With another due time it belongs to a replay that came second.
+    if named == *entry || alike != *entry {
         return Ok(());
     }
     Err(Error::Corrupt(format!(

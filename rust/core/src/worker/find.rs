@@ -70,6 +70,7 @@ impl Shared {
                 return;
             }
             self.give_back_old();
+            self.end_called_off();
             if self.room() > 0
                 && let Err(error) = self.find(&mut finder).await
             {

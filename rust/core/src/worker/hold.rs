@@ -37,6 +37,12 @@ pub struct Assignment {
     pub expires_at: Timestamp,
     /// When the task was submitted.
     pub submitted_at: Timestamp,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Facts about it.
+    pub metadata: BTreeMap<String, String>,
+    /// The task that submitted it.
+    pub parent: Option<TaskId>,
 }
 
 /// The record of some held tasks. Commits of this worker to it go one after the other, through here.
@@ -68,6 +74,8 @@ pub struct Held {
     pub settling: bool,
     /// It waits in [`Hold::fetched`] to be handed out.
     pub fetched: bool,
+    /// It is known here that somebody wants it called off.
+    pub called_off: bool,
 }
 
 /// Everything held.
@@ -124,6 +132,7 @@ impl Hold {
         let expires_at = record.leases.get(&lease).map_or(record.created_at, |held| held.expires_at);
         for task in claimed.iter().filter_map(|n| record.tasks.get(usize::from(*n))) {
             let id = record.id.task(task.n);
+            let options = record.options_of(task);
             let assignment = Assignment {
                 id,
                 lease,
@@ -131,13 +140,16 @@ impl Hold {
                 input: task.input.clone(),
                 attempt: task.attempt,
                 retry_count: task.retry_count,
-                max_retries: record.options.retry.max_retries,
-                priority: record.options.priority,
-                timeout_ms: record.options.timeout_ms,
+                max_retries: options.retry.max_retries,
+                priority: options.priority,
+                timeout_ms: options.timeout_ms,
                 expires_at,
                 submitted_at: task.submitted_at,
+                tags: task.tags.clone(),
+                metadata: task.metadata.clone(),
+                parent: task.parent,
             };
-            self.tasks.insert(id, Held { lease, since: record.rev, settling: false, fetched: true });
+            self.tasks.insert(id, Held { lease, since: record.rev, settling: false, fetched: true, called_off: false });
             self.fetched.push_back((now, assignment));
         }
     }

@@ -1,11 +1,13 @@
 //! A worker: claims tasks, hands them out, stores their outcomes, and looks after what others left behind.
 
+mod cancels;
 mod candidates;
 mod claim;
 mod find;
 mod fire;
 mod heartbeat;
 mod hold;
+mod progress;
 mod rate;
 mod registry;
 mod settle;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
+pub use self::cancels::CalledOff;
 pub use self::hold::Assignment;
 pub use self::registry::{Registration, Seen};
 pub use self::settle::{Settled, Verdict, WorkOutcome};
@@ -26,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::id::{LeaseId, TaskId, WorkerId};
 use crate::limits;
 use crate::queue::{Queue, check_type};
+use crate::record::Progress;
 use crate::tasks::TaskOwner;
 use crate::time::Timestamp;
 
@@ -75,6 +79,8 @@ pub struct Next {
     pub assignments: Vec<Assignment>,
     /// Tasks handed out earlier whose lease is gone: stop them, their outcome cannot be stored.
     pub lost: Vec<Lost>,
+    /// Tasks handed out earlier that somebody wants called off: stop them, and settle them as cancelled.
+    pub cancelled: Vec<CalledOff>,
     /// Stored objects that could not be used and were set aside.
     pub problems: Vec<Problem>,
     /// Trouble with the store that the worker goes on trying to get over, for people to read.
@@ -109,6 +115,8 @@ impl Worker {
         spawner.spawn(Arc::clone(&shared).keep_finding());
         spawner.spawn(Arc::clone(&shared).keep_firing());
         spawner.spawn(Arc::clone(&shared).keep_sweeping());
+        spawner.spawn(Arc::clone(&shared).keep_reading_notices());
+        spawner.spawn(Arc::clone(&shared).keep_writing_progress());
         Ok(Self { shared, tasks, _queue: queue.clone() })
     }
 
@@ -133,6 +141,7 @@ impl Worker {
             let next = self.shared.take_next(max);
             let idle = next.assignments.is_empty()
                 && next.lost.is_empty()
+                && next.cancelled.is_empty()
                 && next.problems.is_empty()
                 && next.warnings.is_empty();
             if !idle || next.phase != phase_before || next.phase == Phase::Stopped {
@@ -158,6 +167,15 @@ impl Worker {
             return Err(Error::Invalid(format!("the extension is {} s; give up to 366 days", by.as_secs())));
         }
         Shared::extend(&self.shared, id, lease, by).await
+    }
+
+    /// Notes how far a task has come, 0.0 to 1.0. Written now and then, only the latest: cheap to call often.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if it is not held any more; [`Error::Invalid`] if it is no part of the whole, or the message
+    /// is too long.
+    pub fn progress(&self, id: TaskId, lease: LeaseId, value: f64, message: Option<String>) -> Result<()> {
+        self.shared.report_progress(id, lease, Progress::new(value, message, self.shared.now())?)
     }
 
     /// Stops claiming and gives back what was fetched ahead and not handed out. What runs may still be settled.

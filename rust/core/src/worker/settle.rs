@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::hold::Slot;
+use super::progress;
 use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::id::{CommitId, LeaseId, RecordId, TaskId};
@@ -177,6 +178,7 @@ impl Shared {
                 }
             } else if inner.hold.tasks.get(&outcome.id).is_some_and(|held| held.lease == outcome.lease) {
                 inner.hold.tasks.remove(&outcome.id);
+                inner.progress.remove(&outcome.id);
             }
         }
         let ran = |(outcome, verdict): &(&WorkOutcome, &Verdict)| {
@@ -229,6 +231,7 @@ impl Shared {
             },
         };
         let ignores_leases = self.settings().variant.ignores_leases();
+        let reports = self.take_progress(id);
         let (mut landed, mut ready_before) = (None, None);
         let change = |record: &mut BatchRecord, now| {
             ready_before.clone_from(&record.ready);
@@ -239,6 +242,8 @@ impl Shared {
             }
             let settlements: Vec<_> =
                 outcomes.iter().map(|outcome| self.apply(record, outcome, now, ignores_leases)).collect();
+            // Of those that go on, what they reported travels along.
+            progress::apply(record, &reports);
             settlements.iter().any(|done| *done != Settlement::LeaseLost).then_some(settlements)
         };
         let transacted = self.desk().transact(stored, true, change).await?;
@@ -246,7 +251,7 @@ impl Shared {
             Transacted::Done(settlements, stored) => {
                 if let Some(stored) = &stored {
                     self.core.show(&stored.record);
-                    self.notice_losses(&stored.record);
+                    self.notice_changes(&stored.record);
                     if let Some(entry) = stored.record.ready_entry().filter(|_| stored.record.ready != ready_before) {
                         self.core.announce(entry);
                     }
@@ -258,7 +263,7 @@ impl Shared {
             }
             Transacted::Unchanged(stored) => {
                 self.core.show(&stored.record);
-                self.notice_losses(&stored.record);
+                self.notice_changes(&stored.record);
                 *cached = Some(stored);
                 landed.unwrap_or_else(|| vec![Settlement::LeaseLost; outcomes.len()])
             }
@@ -288,43 +293,51 @@ impl Shared {
         extended
     }
 
-    #[expect(clippy::significant_drop_tightening, reason = "commits of one record go one after the other")]
     async fn try_extend(&self, id: TaskId, lease: LeaseId, by: Duration) -> Result<Timestamp> {
-        let worker = self;
-        let slot = {
-            let mut inner = worker.lock();
-            let held = inner.hold.tasks.get(&id).is_some_and(|held| held.lease == lease && !held.settling);
-            if !held {
-                return Err(Error::LeaseLost(format!("task {id} is not under this lease any more")));
-            }
-            inner.hold.slot(id.record())
+        let held = self.lock().hold.tasks.get(&id).is_some_and(|held| held.lease == lease && !held.settling);
+        let lost = || Error::LeaseLost(format!("task {id} is not under this lease any more"));
+        if !held {
+            return Err(lost());
+        }
+        let extend = |record: &mut BatchRecord, now: Timestamp| {
+            record.extend(id, lease, now.after(by).after(limits::LEASE_SLACK))
         };
+        self.change_held(id.record(), extend).await?.ok_or_else(lost)
+    }
+
+    /// Changes a record some of whose tasks are held here, in turn with other commits to it; `None` if there was nothing
+    /// to change, or the record is gone.
+    #[expect(clippy::significant_drop_tightening, reason = "commits of one record go one after the other")]
+    pub async fn change_held<T: Send>(
+        &self,
+        id: RecordId,
+        change: impl FnMut(&mut BatchRecord, Timestamp) -> Option<T> + Send,
+    ) -> Result<Option<T>> {
+        let slot = self.lock().hold.slot(id);
         let mut cached = slot.stored.lock().await;
         let stored = match cached.take() {
             Some(stored) => *stored,
-            None => worker
-                .desk()
-                .load(id.record())
-                .await?
-                .ok_or_else(|| Error::LeaseLost(format!("the record of task {id} is gone")))?,
+            None => match self.desk().load(id).await? {
+                Some(stored) => stored,
+                None => return Ok(None),
+            },
         };
-        let change = |record: &mut BatchRecord, now: Timestamp| {
-            record.extend(id, lease, now.after(by).after(limits::LEASE_SLACK))
-        };
-        match worker.desk().transact(stored, true, change).await? {
-            Transacted::Done(expires_at, stored) => {
+        match self.desk().transact(stored, true, change).await? {
+            Transacted::Done(done, stored) => {
+                if let Some(stored) = &stored {
+                    self.core.show(&stored.record);
+                    self.notice_changes(&stored.record);
+                }
                 *cached = stored;
-                Ok(expires_at)
+                Ok(Some(done))
             }
             Transacted::Unknown(_, _, error) => Err(error),
             Transacted::Unchanged(stored) => {
-                worker.notice_losses(&stored.record);
+                self.notice_changes(&stored.record);
                 *cached = Some(stored);
-                Err(Error::LeaseLost(format!("task {id} is not under this lease any more")))
+                Ok(None)
             }
-            Transacted::Missing | Transacted::Overtaken => {
-                Err(Error::LeaseLost(format!("the record of task {id} is gone")))
-            }
+            Transacted::Missing | Transacted::Overtaken => Ok(None),
         }
     }
 }

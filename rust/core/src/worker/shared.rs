@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::cancels::CalledOff;
 use super::candidates::{Candidate, Candidates};
 use super::fire::Notice;
 use super::hold::Hold;
@@ -18,7 +19,7 @@ use crate::id::{LeaseId, TaskId, WorkerId};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
 use crate::queue::{Core, Nearby, Settings};
-use crate::record::BatchRecord;
+use crate::record::{BatchRecord, Progress};
 use crate::tasks::Spawner;
 use crate::time::Timestamp;
 use crate::transact::Desk;
@@ -57,7 +58,7 @@ pub struct Problem {
 }
 
 /// News kept for `next` at most.
-const MOST_NEWS: usize = 10_000;
+pub const MOST_NEWS: usize = 10_000;
 /// Between two warnings about the same kind of trouble.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -73,6 +74,11 @@ pub struct Inner {
     pub demand: usize,
     pub rate: Rate,
     pub lost: Vec<Lost>,
+    pub cancelled: Vec<CalledOff>,
+    /// Tasks called off before they were handed out, to be ended.
+    pub called_off: Vec<(TaskId, LeaseId)>,
+    /// What was reported and is not written yet.
+    pub progress: BTreeMap<TaskId, (LeaseId, Progress)>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
     /// When each kind of trouble was last told of.
@@ -185,6 +191,7 @@ impl Shared {
         let next = Next {
             assignments,
             lost: std::mem::take(&mut inner.lost),
+            cancelled: std::mem::take(&mut inner.cancelled),
             // A front that has no room may give the call up as soon as it has: what only a log is for is not risked then.
             problems: if max == 0 { Vec::new() } else { std::mem::take(&mut inner.problems) },
             warnings: if max == 0 { Vec::new() } else { std::mem::take(&mut inner.warnings) },
@@ -275,8 +282,14 @@ impl Shared {
         self.changed.notify_waiters();
     }
 
+    /// Notices what a revision of a record says about the tasks held here.
+    pub fn notice_changes(&self, record: &BatchRecord) {
+        self.notice_losses(record);
+        self.notice_cancels(record);
+    }
+
     /// Notices which held tasks a record no longer grants to this worker.
-    pub fn notice_losses(&self, record: &BatchRecord) {
+    fn notice_losses(&self, record: &BatchRecord) {
         let mut inner = self.lock();
         let gone: Vec<(TaskId, LeaseId)> = inner
             .hold
@@ -313,6 +326,10 @@ impl Nearby for Shared {
             self.lock().candidates.bring_forward(&entry, now);
             self.wake.notify_one();
         }
+    }
+
+    fn notice(&self, record: &BatchRecord) {
+        self.notice_changes(record);
     }
 
     fn schedules_changed(&self) {

@@ -287,7 +287,7 @@ impl Shared {
         }
         if let Transacted::Done((), Some(stored)) = transacted {
             self.core.show(&stored.record);
-            self.notice_losses(&stored.record);
+            self.notice_changes(&stored.record);
             if let Some(entry) = stored.record.ready_entry() {
                 self.core.announce(entry);
             }

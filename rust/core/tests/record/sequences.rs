@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use buquet_core::keys::{LeaseEntry, ReadyEntry};
+use buquet_core::keys::{FailedEntry, LeaseEntry, ReadyEntry};
 use buquet_core::limits;
-use buquet_core::record::{BatchRecord, EntryState, Fall, Task, TaskStatus, ready_entry_state};
+use buquet_core::record::{
+    BatchRecord, Changes, EntryState, Fall, Move, Task, TaskStatus, failed_entry_state, ready_entry_state,
+};
 use buquet_core::time::Timestamp;
 use proptest::prelude::*;
 
@@ -28,8 +30,26 @@ enum Change {
         n: u16,
         expired: bool,
     },
+    /// Failed tasks are run again, some of them with another priority.
+    Replay {
+        n: u16,
+        priority: Option<u8>,
+    },
+    Archive {
+        n: u16,
+    },
+    Purge {
+        n: u16,
+    },
     /// A commit that changes nothing but the revision.
     Fence,
+}
+
+impl Change {
+    /// Whether it is something that a person does with finished tasks.
+    const fn moves_the_finished(&self) -> bool {
+        matches!(self, Self::Replay { .. } | Self::Archive { .. } | Self::Purge { .. })
+    }
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -38,11 +58,14 @@ fn change() -> impl Strategy<Value = Change> {
         5 => (0_u16..7, 0_usize..6).prop_map(|(n, outcome)| Change::Settle { n, outcome }),
         2 => (0_u16..7, 0_u64..900).prop_map(|(n, seconds)| Change::Extend { n, seconds }),
         1 => (0_u16..7, any::<bool>()).prop_map(|(n, expired)| Change::Fall { n, expired }),
+        2 => (0_u16..7, prop::option::of(0_u8..10)).prop_map(|(n, priority)| Change::Replay { n, priority }),
+        1 => (0_u16..7).prop_map(|n| Change::Archive { n }),
+        1 => (0_u16..7).prop_map(|n| Change::Purge { n }),
         1 => Just(Change::Fence),
     ]
 }
 
-/// Whether the index leads to every unfinished task of the record, to the pending ones in time.
+/// Whether the index leads to every failed and every unfinished task of the record, to the pending ones in time.
 pub fn leads(index: &BTreeSet<String>, record: &BatchRecord, now: Timestamp) -> bool {
     let current = |key: &String| ReadyEntry::parse(key).filter(|e| ready_entry_state(e, record) == EntryState::Current);
     let pending = record.tasks.iter().filter(|task| task.status == TaskStatus::Pending);
@@ -54,7 +77,9 @@ pub fn leads(index: &BTreeSet<String>, record: &BatchRecord, now: Timestamp) -> 
         let (minute, worker) = (held.expires_at.minute(), held.worker);
         entries.contains(&LeaseEntry { minute, record: record.id, lease, worker })
     });
-    ready && running
+    let dead = |entry: FailedEntry| failed_entry_state(&entry, record) == EntryState::Current;
+    let failed = index.iter().filter_map(|key| FailedEntry::parse(key)).any(dead);
+    ready && running && (failed || !record.tasks.iter().any(Task::is_failed))
 }
 
 struct Queue {
@@ -95,6 +120,16 @@ impl Queue {
                 let why = if expired { Fall::Expired } else { Fall::WorkerLost };
                 record.fall(held(record, n), why, now, random);
             }
+            Change::Replay { n, priority } => {
+                let changes = Changes { priority, ..Changes::default() };
+                record.move_failed(Move::Replay(&changes), now, |task| task.n % 2 == n % 2);
+            }
+            Change::Archive { n } => {
+                let _ = record.move_task(n, Move::Archive, now);
+            }
+            Change::Purge { n } => {
+                record.purge(now, |task| task.n % 2 == n % 2);
+            }
             Change::Fence => {}
         }
     }
@@ -107,7 +142,7 @@ impl Queue {
         let plan = step(&old, &mut new, self.now, self.number);
         for key in plan.ahead {
             prop_assert!(!plan.behind.contains(&key), "{} is written and deleted", key);
-            if ReadyEntry::parse(&key).is_some() {
+            if ReadyEntry::parse(&key).is_some() || FailedEntry::parse(&key).is_some() {
                 prop_assert!(self.ever_ready.insert(key.clone()), "{} is used again", key);
             }
             self.index.insert(key);
@@ -119,10 +154,10 @@ impl Queue {
             self.index.remove(key);
             prop_assert!(leads(&self.index, &self.record, self.now), "behind the commit");
         }
-        self.check(&old)
+        self.check(&old, change)
     }
 
-    fn check(&self, old: &BatchRecord) -> Result<(), TestCaseError> {
+    fn check(&self, old: &BatchRecord, change: &Change) -> Result<(), TestCaseError> {
         let new = &self.record;
         prop_assert_eq!(new.check(), Ok(()));
         prop_assert_eq!(new.rev, old.rev + 1);
@@ -132,14 +167,16 @@ impl Queue {
         for (before, after) in old.tasks.iter().zip(&new.tasks) {
             let legal = before.status == after.status || before.status.may_become(after.status);
             prop_assert!(legal, "{:?} -> {:?}", before.status, after.status);
-            prop_assert!(after.attempt >= before.attempt && after.retry_count >= before.retry_count);
+            let replayed = (before.status, after.status) == (TaskStatus::Failed, TaskStatus::Pending);
+            prop_assert!(after.attempt >= before.attempt);
+            prop_assert!(after.retry_count >= before.retry_count || (replayed && after.retry_count == 0));
             prop_assert!(after.retry_count <= new.options.retry.max_retries);
             prop_assert_eq!(after.completed_at.is_some(), after.status.is_terminal());
-            if before.status.is_terminal() {
+            if before.status.is_terminal() && !change.moves_the_finished() {
                 prop_assert_eq!(serde_json::to_string(before).unwrap(), serde_json::to_string(after).unwrap());
             }
         }
-        let entries = new.leases.len() + usize::from(new.ready.is_some());
+        let entries = new.leases.len() + usize::from(new.ready.is_some()) + usize::from(new.failed.is_some());
         prop_assert_eq!(self.index.len(), entries, "no entry is left over: {:?}", self.index);
         Ok(())
     }

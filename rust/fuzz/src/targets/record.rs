@@ -6,9 +6,10 @@ use buquet_core::Error;
 use buquet_core::broken::Variant;
 use buquet_core::entropy::Entropy;
 use buquet_core::id::{CommitId, LeaseId, RecordId, WorkerId};
-use buquet_core::keys::{self, ReadyEntry};
+use buquet_core::keys::{self, FailedEntry, ReadyEntry};
 use buquet_core::record::{
-    BatchRecord, CommitMark, EntryState, Extra, Failure, Fall, Json, Lease, Outcome, plan_index, ready_entry_state,
+    BatchRecord, Changes, CommitMark, EntryState, Extra, Failure, Fall, Json, Lease, Move, Outcome, failed_entry_state,
+    plan_index, ready_entry_state,
 };
 use buquet_core::time::Timestamp;
 use serde_json::Value;
@@ -34,6 +35,10 @@ pub fn run(input: &[u8]) {
         assert_eq!(ReadyEntry::parse(&entry.to_string()), Some(entry), "its own entry does not lead to it");
         assert_eq!(ready_entry_state(&entry, &record), EntryState::Current);
     }
+    if let Some(entry) = record.failed_entry() {
+        assert_eq!(FailedEntry::parse(&entry.to_string()), Some(entry), "its entry among the failed is none");
+        assert_eq!(failed_entry_state(&entry, &record), EntryState::Current);
+    }
     for later in [NOW, Timestamp::FIRST, Timestamp::LAST] {
         work_on(record.clone(), later);
     }
@@ -53,7 +58,7 @@ fn read(body: &[u8], record: &BatchRecord) -> BatchRecord {
     BatchRecord::decode(&keys::record(record.id), body).expect("what was written can be read")
 }
 
-/// What workers and sweepers do: take back, claim, extend, settle. After each commit the record must still be one.
+/// What workers, sweepers and people do: take back, claim, extend, settle, replay, archive, purge. After each commit the record must still be one.
 fn work_on(mut record: BatchRecord, now: Timestamp) {
     let entropy = Entropy::seeded(7);
     for (n, lease) in record.leases.clone().into_keys().enumerate() {
@@ -72,6 +77,17 @@ fn work_on(mut record: BatchRecord, now: Timestamp) {
             record.settle(id, lease, &outcome, now, 0.999);
         });
     }
+    let changes = Changes { priority: Some(9), ..Changes::default() };
+    let replay = Move::Replay(&changes);
+    record = committed(&record, now, &entropy, |record| {
+        record.move_failed(replay, now, |task| task.n > 0);
+    });
+    record = committed(&record, now, &entropy, |record| {
+        let _ = record.move_task(0, Move::Archive, now);
+    });
+    committed(&record, now, &entropy, |record| {
+        record.purge(now, |_| true);
+    });
 }
 
 fn outcomes(now: Timestamp) -> [Outcome; 3] {

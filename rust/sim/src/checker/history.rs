@@ -1,6 +1,6 @@
 //! The store's changes, sorted by what they are about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use buquet_core::store::memory::Change;
 use buquet_core::time::Timestamp;
@@ -52,6 +52,8 @@ pub(super) struct Beginning {
 pub(super) struct History {
     /// By key.
     pub records: BTreeMap<String, Vec<Revision>>,
+    /// Keys of records that were deleted.
+    pub deleted: BTreeSet<String>,
     /// When each worker's heartbeat object was written (`true`) or deleted; by worker.
     pub beats: BTreeMap<String, Vec<(Timestamp, bool)>>,
     /// By task and lease.
@@ -75,9 +77,18 @@ impl History {
 
     fn read_revision(&mut self, change: &Change, found: &mut Findings) {
         let Some(body) = &change.body else {
-            return found.add("records stay", format!("{} was deleted", change.key));
+            let last = self.records.get(&change.key).and_then(|revisions| revisions.last());
+            let dead = last.is_some_and(|last| last.record.is_purged() || last.record.void);
+            self.deleted.insert(change.key.clone());
+            return found.require(dead, "records stay", || format!("{} was deleted at {}", change.key, change.at));
         };
-        match serde_json::from_slice(body) {
+        match serde_json::from_slice::<Record>(body) {
+            Ok(record) if self.deleted.contains(&change.key) => {
+                // A ready entry that came very late leads nowhere, and its place is barred.
+                found.require(record.void, "what is gone stays gone", || {
+                    format!("{} was written again at {}", change.key, change.at)
+                });
+            }
             Ok(record) => {
                 self.records.entry(change.key.clone()).or_default().push(Revision { at: change.at, record });
             }
@@ -118,6 +129,18 @@ impl History {
         add("records voided", self.last().filter(|(_, record)| record.void).count());
         add("commits", self.records.values().map(Vec::len).sum());
         add("starts", self.beginnings.len());
+        add("records purged", self.deleted.len());
+        let steps = self.records.values().flat_map(|revisions| revisions.windows(2));
+        let moved = |from: Status, to: Status| {
+            let tasks = |pair: &[Revision]| -> usize {
+                let [old, new] = pair else { return 0 };
+                let both = old.record.tasks.iter().zip(&new.record.tasks);
+                both.filter(|(was, is)| was.status == from && is.status == to && was.purged_at == is.purged_at).count()
+            };
+            steps.clone().map(tasks).sum()
+        };
+        add("replayed", moved(Status::Failed, Status::Pending));
+        add("archived", moved(Status::Failed, Status::Archived));
         for ending in &self.endings {
             let kind = match (ending.status, &ending.error) {
                 _ if ending.worker_lost => "workers lost",
@@ -154,7 +177,7 @@ impl Ending {
             error: if after.error == before.error { None } else { after.error.clone() },
             retry_spent: after.retry_count == before.retry_count + 1,
             worker_lost: after.loss_count == before.loss_count + 1,
-            retries_left: before.retry_count < record.options.retry.max_retries,
+            retries_left: before.retry_count < record.retry_of(before).max_retries,
             losses: after.loss_count,
             commits_after: 0,
         }

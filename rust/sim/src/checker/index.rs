@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use buquet_core::store::memory::Change;
 
 use super::Findings;
-use super::view::Record;
+use super::view::{Record, Task};
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -16,6 +16,8 @@ struct Index {
     ready: BTreeMap<String, BTreeSet<(u64, i64, String)>>,
     /// By record: its lease entries, each with its lease and minute.
     leases: BTreeMap<String, BTreeSet<(String, i64, String)>>,
+    /// By record: its entries among the failed, each with the revision it was written for.
+    failed: BTreeMap<String, BTreeSet<(u64, String)>>,
     /// By record: what it is now.
     records: BTreeMap<String, Record>,
 }
@@ -35,12 +37,18 @@ impl Index {
         let (kind, rest) = change.key.split_once('/')?;
         match kind {
             "tasks" => {
-                let record: Record = serde_json::from_slice(change.body.as_ref()?).ok()?;
+                let Some(body) = change.body.as_ref() else {
+                    // Nothing need lead to what was purged.
+                    let id = rest.split_once('/')?.1.strip_suffix(".json")?;
+                    self.records.remove(id);
+                    return None;
+                };
+                let record: Record = serde_json::from_slice(body).ok()?;
                 let id = record.id.clone();
                 self.records.insert(id.clone(), record);
                 Some(id)
             }
-            "ready" | "leases" => {
+            "ready" | "leases" | "failed" => {
                 let mut parts = rest.splitn(3, '/');
                 let (_shard, minute, name) = (parts.next()?, parts.next()?.parse::<i64>().ok()?, parts.next()?);
                 let fields: Vec<&str> = name.split('.').collect();
@@ -49,6 +57,8 @@ impl Index {
                 if kind == "ready" {
                     let due = minute * MINUTE_MS + fields.get(4)?.parse::<i64>().ok()?;
                     set(&mut self.ready, id, (second.parse().ok()?, due, key), present);
+                } else if kind == "failed" {
+                    set(&mut self.failed, id, (second.parse().ok()?, key), present);
                 } else {
                     set(&mut self.leases, id, (second.to_owned(), minute, key), present);
                 }
@@ -68,6 +78,12 @@ impl Index {
             let is_it = |entry: &(u64, i64, String)| (entry.0, entry.1) == (ready.seq, ready.due.0);
             let leads = self.ready.get(id).is_some_and(|entries| entries.iter().any(is_it));
             found.require(leads, "index ahead", || format!("{}: no ready entry {}", after(), ready.seq));
+        }
+        if record.tasks.iter().any(Task::is_failed) {
+            let named = record.failed.as_ref().map(|failed| failed.rev);
+            let is_it = |entry: &(u64, String)| Some(entry.0) == named;
+            let leads = self.failed.get(id).is_some_and(|entries| entries.iter().any(is_it));
+            found.require(leads, "dead letters ahead", || format!("{}: no entry {named:?} among the failed", after()));
         }
         for (lease, held) in &record.leases {
             let in_time = |entry: &(String, i64, String)| entry.0 == *lease && entry.1 <= held.expires_at.minute();

@@ -4,6 +4,7 @@
 //! of a legal change, and of what an index must hold.
 
 mod budget;
+mod dead;
 mod history;
 mod index;
 mod leases;
@@ -91,6 +92,7 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     promises::check(&history, evidence, &mut found);
     schedules::check(&history, evidence, &mut found);
     remains::check(&history, evidence, &mut found);
+    dead::check(&history, evidence, &mut found);
     budget::check(evidence, &mut found);
     Verdict { violations: found.0, happened: history.happened() }
 }

@@ -17,6 +17,8 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
         let (kind, rest) = key.split_once('/').unwrap_or((key, ""));
         match kind {
             "buquet.json" | "bell.json" | "tasks" | "schedules" => {}
+            // Those of failed tasks lead to them: see there.
+            "failed" => {}
             "ready" if rest == "!schedules" => {}
             "workers" => {
                 let id = rest.trim_end_matches(".json");

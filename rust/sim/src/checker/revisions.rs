@@ -46,7 +46,8 @@ fn check_shape(key: &str, record: &Record, found: &mut Findings) {
             Status::Running => held && task.started_at.is_some() && task.completed_at.is_none(),
             Status::Completed => task.lease.is_none() && task.output.is_some() && task.completed_at.is_some(),
             Status::Failed => task.lease.is_none() && task.error.is_some() && task.completed_at.is_some(),
-            Status::Cancelled | Status::Expired | Status::Archived => false,
+            Status::Archived => task.lease.is_none() && task.completed_at.is_some(),
+            Status::Cancelled | Status::Expired => false,
         };
         found.require(good, "legal history", || {
             format!("{key} rev {}: task {} is {} with other fields", record.rev, task.n, task.status.name())
@@ -98,9 +99,15 @@ fn check_step(key: &str, old: &Revision, new: &Revision, found: &mut Findings) {
 
 /// The checker's own table of what one commit may do to one task.
 fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
+    if was.purged_at != is.purged_at {
+        return check_purge(was, is);
+    }
     let same = was.n == is.n && was.input.get() == is.input.get() && was.submitted_at == is.submitted_at;
     if !same {
         return Err("input, number or submission changed".into());
+    }
+    if (was.status, is.status) == (Status::Failed, Status::Pending) {
+        return check_replay(was, is);
     }
     let counted = is.attempt >= was.attempt && is.retry_count >= was.retry_count && is.loss_count >= was.loss_count;
     if !counted {
@@ -119,11 +126,27 @@ fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
         (Status::Running, Status::Running) if was.lease == is.lease => unchanged(was, is),
         (Status::Running, Status::Running) => Err("went from one lease to another without an end".into()),
         (Status::Running, Status::Pending | Status::Completed | Status::Failed) if was.attempt == is.attempt => Ok(()),
+        (Status::Completed | Status::Failed, Status::Archived) => unchanged(was, is),
         (Status::Pending, Status::Pending)
         | (Status::Completed, Status::Completed)
-        | (Status::Failed, Status::Failed) => unchanged(was, is),
+        | (Status::Failed, Status::Failed)
+        | (Status::Archived, Status::Archived) => unchanged(was, is),
         (from, to) => Err(format!("{} -> {}", from.name(), to.name())),
     }
+}
+
+/// A failed task that is to run again: as new, but for its attempts and its last error.
+fn check_replay(was: &Task, is: &Task) -> Result<(), String> {
+    let fresh = (is.retry_count, is.loss_count) == (0, 0) && is.completed_at.is_none() && is.lease.is_none();
+    let kept = is.attempt == was.attempt && is.error == was.error;
+    if fresh && kept { Ok(()) } else { Err("replayed, and not as new".into()) }
+}
+
+/// A finished task that was purged: empty, and archived for good.
+fn check_purge(was: &Task, is: &Task) -> Result<(), String> {
+    let empty = is.input.get() == "null" && is.output.is_none() && is.error.is_none();
+    let once = was.purged_at.is_none() && is.status == Status::Archived;
+    if was.status.is_terminal() && empty && once { Ok(()) } else { Err("purged, and not as it should be".into()) }
 }
 
 fn unchanged(was: &Task, is: &Task) -> Result<(), String> {

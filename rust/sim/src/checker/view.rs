@@ -16,6 +16,7 @@ pub(super) struct Record {
     pub commit: String,
     pub seq: u64,
     pub ready: Option<Ready>,
+    pub failed: Option<Failed>,
     pub leases: BTreeMap<String, Lease>,
     #[serde(default)]
     pub void: bool,
@@ -36,6 +37,19 @@ pub(super) struct Retry {
 pub(super) struct Ready {
     pub due: Timestamp,
     pub seq: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Failed {
+    pub at: Timestamp,
+    pub rev: u64,
+    pub count: u32,
+}
+
+/// What a task has of its own, instead of its record's.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Own {
+    pub retry: Option<Retry>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -61,6 +75,8 @@ pub(super) struct Task {
     pub lease: Option<String>,
     pub worker: Option<String>,
     pub error: Option<TaskError>,
+    pub options: Option<Own>,
+    pub purged_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -101,7 +117,24 @@ impl Status {
     }
 }
 
+impl Task {
+    /// Whether it is failed.
+    pub fn is_failed(&self) -> bool {
+        self.status == Status::Failed
+    }
+}
+
 impl Record {
+    /// The retry policy of one of its tasks.
+    pub fn retry_of<'a>(&'a self, task: &'a Task) -> &'a Retry {
+        task.options.as_ref().and_then(|own| own.retry.as_ref()).unwrap_or(&self.options.retry)
+    }
+
+    /// Whether all that is left of it may be deleted.
+    pub fn is_purged(&self) -> bool {
+        !self.tasks.is_empty() && self.tasks.iter().all(|task| task.purged_at.is_some())
+    }
+
     /// The id of one of its tasks: its own with the task's number in the last four hex digits.
     pub fn task_id(&self, n: u16) -> String {
         format!("{}{n:04x}", self.id.get(..self.id.len().saturating_sub(4)).unwrap_or_default())

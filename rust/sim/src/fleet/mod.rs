@@ -3,6 +3,7 @@
 #![expect(clippy::future_not_send, reason = "a fleet lives on one thread, or it could not be reproduced")]
 
 mod handler;
+mod operator;
 mod planner;
 mod producer;
 mod worker;
@@ -246,6 +247,17 @@ async fn open(world: &Rc<World>, name: &str, store: &Arc<FaultyStore>, clock_err
                 return None;
             }
         }
+    }
+}
+
+/// Looks through the index of failed tasks once everything is at rest; what is stale in it goes.
+pub async fn audit(world: &Rc<World>) {
+    let name = "audit";
+    let store = world.network.connect(name);
+    let Some(queue) = open(world, name, &store, 0).await else { return };
+    let living = Living { world: Rc::clone(world), name: name.to_owned(), store, queue };
+    if let Err(error) = living.audit().await {
+        world.complain(name, &format!("the failed tasks could not be listed: {error}"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use buquet_core::Error;
 use buquet_core::id::TaskId;
-use buquet_core::queue::{Submission, TaskView, When};
+use buquet_core::queue::{About, Submission, TaskView, When};
 use buquet_core::record::{Json, Options, RetryPolicy};
 use futures::future::join_all;
 use std::time::Duration;
@@ -22,6 +22,9 @@ impl Living {
         sleep(burst.after).await;
         self.store.resumed().await;
         let ids = if burst.many { self.submit_many(&burst).await } else { self.submit_each(&burst).await };
+        if let Some(operation) = &burst.operation {
+            self.operate(operation).await;
+        }
         if burst.wait {
             let waits =
                 join_all(ids.into_iter().map(|id| async move { (id, self.queue.wait(id, Some(PATIENCE)).await) }));
@@ -40,7 +43,7 @@ impl Living {
             let mut options = burst.options();
             // Only tasks with equal options share a record.
             options.timeout_ms += if burst.apart { n } else { 0 };
-            self.queue.submit(Submission { kind: burst.kind.clone(), input, options, when: burst.when() }).await
+            self.queue.submit(Submission { options, when: burst.when(), ..Submission::new(&burst.kind, input) }).await
         });
         let answers = join_all(submits).await;
         answers.into_iter().zip(&burst.scripts).filter_map(|(answer, script)| self.submitted(script, answer)).collect()
@@ -48,7 +51,8 @@ impl Living {
 
     async fn submit_many(&self, burst: &Burst) -> Vec<TaskId> {
         let inputs: Vec<Json> = burst.scripts.iter().filter_map(|script| input(script).ok()).collect();
-        let answer = self.queue.submit_many(&burst.kind, inputs, burst.options(), burst.when()).await;
+        let answer =
+            self.queue.submit_many(&burst.kind, inputs, burst.options(), burst.when(), &About::default()).await;
         let ids = answer.and_then(|ids| {
             let enough = ids.len() == burst.scripts.len();
             enough.then_some(ids).ok_or_else(|| Error::Internal("another number of ids than of inputs".into()))

@@ -28,7 +28,7 @@ pub(super) struct Refusal {
     /// The HTTP status, 0 if no answer came.
     pub(super) status: u16,
     /// S3's name for the error, empty if it gave none.
-    code: String,
+    pub(super) code: String,
     /// The same for the caller.
     pub(super) error: StoreError,
 }

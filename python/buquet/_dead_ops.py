@@ -1,0 +1,178 @@
+"""The engine's operations on finished tasks, typed, and the loop over their pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from buquet._client import Call
+from buquet._dead_models import Handled, Lifecycle, Purged
+from buquet._durations import wire_duration
+from buquet._models import CorruptObject, RetryPolicy, TaskPage, TaskStatus
+from buquet._options import submit_options
+from buquet.errors import CorruptError, InvalidError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from buquet._durations import Duration
+    from buquet._options import SubmitOptions
+    from buquet._queue import HasId
+
+PAGE = 100
+"""Records of one step, tasks of one page."""
+_IDS = 1_000
+"""The most ids of one operation."""
+
+T = TypeVar("T", Handled, Purged)
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What became of one task: ``replayed``, ``archived``, ``refused`` or ``missing``."""
+
+    id: str
+    outcome: str
+    message: str = ""
+
+
+class _Results(msgspec.Struct):
+    results: list[Result]
+
+
+class _Step(msgspec.Struct):
+    tasks: int
+    records: int
+    kept: int = 0
+    bytes: int = 0
+    cursor: str | None = None
+    corrupt: list[CorruptObject] = []
+
+
+Results: TypeAlias = list[Result]
+Filter: TypeAlias = dict[str, Any]
+
+
+def dead_filter(kind: str | None, error: str | None, older_than: Duration | None) -> Filter:
+    """Which failed tasks, as the engine takes it."""
+    wanted: Filter = {"type": kind, "error": error}
+    if older_than is not None:
+        wanted["older_than"] = wire_duration(older_than, "older_than")
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def changes(
+    *,
+    max_retries: int | None,
+    retry: RetryPolicy | None,
+    timeout: Duration | None,
+    priority: int | None,
+    delay: Duration | None,
+    at: datetime | None,
+) -> SubmitOptions:
+    """What is different when a task runs again."""
+    if retry is not None and not isinstance(retry, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidError(f"retry={retry!r} must be a RetryPolicy, such as RetryPolicy(max_retries=5)")
+    return submit_options(retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at)
+
+
+def failed(wanted: Filter, limit: int, cursor: str | None) -> Call[TaskPage, TaskPage]:
+    """Read one page of failed tasks."""
+    request = {**wanted, "limit": limit} | ({} if cursor is None else {"cursor": cursor})
+    return Call("failed", request, TaskPage, lambda page: page)
+
+
+def move(
+    op: str, tasks: Iterable[str | HasId], options: SubmitOptions | None
+) -> Iterator[Call[_Results, list[Result]]]:
+    """Replay or archive tasks by their ids, in as many operations as that takes."""
+    ids = [task if isinstance(task, str) else task.id for task in tasks]
+    for start in range(0, len(ids), _IDS):
+        request = {"ids": ids[start : start + _IDS], **_given(options)}
+        yield Call(op, request, _Results, lambda answer: answer.results)
+
+
+def check(results: Results) -> None:
+    """Raise if a task could not be moved."""
+    wrong = [result for result in results if result.outcome in {"refused", "missing"}]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more of {len(results)})" if wrong[1:] else ""
+        missing = all(result.outcome == "missing" for result in wrong)
+        raise (NotFoundError if missing else InvalidError)(wrong[0].message + more)
+
+
+def lifecycle(keep_days: int, *, apply: bool) -> Call[Lifecycle, Lifecycle]:
+    """Build the bucket's lifecycle rules; give them to it."""
+    return Call("lifecycle", {"keep_days": keep_days, "apply": apply}, Lifecycle, lambda answer: answer)
+
+
+def refuse(corrupt: list[CorruptObject]) -> None:
+    """Raise if there is anything that cannot be read."""
+    if corrupt:
+        more = f" (and {len(corrupt) - 1} more)" if corrupt[1:] else ""
+        raise CorruptError(f"{corrupt[0].key}: {corrupt[0].message}{more}")
+
+
+class Many(Generic[T]):
+    """An operation on many tasks, page by page: ask for ``call``, give its answer to ``take``, until ``finished``."""
+
+    def __init__(self, op: str, request: dict[str, Any], total: T, *, limit: int = PAGE, cursor: str | None) -> None:
+        """Begin where ``cursor`` says."""
+        self._op = op
+        self._request = {**request, "limit": limit}
+        self.cursor = cursor
+        self.finished = False
+        self.total: T = total
+
+    @classmethod
+    def replay(
+        cls, wanted: Filter, options: SubmitOptions, *, dry_run: bool, cursor: str | None = None
+    ) -> Many[Handled]:
+        """Run failed tasks again."""
+        request = {**wanted, **_given(options), "dry_run": dry_run}
+        return Many("replay_many", request, Handled(), cursor=cursor)
+
+    @classmethod
+    def archive(cls, wanted: Filter, *, dry_run: bool, cursor: str | None = None) -> Many[Handled]:
+        """Put failed tasks aside."""
+        return Many("archive_many", {**wanted, "dry_run": dry_run}, Handled(), cursor=cursor)
+
+    @classmethod
+    def purge(
+        cls,
+        wanted: Filter,
+        status: Iterable[TaskStatus | str] | TaskStatus | str,
+        *,
+        dry_run: bool,
+        cursor: str | None = None,
+    ) -> Many[Purged]:
+        """Delete finished tasks."""
+        statuses = [status] if isinstance(status, str) else list(status)
+        request = {**wanted, "status": [_status(item) for item in statuses], "dry_run": dry_run}
+        return Many("purge", request, Purged(), cursor=cursor)
+
+    def call(self) -> Call[_Step, _Step]:
+        """The next page."""
+        request = self._request if self.cursor is None else {**self._request, "cursor": self.cursor}
+        return Call(self._op, request, _Step, lambda step: step)
+
+    def take(self, step: _Step) -> None:
+        """Add what a page came to."""
+        total = self.total
+        sums: dict[str, Any] = {name: getattr(total, name) + getattr(step, name) for name in total.__struct_fields__}
+        self.total = type(total)(**sums)
+        self.cursor = step.cursor
+        self.finished = step.cursor is None
+
+
+def _given(options: SubmitOptions | None) -> dict[str, Any]:
+    return {} if options is None else msgspec.to_builtins(options)
+
+
+def _status(value: TaskStatus | str) -> str:
+    try:
+        return TaskStatus(value).value
+    except ValueError:
+        known = ", ".join(TaskStatus)
+        raise InvalidError(f"there is no status {value!r}; known are {known}") from None

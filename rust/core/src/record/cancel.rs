@@ -1,0 +1,79 @@
+//! Calling tasks off, and letting them expire.
+
+use super::extras::{Cancel, Progress};
+use super::model::{BatchRecord, Task};
+use super::status::TaskStatus;
+use super::transition::finish;
+use crate::id::{LeaseId, TaskId};
+use crate::time::Timestamp;
+
+/// What became of the wish to call a task off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelling {
+    /// It had not started, and never will.
+    Cancelled,
+    /// It is running; its worker is to be told.
+    Requested,
+    /// It had ended already, or was called off before: nothing changed.
+    Finished(TaskStatus),
+    /// The record has no such task.
+    Missing,
+}
+
+impl BatchRecord {
+    /// Calls a task off: at once if it has not started; otherwise its worker learns of it, and unless it completes
+    /// first, it ends as cancelled.
+    pub fn cancel(&mut self, id: TaskId, wish: &Cancel) -> Cancelling {
+        let Some(task) = self.task_mut(id) else { return Cancelling::Missing };
+        match task.status {
+            TaskStatus::Pending => {
+                task.cancel = Some(wish.clone());
+                finish(task, TaskStatus::Cancelled, wish.at);
+                Cancelling::Cancelled
+            }
+            TaskStatus::Running => {
+                // The first wish stands: its author and reason are what people look for.
+                task.cancel.get_or_insert_with(|| wish.clone());
+                Cancelling::Requested
+            }
+            ended => Cancelling::Finished(ended),
+        }
+    }
+
+    /// Marks as expired what has not started in its time; how many tasks that were.
+    pub fn expire(&mut self, now: Timestamp) -> usize {
+        let overdue = |task: &&mut Task| task.status == TaskStatus::Pending && task.is_too_late(now);
+        let mut expired = 0;
+        for task in self.tasks.iter_mut().filter(overdue) {
+            finish(task, TaskStatus::Expired, now);
+            expired += 1;
+        }
+        expired
+    }
+
+    /// When [`expire`](Self::expire) will first have something to do.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.tasks.iter().filter(|task| task.status == TaskStatus::Pending).filter_map(|task| task.expires_at).min()
+    }
+
+    /// Notes how far an attempt has come, if it still holds its lease and has not said so already.
+    pub fn report(&mut self, id: TaskId, lease: LeaseId, progress: &Progress) -> bool {
+        let task = self.task_mut(id).filter(|task| task.lease == Some(lease));
+        let Some(task) = task.filter(|task| task.progress.as_ref() != Some(progress)) else { return false };
+        task.progress = Some(progress.clone());
+        true
+    }
+
+    pub(super) fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        (id.record() == self.id).then(|| self.tasks.get_mut(usize::from(id.index()))).flatten()
+    }
+}
+
+impl Task {
+    /// Whether it may not be started any more.
+    #[must_use]
+    pub fn is_too_late(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}

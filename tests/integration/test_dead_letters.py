@@ -1,0 +1,181 @@
+"""Dead letters from the shell and from Python, on the real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from buquet import Buquet, InvalidError, NotFoundError, PermanentError, TaskStatus, UnsupportedError, connect
+from tests.support.processes import clean_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Run = Callable[..., subprocess.CompletedProcess[str]]
+
+NOBODY = "00000000-0000-8000-8000-000000000000"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A queue of the test's own."""
+    return f"sqlite:{tmp_path}/queue.db"
+
+
+@pytest.fixture
+def buquet(url: str, tmp_path: Path) -> Run:
+    """A function that runs `buquet` on the test's queue."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = clean_environment(BUQUET_URL=url)
+        return subprocess.run(
+            ["buquet", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def failed(url: str) -> list[str]:
+    """The ids of three tasks that have failed, among six."""
+    app = Buquet(url)
+
+    @app.task
+    def halve(n: int) -> float:
+        if n % 2:
+            raise PermanentError(f"{n} is odd")
+        return n / 2
+
+    async def let_them_run() -> list[str]:
+        async with app, app.worker():
+            handles = await halve.map_async(range(6))
+            tasks = [await app.queue.wait(handle, timeout=30) for handle in handles]
+            return [task.id for task in tasks if task.status is TaskStatus.FAILED]
+
+    return asyncio.run(let_them_run())
+
+
+def read(done: subprocess.CompletedProcess[str]) -> Any:
+    """Return the JSON a command printed, which is all it printed."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def ids(page: Any) -> list[str]:
+    """Return the ids of the tasks on a page."""
+    return sorted(task["id"] for task in page["tasks"])
+
+
+def test_failed_tasks_are_listed_with_their_errors(buquet: Run, failed: list[str]) -> None:
+    page = read(buquet("failed", "--json"))
+    assert (ids(page), page["cursor"], page["corrupt"]) == (sorted(failed), None, [])
+    assert {task["error"]["type"] for task in page["tasks"]} == {"PermanentError"}
+    assert "is odd" in buquet("failed").stdout
+    assert "Traceback" in buquet("failed", "--traceback").stdout
+    assert ids(read(buquet("failed", "--type", "halve", "--error", "PermanentError", "--json"))) == sorted(failed)
+    for other in (["--type", "double"], ["--error", "OSError"], ["--older-than", "1h"]):
+        assert read(buquet("failed", *other, "--json"))["tasks"] == []
+    assert buquet("failed", "--error", "OSError").stdout == "no failed tasks\n"
+
+
+def test_a_replay_by_id_says_what_it_did_and_what_it_did_not(buquet: Run, failed: list[str]) -> None:
+    replayed = buquet("replay", failed[0], "--timeout", "7m", "--priority", "9", "--retries", "5")
+    assert (replayed.returncode, replayed.stdout) == (0, f"{failed[0]} replayed\n")
+    task = read(buquet("status", failed[0], "--json"))
+    values = [task[name] for name in ("status", "attempt", "retry_count", "timeout_ms", "priority", "max_retries")]
+    assert values == ["pending", 1, 0, 420_000, 9, 5]
+    again = buquet("replay", failed[0], failed[1])
+    assert (again.returncode, again.stdout) == (2, f"{failed[1]} replayed\n")
+    assert "is pending" in again.stderr
+    assert buquet("replay", NOBODY).returncode == 3
+    answer = json.loads(buquet("replay", failed[0], NOBODY, "--json").stdout)
+    assert [result["outcome"] for result in answer["results"]] == ["refused", "missing"]
+
+
+def test_a_replay_by_error_counts_first_and_then_does_it(buquet: Run, failed: list[str]) -> None:
+    arguments = ("replay", "--error", "PermanentError", "--delay", "1h", "--json")
+    assert read(buquet(*arguments, "--dry-run"))["tasks"] == 3
+    assert len(read(buquet("failed", "--json"))["tasks"]) == 3
+    assert read(buquet(*arguments)) == {"tasks": 3, "records": 1, "corrupt": []}
+    assert ids(read(buquet("list", "--status", "pending", "--json"))) == sorted(failed)
+    assert read(buquet("replay", "--all", "--json"))["tasks"] == 0
+
+
+def test_what_is_destroyed_is_asked_for(buquet: Run, failed: list[str]) -> None:
+    for arguments in (["purge", "--older-than", "0s"], ["archive", "--all"], ["lifecycle", "--apply"]):
+        refused = buquet(*arguments)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "--yes" in refused.stderr
+    assert read(buquet("archive", "--all", "--yes", "--json"))["tasks"] == len(failed)
+    assert read(buquet("failed", "--json"))["tasks"] == []
+
+
+def test_a_purge_takes_what_it_counted(buquet: Run, failed: list[str]) -> None:
+    everything = ("purge", "--older-than", "0s", "--status", "failed", "--status", "completed", "--json")
+    counted = read(buquet(*everything, "--dry-run"))
+    assert (counted["tasks"], counted["records"], counted["kept"]) == (6, 1, 0)
+    assert read(buquet("purge", "--older-than", "30d", "--yes", "--json"))["tasks"] == 0, "nothing is old"
+    assert read(buquet(*everything, "--yes")) == counted
+    assert read(buquet("list", "--json"))["tasks"] == []
+    assert buquet("status", failed[0]).returncode == 3
+
+
+def test_lifecycle_prints_the_rules_on_stdout_and_the_rest_beside_it(buquet: Run) -> None:
+    shown = buquet("lifecycle", "--keep-days", "14")
+    rules = read(shown)["Rules"]
+    assert {rule["ID"].rpartition(":")[2] for rule in rules} >= {"tasks", "failed", "ready", "leases", "uploads"}
+    assert rules[0]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 14}
+    assert "no bucket" in shown.stderr
+    refused = buquet("lifecycle", "--apply", "--yes")
+    assert refused.returncode == 1
+    assert "no lifecycle rules" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["replay"], "--all"),
+        (["archive"], "--all"),
+        (["replay", NOBODY, "--all"], "not both"),
+        (["replay", "nonsense"], "nonsense"),
+        (["purge", "--older-than", "1d", "--status", "running", "--yes"], "Running"),
+        (["purge", "--older-than", "soon", "--yes"], "soon"),
+        (["failed", "--cursor", "ready/0"], "not a cursor"),
+        (["replay", "--all", "--priority", "11"], "priority"),
+    ],
+    ids=str,
+)
+def test_a_mistake_exits_with_2_and_says_what_is_wrong(buquet: Run, arguments: list[str], said: str) -> None:
+    done = buquet(*arguments)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert said in done.stderr
+
+
+async def test_the_same_from_python(url: str, failed: list[str]) -> None:
+    async with connect(url) as queue:
+        letters = queue.dead_letters
+        assert sorted([task.id async for task in letters.iterate(error="PermanentError")]) == sorted(failed)
+        await letters.replay(failed[0], timeout=9)
+        with pytest.raises(InvalidError, match="is pending"):
+            await letters.replay(failed[0])
+        with pytest.raises(NotFoundError, match=NOBODY):
+            await letters.archive(NOBODY)
+        await letters.archive(failed[1])
+        assert (await letters.replay_all(dry_run=True)).tasks == 1
+        assert (await letters.purge(older_than=0, status=["archived", "failed"])).kept == 1
+        assert (await queue.get(failed[1])).input is None
+        with pytest.raises(UnsupportedError):
+            await letters.lifecycle(apply=True)
+        assert not (await letters.lifecycle()).applies
