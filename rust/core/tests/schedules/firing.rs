@@ -31,6 +31,8 @@ async fn each_slot_has_one_task_with_ten_workers_and_none_is_late() {
     assert_eq!(slots(&queue).await, [5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60]);
     for task in tasks(&queue).await {
         assert_eq!(task.task.status, TaskStatus::Completed);
+        assert_eq!(task.task.metadata["schedule"], "reports");
+        assert_eq!(task.task.metadata["slot"], task.task.available_at.to_string());
         let late = task.task.submitted_at.since(task.task.available_at);
         assert!(late < Duration::from_secs(2), "the slot at {} was {late:?} late", task.task.available_at);
     }
