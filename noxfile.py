@@ -113,6 +113,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.run", *session.posargs)
 
 
+@nox.session
+def curves(session: nox.Session) -> None:
+    """How concurrency, prefetch and group commit pay on a bucket far away, into docs/benchmarks.md."""
+    install_editable(session, "bench")
+    session.run("python", "-m", "benchmarks.curves")
+
+
 @nox.session(venv_backend="none")
 def instructions(session: nox.Session) -> None:
     """Instruction counts of the hot paths against the baseline; `-- --accept` makes today's the baseline."""

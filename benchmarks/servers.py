@@ -101,15 +101,15 @@ def postgresql(folder: Path) -> Generator[Store]:
 
 
 @contextlib.contextmanager
-def s3_server(folder: Path) -> Generator[Store]:
-    """Run an S3 server: buquet's own for development where there is one, else MiniStack."""
+def s3_server(folder: Path, *, latency: str = "0s") -> Generator[Store]:
+    """Run an S3 server: buquet's own for development where there is one, else MiniStack, which adds no latency."""
     folder.mkdir(parents=True)
     command = [sys.executable, "-m", "buquet", "dev"]
     if subprocess.run([*command, "--help"], capture_output=True, check=False).returncode != 0:
         with ministack() as store:
             yield store
         return
-    options = ["--store", "memory:", "--port", "0", "--bucket", BUCKET, *KEYS, "--json"]
+    options = ["--store", "memory:", "--port", "0", "--bucket", BUCKET, "--latency", latency, *KEYS, "--json"]
     with process([*command, *options], folder, stdout=subprocess.PIPE) as server:
         if server.stdout is None:
             raise RuntimeError("buquet dev has no stdout")

@@ -24,10 +24,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buquet._app import Buquet
+    from buquet._config import ConfigOption, Configuration, CredentialSource
     from buquet._context import TaskContext
     from buquet._dead_letters import DeadLetters
     from buquet._dead_letters_sync import SyncDeadLetters
     from buquet._dead_models import Estimate, Handled, Lifecycle, Purged
+    from buquet._doctor import Check, CheckStatus, Diagnosis
+    from buquet._files import File
     from buquet._handle import TaskGroup, TaskHandle
     from buquet._models import (
         History,
@@ -43,12 +46,14 @@ if TYPE_CHECKING:
     )
     from buquet._queue import Queue, connect
     from buquet._schedule_models import FilledSlot, Schedule, SchedulePage, ScheduleRun, ScheduleSkip
+    from buquet._schemas import Schemas, TaskSchema
     from buquet._task import AsyncTaskFunction, TaskFunction
     from buquet._worker import Worker
     from buquet.errors import (
         ArgumentError,
         BuquetError,
         ClosedError,
+        CodecError,
         ConfigError,
         CorruptError,
         DecodeError,
@@ -75,16 +80,24 @@ __all__ = [
     "AsyncTaskFunction",
     "Buquet",
     "BuquetError",
+    "Check",
+    "CheckStatus",
     "ClosedError",
+    "CodecError",
     "ConfigError",
+    "ConfigOption",
+    "Configuration",
     "CorruptError",
     "DeadLetters",
+    "CredentialSource",
     "DecodeError",
     "DeniedError",
+    "Diagnosis",
     "EncodeError",
     "Estimate",
     "Handled",
     "FilledSlot",
+    "File",
     "History",
     "HistoryEvent",
     "InternalError",
@@ -103,6 +116,7 @@ __all__ = [
     "SchedulePage",
     "ScheduleRun",
     "ScheduleSkip",
+    "Schemas",
     "StoreInfo",
     "SyncDeadLetters",
     "Task",
@@ -113,6 +127,7 @@ __all__ = [
     "TaskGroup",
     "TaskHandle",
     "TaskPage",
+    "TaskSchema",
     "TaskStatus",
     "UnavailableError",
     "UnsupportedError",
@@ -129,16 +144,24 @@ _HOMES = {
     "AsyncTaskFunction": "buquet._task",
     "Buquet": "buquet._app",
     "BuquetError": "buquet.errors",
+    "Check": "buquet._doctor",
+    "CheckStatus": "buquet._doctor",
     "ClosedError": "buquet.errors",
+    "CodecError": "buquet.errors",
     "ConfigError": "buquet.errors",
+    "ConfigOption": "buquet._config",
+    "Configuration": "buquet._config",
     "CorruptError": "buquet.errors",
     "DeadLetters": "buquet._dead_letters",
+    "CredentialSource": "buquet._config",
     "DecodeError": "buquet.errors",
     "DeniedError": "buquet.errors",
+    "Diagnosis": "buquet._doctor",
     "EncodeError": "buquet.errors",
     "Estimate": "buquet._dead_models",
     "Handled": "buquet._dead_models",
     "FilledSlot": "buquet._schedule_models",
+    "File": "buquet._files",
     "History": "buquet._models",
     "HistoryEvent": "buquet._models",
     "InternalError": "buquet.errors",
@@ -157,6 +180,7 @@ _HOMES = {
     "SchedulePage": "buquet._schedule_models",
     "ScheduleRun": "buquet._schedule_models",
     "ScheduleSkip": "buquet._schedule_models",
+    "Schemas": "buquet._schemas",
     "StoreInfo": "buquet._models",
     "SyncDeadLetters": "buquet._dead_letters_sync",
     "Task": "buquet._models",
@@ -167,6 +191,7 @@ _HOMES = {
     "TaskGroup": "buquet._handle",
     "TaskHandle": "buquet._handle",
     "TaskPage": "buquet._models",
+    "TaskSchema": "buquet._schemas",
     "TaskStatus": "buquet._models",
     "UnavailableError": "buquet.errors",
     "UnsupportedError": "buquet.errors",

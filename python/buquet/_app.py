@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 
 from buquet import _ops
 from buquet._client import Client, Config
+from buquet._config import Configuration, config
+from buquet._doctor import Diagnosis, doctor
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
 from buquet._queue import Queue
 from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
+from buquet._schemas import publishable, schema_put
 from buquet._task import AsyncTaskFunction, TaskDecorator, TaskFunction, define, exception_types
+from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from buquet._attempt import Handler, Pool
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from buquet._durations import Duration
     from buquet._models import RetryPolicy, Usage
     from buquet._worker import Worker
+    from buquet.codecs import Codec
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +48,7 @@ class Buquet(ScheduledApp, HookRegistry):
     :param region: the S3 region.
     :param endpoint: the S3 server's URL, for other than AWS.
     :param profile: the section of ``.buquet.toml`` to use.
+    :param codecs: what inputs, results and errors pass through, in this order; see ``buquet.codecs``.
 
     Example::
 
@@ -61,10 +68,12 @@ class Buquet(ScheduledApp, HookRegistry):
         region: str | None = None,
         endpoint: str | None = None,
         profile: str | None = None,
+        codecs: Iterable[Codec] = (),
     ) -> None:
         """Describe the app; nothing is opened yet."""
         super().__init__()
-        self._client = Client(Config(url=url, region=region, endpoint=endpoint, profile=profile))
+        config = Config(url=url, region=region, endpoint=endpoint, profile=profile)
+        self._client = Client(config, codecs=check_codecs(codecs))
         self._tasks: dict[str, AnyTask] = {}
 
     def __repr__(self) -> str:
@@ -96,6 +105,7 @@ class Buquet(ScheduledApp, HookRegistry):
         priority: int | None = None,
         delay: Duration | None = None,
         pool: Pool = "thread",
+        schema: bool | dict[str, Any] | None = None,
     ) -> TaskDecorator: ...
     def task(
         self,
@@ -111,6 +121,7 @@ class Buquet(ScheduledApp, HookRegistry):
         priority: int | None = None,
         delay: Duration | None = None,
         pool: Pool = "thread",
+        schema: bool | dict[str, Any] | None = None,
     ) -> Any:
         """Make a task of a function: ``@app.task`` or ``@app.task(...)``.
 
@@ -126,6 +137,8 @@ class Buquet(ScheduledApp, HookRegistry):
         :param priority: 0 to 9, 9 runs first (default 5).
         :param delay: earliest start after the submit, a duration.
         :param pool: where a plain ``def`` runs: ``"thread"``, or ``"process"`` for CPU-bound work.
+        :param schema: True publishes a JSON Schema derived from the annotations when a worker of the app starts,
+            a dict publishes that one: from then on every input has to fit, whoever submits it.
         :raises InvalidError: the function or an option cannot be used, or the name is taken.
         """
         options = submit_options(retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay)
@@ -141,6 +154,7 @@ class Buquet(ScheduledApp, HookRegistry):
                 retry_on=only,
                 no_retry_on=never,
                 pool=pool,
+                schema=schema,
             )
             self._add(task)
             return task
@@ -189,10 +203,10 @@ class Buquet(ScheduledApp, HookRegistry):
     def worker(
         self,
         *,
-        concurrency: int = 20,
+        concurrency: int | None = None,
         processes: int | None = None,
         prefetch: int | None = None,
-        drain_timeout: Duration = 30,
+        drain_timeout: Duration | None = None,
     ) -> Worker:
         """A worker for all tasks of this app; parameters as of ``Worker``.
 
@@ -226,6 +240,21 @@ class Buquet(ScheduledApp, HookRegistry):
     async def usage_async(self) -> Usage:
         """Like ``usage``, for async code."""
         return await self._client.call_async(_ops.usage())
+
+    def publish_schemas(self) -> bool:
+        """Publish the schemas of the tasks that have one, as a worker does when it starts; whether anything changed.
+
+        :raises InvalidError: no task has one, or it cannot be used.
+        """
+        return self._client.call(schema_put(publishable(task.handler for task in self._tasks.values())))
+
+    def config(self) -> Configuration:
+        """Every option, its value, and where that came from. Reaches no store; holds no secret."""
+        return self._client.call(config())
+
+    def doctor(self) -> Diagnosis:
+        """Look at the store and the queue, and say what is wrong and what to do about it; see ``Queue.doctor``."""
+        return self._client.call(doctor())
 
     def close(self) -> None:
         """Close the connection. Closing twice is harmless; submitting afterwards is an error."""

@@ -141,6 +141,11 @@ class TaskSignature:
             kinds[name] = kind
         return kinds
 
+    @property
+    def parameters(self) -> tuple[dict[str, Any], frozenset[str]]:
+        """The type of each member of the input, and which members have to be there."""
+        return self._kinds, frozenset(name for name in self._kinds if name in self._required)
+
     def bind_input(self, raw: bytes | msgspec.Raw, context: TaskContext) -> Arguments:
         """Read a task's input back into the function's arguments.
 

@@ -12,6 +12,7 @@ from buquet._durations import Duration, seconds
 from buquet._hooks import HookRegistry
 from buquet._models import check_count
 from buquet._schedules import ScheduledWorker
+from buquet._schemas import publishable, schema_put
 from buquet._signature import PlainSignature
 from buquet._task import check_function, exception_types
 from buquet.errors import InvalidError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from buquet._background import WorkerThread
+    from buquet._config import Configuration
     from buquet._queue import Queue
     from buquet._runner import Runner
 
@@ -34,6 +36,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_timeout: float = 30.0
 
 
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's parameters as far as its program names them."""
+
+    concurrency: int | None = None
+    processes: int | None = None
+    prefetch: int | None = None
+    drain_timeout: float | None = None
+
+    def over(self, configured: Configuration) -> Settings:
+        """These, and where they say nothing, what is configured."""
+        concurrency = configured.count("worker.concurrency") if self.concurrency is None else self.concurrency
+        prefetch = configured.optional_count("worker.prefetch") if self.prefetch is None else self.prefetch
+        drain = configured.seconds("worker.drain") if self.drain_timeout is None else self.drain_timeout
+        return Settings(concurrency=concurrency, processes=self.processes, prefetch=prefetch, drain_timeout=drain)
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -41,10 +59,11 @@ class Worker(ScheduledWorker, HookRegistry):
     """Runs tasks of a queue: ``async def`` on the loop, ``def`` on threads or in processes.
 
     :param queue: the queue, from ``connect``.
-    :param concurrency: most tasks at a time, 1 or more.
+    :param concurrency: most tasks at a time, 1 or more (default: the option ``worker.concurrency``, 20).
     :param processes: most processes for ``pool="process"`` (default: the CPU count).
-    :param prefetch: tasks claimed ahead of free capacity (default: the engine's choice).
-    :param drain_timeout: how long running tasks may go on after SIGTERM or Ctrl-C, a duration.
+    :param prefetch: tasks claimed ahead of free capacity (default: ``worker.prefetch``, else the engine's choice).
+    :param drain_timeout: how long running tasks may go on after SIGTERM or Ctrl-C, a duration
+        (default: the option ``worker.drain``, 30 s).
     :raises InvalidError: a parameter is out of its range.
 
     Example::
@@ -66,20 +85,20 @@ class Worker(ScheduledWorker, HookRegistry):
         self,
         queue: Queue,
         *,
-        concurrency: int = 20,
+        concurrency: int | None = None,
         processes: int | None = None,
         prefetch: int | None = None,
-        drain_timeout: Duration = 30,
+        drain_timeout: Duration | None = None,
     ) -> None:
         """Describe the worker; nothing is claimed before it runs."""
         super().__init__()
         check_count(prefetch, "prefetch")
         self._queue = queue
-        self._settings = Settings(
-            concurrency=_at_least_one(concurrency, "concurrency"),
+        self._wanted = Wanted(
+            concurrency=None if concurrency is None else _at_least_one(concurrency, "concurrency"),
             processes=None if processes is None else _at_least_one(processes, "processes"),
             prefetch=prefetch,
-            drain_timeout=seconds(drain_timeout, "drain_timeout"),
+            drain_timeout=None if drain_timeout is None else seconds(drain_timeout, "drain_timeout"),
         )
         self._handlers: dict[str, Handler] = {}
         self._runner: Runner | None = None
@@ -89,7 +108,8 @@ class Worker(ScheduledWorker, HookRegistry):
 
     def __repr__(self) -> str:
         """Show what the worker takes."""
-        return f"Worker({sorted(self._handlers)}, concurrency={self._settings.concurrency})"
+        concurrency = self._wanted.concurrency
+        return f"Worker({sorted(self._handlers)}{'' if concurrency is None else f', concurrency={concurrency}'})"
 
     def task(
         self,
@@ -160,6 +180,7 @@ class Worker(ScheduledWorker, HookRegistry):
 
     async def _run_from(self, started: Callable[[], None]) -> None:
         """Do as ``run`` without signals, and call ``started`` once tasks can be taken."""
+        from buquet._config import config  # noqa: PLC0415 - as in run
         from buquet._loop_channel import get_running_loop  # noqa: PLC0415 - as in run
         from buquet._runner import Runner  # noqa: PLC0415 - as in run
 
@@ -168,8 +189,12 @@ class Worker(ScheduledWorker, HookRegistry):
         if self._loop is not None:
             raise InvalidError("this worker runs already")
         self._loop = get_running_loop()
-        self._runner = Runner(self._queue.client, self._handlers, self.hooks, self._settings, self.declarations)
         try:
+            # Not awaited: whoever tells this worker to drain must find its runner. No store is asked.
+            settings = self._wanted.over(self._queue.client.call(config()))
+            self._runner = Runner(self._queue.client, self._handlers, self.hooks, settings, self.declarations)
+            if schemas := publishable(self._handlers.values()):
+                await self._queue.client.call_async(schema_put(schemas))
             await self._runner.run(started)
         finally:
             self._loop = None

@@ -32,6 +32,9 @@ COMMANDS = [
     "lifecycle",
     "workers",
     "worker",
+    "config",
+    "doctor",
+    "schemas",
     "demo",
 ]
 NOBODY = "00000000-0000-8000-8000-000000000000"

@@ -103,6 +103,8 @@ class FakeEngine(FakeSchedules):
         self.warnings: list[str] = []
         self.calls: list[tuple[str, Any]] = []
         self.failures: dict[str, deque[BuquetError]] = {}
+        self.options: dict[str, Any] = {}
+        self.schemas: dict[str, Any] = {}
         self.refuse_outputs_over = 1_000_000
         self.draining = False
         self._numbers = itertools.count(1)
@@ -200,6 +202,24 @@ class FakeEngine(FakeSchedules):
 
     def _op_connect(self, _: Any) -> Any:
         return {"url": "fake:", "store": "memory", "format": 1, "source": "a test", "versions_kept": True}
+
+    def _op_config(self, _: Any) -> Any:
+        values = {"worker.concurrency": 20, "worker.prefetch": None, "worker.drain": "30s", **self.options}
+        options = [
+            {"name": name, "value": value, "source": "default", "variable": ""} for name, value in values.items()
+        ]
+        return {"file": None, "store": [], "options": options, "credentials": None}
+
+    def _op_doctor(self, _: Any) -> Any:
+        checks = [{"name": "store", "status": "ok", "what": "it answers"}]
+        return {"status": "ok", "url": "fake:", "checks": checks, "requests": {"get": 1}}
+
+    def _op_schema_put(self, request: Any) -> Any:
+        self.schemas.update(request["schemas"])
+        return {"changed": True}
+
+    def _op_schema_get(self, request: Any) -> Any:
+        return {"type": request["type"], **self.schemas[request["type"]]}
 
     def _op_submit(self, request: Any) -> Any:
         return {"id": self._store(request, request["input"])}

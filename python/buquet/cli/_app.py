@@ -11,7 +11,7 @@ from buquet._handle import TaskHandle
 from buquet._models import Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
-from buquet.cli import _bench, _dead, _demo, _dev, _schedules, _worker
+from buquet.cli import _bench, _config, _dead, _demo, _dev, _doctor, _schedules, _schemas, _worker
 from buquet.cli._input import read_input
 from buquet.cli._output import (
     ExitCode,
@@ -25,6 +25,7 @@ from buquet.cli._output import (
     print_error,
     print_json,
     print_rows,
+    read_argument,
     shared,
     styled,
     wants_json,
@@ -115,7 +116,7 @@ def submit(
     options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay)
     limit = None if wait_timeout is None else wire_duration(wait_timeout, "--wait-timeout")
     client = connection(url)
-    task_id = client.call(_ops.submit(type, read_input(input), options))
+    task_id = client.call(_ops.submit(type, read_argument(input, "--input"), options))
     if not wait:
         _print_id(task_id)
         return
@@ -255,6 +256,9 @@ cli.command("archive")(_dead.archive)
 cli.command("purge")(_dead.purge)
 cli.command("lifecycle")(_dead.lifecycle)
 cli.command("worker")(_worker.worker)
+cli.command("config")(_config.show)
+cli.command("doctor")(_doctor.examine)
+cli.add_typer(_schemas.schemas)
 cli.command("demo")(_demo.demo)
 cli.command("dev")(_dev.dev)
 cli.add_typer(_schedules.schedules, name="schedules")

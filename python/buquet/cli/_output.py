@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -89,6 +90,26 @@ def print_json(value: object) -> None:
     """Print one JSON value on stdout, and nothing else."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
     sys.stdout.flush()
+
+
+def read_argument(text: str, name: str) -> bytes:
+    """Read JSON from an argument, from the file that ``@FILE`` names, or from stdin for ``-``.
+
+    :raises InvalidError: it cannot be read, or is no JSON.
+    """
+    if text == "-":
+        raw = sys.stdin.buffer.read()
+    elif text.startswith("@"):
+        try:
+            raw = Path(text[1:]).read_bytes()
+        except OSError as error:
+            raise errors.InvalidError(f"{name}: cannot read {text[1:]} ({error.strerror})") from error
+    else:
+        raw = text.encode()
+    try:
+        return msgspec.json.encode(msgspec.json.decode(raw))
+    except msgspec.DecodeError as error:
+        raise errors.InvalidError(f"{name} is not JSON: {error}") from error
 
 
 def exit_code_for(error: errors.BuquetError) -> ExitCode:

@@ -15,6 +15,7 @@ from buquet._app import Buquet
 from buquet._client import Config
 from buquet._models import Usage
 from buquet._worker import Worker
+from buquet.cli._config import read
 from buquet.cli._load import load_app
 from buquet.cli._output import Json, Url, print_json, shared, wants_json
 from buquet.cli._supervisor import SUPERVISED, supervise
@@ -29,16 +30,25 @@ def worker(
     target: Annotated[
         str, typer.Argument(metavar="MODULE:APP", help="Where the app is: tasks:app is `app` in tasks.py.")
     ],
-    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Most tasks at a time.")] = 20,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", min=1, help="Most tasks at a time (default: 20).")
+    ] = None,
     processes: Annotated[
-        int, typer.Option("--processes", "-p", min=1, help="Worker processes; a crashed one is started again.")
-    ] = 1,
-    drain: Annotated[str, typer.Option("--drain", help="How long running tasks may go on after SIGTERM.")] = "30s",
-    log_level: Annotated[str, typer.Option("--log-level", help="debug, info, warning or error.")] = "info",
+        int | None,
+        typer.Option("--processes", "-p", min=1, help="Worker processes; a crashed one is started again (default: 1)."),
+    ] = None,
+    drain: Annotated[
+        str | None, typer.Option("--drain", help="How long running tasks may go on after SIGTERM (default: 30s).")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option("--log-level", help="debug, info, warning or error (default: info).")
+    ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
     """Run the tasks of an app until SIGTERM or Ctrl-C.
+
+    What is not said here, the configuration says: see buquet config.
 
     The first signal drains: nothing more is taken, what runs may end.
     The second stops at once. Either way the leases are given back.
@@ -50,6 +60,9 @@ def worker(
     buquet worker tasks:app --processes 4 --drain 5m
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
+    configured = read(url)
+    log_level = configured.word("worker.log_level") if log_level is None else log_level
+    processes = configured.count("worker.processes") if processes is None else processes
     level = logging.getLevelNamesMapping().get(log_level.upper())
     if level is None:
         raise typer.BadParameter(f"{log_level!r} is no level", param_hint="--log-level")
@@ -58,8 +71,11 @@ def worker(
     if url is not None:
         os.environ["BUQUET_URL"] = url  # for the processes that this one starts
     if processes > 1:
-        options = ["--concurrency", str(concurrency), "--drain", drain, "--log-level", log_level]
-        options += [*(["--url", url] if url else []), *(["--json"] if shared.json else [])]
+        options = ["--processes", "1", "--log-level", log_level]
+        given = {"--concurrency": concurrency, "--drain": drain, "--url": url}
+        for name, value in given.items():
+            options += [] if value is None else [name, str(value)]
+        options += ["--json"] if shared.json else []
         raise typer.Exit(asyncio.run(supervise(["worker", target, *options], processes)))
     app = load_app(target)
     if url is not None:

@@ -75,6 +75,12 @@ impl Bucket {
         &*self.0.store
     }
 
+    /// The store underneath, to be shared.
+    #[must_use]
+    pub fn shared_store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.0.store)
+    }
+
     /// The injected randomness.
     #[must_use]
     pub fn entropy(&self) -> &Entropy {

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::store::StoreKind;
 
 const ALLOWED: &str = "allowed are s3://BUCKET/PREFIX?region=REGION&endpoint=URL, sqlite:PATH and memory:";
 
@@ -30,6 +31,29 @@ pub enum Target {
     },
     /// This process's memory.
     Memory,
+}
+
+impl Target {
+    /// What kind of store it is.
+    #[must_use]
+    pub const fn kind(&self) -> StoreKind {
+        match self {
+            Self::S3 { .. } => StoreKind::S3,
+            Self::Sqlite { .. } => StoreKind::Sqlite,
+            Self::Memory => StoreKind::Memory,
+        }
+    }
+
+    /// Its address, for people.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            Self::S3 { bucket, prefix, .. } if prefix.is_empty() => format!("s3://{bucket}"),
+            Self::S3 { bucket, prefix, .. } => format!("s3://{bucket}/{prefix}"),
+            Self::Sqlite { path } => format!("sqlite:{}", path.display()),
+            Self::Memory => "memory:".to_owned(),
+        }
+    }
 }
 
 /// What may be said about an S3 bucket outside its URL.

@@ -216,7 +216,7 @@ fn a_profile_that_is_not_there_is_refused_with_those_that_are() {
 fn a_file_with_a_mistake_is_refused_with_the_line_and_without_its_text() {
     let folder = tempfile::tempdir().unwrap();
     for (text, problem) in [
-        ("[default]\nurl = 'memory:'\nsecret_key = 'hunter2'", "line 3"),
+        ("[default]\nurl = 'memory:'\nsecret_key = 'hunter2'", "line 3: there is no \"secret_key\" in [default]"),
         ("[default]\nregion = 'hunter2'", "url"),
         ("[defualt]\nurl = 'memory:'", "defualt"),
         ("[default\nurl = 'hunter2'", "line 1"),
@@ -224,7 +224,7 @@ fn a_file_with_a_mistake_is_refused_with_the_line_and_without_its_text() {
     ] {
         fs::write(folder.path().join(".buquet.toml"), text).unwrap();
         let message = refusal(from(&EngineConfig::default(), &[], folder.path()));
-        assert!(message.contains(problem) && message.contains("[profiles.NAME]"), "{message}");
+        assert!(message.contains(problem) && message.contains(".buquet.toml, line "), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
     }
 }

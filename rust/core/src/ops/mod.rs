@@ -2,11 +2,15 @@
 
 mod answer;
 mod cancel_ops;
+mod config_ops;
 mod dead_ops;
+mod doctor_ops;
 mod extension;
+mod payload_ops;
 mod queue_ops;
 mod request;
 mod schedule_ops;
+mod schema_ops;
 mod span;
 mod worker_ops;
 
@@ -35,6 +39,7 @@ pub struct Engine {
     resolved: Resolved,
     queue: OnceCell<Queue>,
     workers: Mutex<BTreeMap<WorkerId, Arc<Worker>>>,
+    uploads: Mutex<payload_ops::Uploads>,
     closed: watch::Sender<bool>,
     extension: Option<Box<dyn Extension>>,
 }
@@ -54,7 +59,14 @@ impl Engine {
         let cwd = std::env::current_dir().unwrap_or_else(|_| Path::new(".").to_owned());
         let resolved = resolve(&config, &|name| std::env::var(name).ok(), &cwd)?;
         let closed = watch::Sender::new(false);
-        Ok(Self { resolved, queue: OnceCell::new(), workers: Mutex::default(), closed, extension: None })
+        Ok(Self {
+            resolved,
+            queue: OnceCell::new(),
+            workers: Mutex::default(),
+            uploads: Mutex::default(),
+            closed,
+            extension: None,
+        })
     }
 
     /// The same engine, which carries the operations of `extension` too.
@@ -71,6 +83,8 @@ impl Engine {
     /// Whatever the operation says; [`Error::Invalid`] for an unknown one.
     pub async fn call(&self, op: &str, request: &[u8]) -> Result<String> {
         match op {
+            "config" => answer(&self.config(parse(op, request)?).await?),
+            "doctor" => answer(&self.doctor(parse(op, request)?).await?),
             "connect" => answer(&self.connect(parse(op, request)?).await?),
             "submit" => answer(&self.submit(parse(op, request)?).await?),
             "submit_many" => answer(&self.submit_many(parse(op, request)?).await?),
@@ -99,6 +113,10 @@ impl Engine {
             "schedule.backfill" => answer(&self.schedule_backfill(parse(op, request)?).await?),
             "schedule.preview" => answer(&self.schedule_preview(parse(op, request)?).await?),
             "schedule.sync" => answer(&self.schedule_sync(parse(op, request)?).await?),
+            "schema.put" => answer(&self.schema_put(parse(op, request)?).await?),
+            "schema.get" => answer(&self.schema_get(parse(op, request)?).await?),
+            "schema.list" => answer(&self.schema_list(parse(op, request)?).await?),
+            "schema.delete" => answer(&self.schema_delete(parse(op, request)?).await?),
             "worker.start" => answer(&self.worker_start(parse(op, request)?).await?),
             "worker.next" => answer(&self.worker_next(parse(op, request)?).await?),
             "worker.settle" => answer(&self.worker_settle(parse(op, request)?).await?),
@@ -106,6 +124,7 @@ impl Engine {
             "worker.progress" => answer(&self.worker_progress(parse(op, request)?).await?),
             "worker.drain" => answer(&self.worker_drain(parse(op, request)?).await?),
             "worker.stop" => answer(&self.worker_stop(parse(op, request)?).await?),
+            other if other.starts_with("payload.") => self.payload(other, request).await,
             other => match &self.extension {
                 Some(extension) if other.starts_with(extension.prefix()) => {
                     if self.is_closed() {
@@ -150,7 +169,7 @@ impl Engine {
         self.queue
             .get_or_try_init(|| async {
                 let store: Arc<dyn Store> = open(&self.resolved.target)?;
-                let settings = Settings::for_store(store.kind());
+                let settings = Settings::configured(store.kind(), &self.resolved.options);
                 Queue::open(store, Entropy::from_os(), settings).await
             })
             .await

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::payload_ops::PayloadName;
 use super::span::Span;
 use crate::error::{Error, Result};
 use crate::id::{LeaseId, TaskId, WorkerId};
-use crate::queue::{About, Scope, Unique, When};
-use crate::record::{Extras, Failure, Json, Options, Outcome, RetryChanges, RetryPolicy, TaskStatus};
+use crate::payload::Payload;
+use crate::queue::{About, Scope, Unique, When, check_files};
+use crate::record::{Extras, Failure, Json, Options, Outcome, RetryChanges, RetryPolicy, Stowed, TaskStatus};
 use crate::time::Timestamp;
 
 /// No fields.
@@ -33,6 +35,8 @@ pub struct Submit {
     #[serde(rename = "type")]
     pub kind: String,
     pub input: Json,
+    #[serde(default)]
+    pub payloads: Vec<PayloadName>,
     timeout: Option<Span>,
     retry: Option<Retry>,
     priority: Option<i64>,
@@ -96,15 +100,23 @@ fn about(
     Ok(About { extras: Extras { tags, metadata, parent }, expiry })
 }
 
-pub fn options(timeout: Option<Span>, retry: Option<&Retry>, priority: Option<i64>) -> Result<Options> {
-    let defaults = Options::default();
+pub fn options(
+    timeout: Option<Span>,
+    retry: Option<&Retry>,
+    priority: Option<i64>,
+    defaults: Options,
+) -> Result<Options> {
     let priority = match priority {
         None => defaults.priority,
         Some(priority) => u8::try_from(priority)
             .map_err(|_| Error::Invalid(format!("priority is {priority}; give 0 (last) to 9 (first)")))?,
     };
     let timeout_ms = timeout.map_or(defaults.timeout_ms, Span::millis);
-    Ok(Options { timeout_ms, priority, retry: retry.map_or_else(RetryPolicy::default, Retry::policy), ..defaults })
+    let retry = match retry {
+        Some(retry) => retry.policy(&defaults.retry),
+        None => defaults.retry.clone(),
+    };
+    Ok(Options { timeout_ms, priority, retry, ..defaults })
 }
 
 fn when(delay: Option<Span>, at: Option<Timestamp>) -> Result<When> {
@@ -129,22 +141,22 @@ impl Retry {
         }
     }
 
-    fn policy(&self) -> RetryPolicy {
-        let defaults = RetryPolicy::default();
+    /// What is asked for, and `defaults` for the rest.
+    fn policy(&self, defaults: &RetryPolicy) -> RetryPolicy {
         RetryPolicy {
             max_retries: self.max_retries.unwrap_or(defaults.max_retries),
             initial_ms: self.initial.map_or(defaults.initial_ms, Span::millis),
             max_ms: self.max.map_or(defaults.max_ms, Span::millis),
             multiplier: self.multiplier.unwrap_or(defaults.multiplier),
             jitter: self.jitter.unwrap_or(defaults.jitter),
-            ..defaults
+            ..defaults.clone()
         }
     }
 }
 
 impl Submit {
-    pub fn options(&self) -> Result<Options> {
-        options(self.timeout, self.retry.as_ref(), self.priority)
+    pub fn options(&self, defaults: &Options) -> Result<Options> {
+        options(self.timeout, self.retry.as_ref(), self.priority, defaults.clone())
     }
 
     pub fn about(&mut self) -> Result<About> {
@@ -158,8 +170,8 @@ impl Submit {
 }
 
 impl SubmitMany {
-    pub fn options(&self) -> Result<Options> {
-        options(self.timeout, self.retry.as_ref(), self.priority)
+    pub fn options(&self, defaults: &Options) -> Result<Options> {
+        options(self.timeout, self.retry.as_ref(), self.priority, defaults.clone())
     }
 
     pub fn about(&mut self) -> Result<About> {
@@ -210,7 +222,7 @@ pub struct Wait {
 #[serde(deny_unknown_fields)]
 pub struct WorkerStart {
     pub types: Vec<String>,
-    pub concurrency: usize,
+    pub concurrency: Option<usize>,
     pub prefetch: Option<usize>,
     #[serde(default)]
     pub host: String,
@@ -265,6 +277,8 @@ pub struct OutcomeRequest {
     pub lease: LeaseId,
     outcome: OutcomeKind,
     output: Option<Json>,
+    #[serde(default)]
+    payloads: Vec<PayloadName>,
     error: Option<ErrorRequest>,
     retry: Option<bool>,
     delay: Option<Span>,
@@ -297,7 +311,12 @@ impl OutcomeRequest {
             OutcomeKind::Complete => {
                 // `"output": null` reads as none, and is a fine output.
                 let output = self.output.map_or_else(|| Json::parse("null"), Ok)?;
-                Ok(Outcome::Complete { output })
+                if self.payloads.is_empty() {
+                    return Ok(Outcome::Complete { output });
+                }
+                let payloads: Vec<Payload> = self.payloads.into_iter().map(Into::into).collect();
+                let files = check_files(&payloads, now, |payload| payload.owner == self.id.record())?;
+                Ok(Outcome::CompleteStowed(Stowed { files, ..Stowed::inline(output) }))
             }
             OutcomeKind::Fail => {
                 let ErrorRequest { kind, message, traceback } = self.error.ok_or_else(|| missing("error"))?;

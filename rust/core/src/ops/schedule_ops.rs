@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::id::{ScheduleId, TaskId};
 use crate::limits;
 use crate::queue::{CorruptObject, Declared, PutSchedule};
-use crate::record::{Extra, Json};
+use crate::record::{Extra, Json, Options};
 use crate::schedule::{self, CatchUp, Definition, Overlap, SkipReason, Timing};
 use crate::time::Timestamp;
 
@@ -211,14 +211,14 @@ impl ScheduleAnswer {
 }
 
 impl Put {
-    fn definition(&self) -> Result<Definition> {
+    fn definition(&self, defaults: &Options) -> Result<Definition> {
         Ok(Definition {
             cron: self.cron.clone(),
             timezone: self.timezone.clone(),
             every_ms: self.every.map(Span::millis),
             kind: self.kind.clone(),
             input: self.input.clone().map_or_else(|| Json::parse("null"), Ok)?,
-            options: options(self.timeout, self.retry.as_ref(), self.priority)?,
+            options: options(self.timeout, self.retry.as_ref(), self.priority, defaults.clone())?,
             overlap: self.overlap,
             catch_up: self.catch_up,
             catch_up_limit: self.catch_up_limit.unwrap_or(DEFAULT_CATCH_UP),
@@ -233,7 +233,7 @@ impl Engine {
         if request.module.is_some() {
             return Err(Error::Invalid("module is given; it belongs to the schedules of schedule.sync".into()));
         }
-        let definition = request.definition()?;
+        let definition = request.definition(&self.task_defaults())?;
         let Put { name, enabled, replace, .. } = request;
         let queue = self.queue().await?;
         let (schedule, changed) = queue.put_schedule(PutSchedule { name, definition, enabled, replace }).await?;
@@ -307,7 +307,7 @@ impl Engine {
 
     pub(super) async fn schedule_sync(&self, request: Sync) -> Result<Synced> {
         let declared = |put: Put| {
-            let definition = put.definition()?;
+            let definition = put.definition(&self.task_defaults())?;
             let module = put.module.ok_or_else(|| {
                 Error::Invalid(format!("schedule {:?} has no module: say where it is declared", put.name))
             })?;

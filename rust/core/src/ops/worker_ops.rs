@@ -22,8 +22,8 @@ impl Engine {
     pub(super) async fn worker_start(&self, request: request::WorkerStart) -> Result<answer::Started> {
         let options = Options {
             types: request.types,
-            concurrency: request.concurrency,
-            prefetch: request.prefetch,
+            concurrency: request.concurrency.unwrap_or_else(|| self.default_concurrency()),
+            prefetch: request.prefetch.or_else(|| self.default_prefetch()),
             host: request.host,
             pid: request.pid.unwrap_or_else(std::process::id),
         };

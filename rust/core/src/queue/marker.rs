@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::bucket::{Bucket, Committed};
 use crate::error::{Error, Result};
 use crate::id::CommitId;
 use crate::keys;
+use crate::limits;
 use crate::store::{Condition, Got, probe};
 use crate::time::Timestamp;
 
@@ -14,6 +16,8 @@ use crate::time::Timestamp;
 pub const FORMAT: u32 = 1;
 /// Hex digits of an id that make its shard.
 const SHARD_DIGITS: u32 = 1;
+/// What to put back where a marker was lost.
+pub const FORMER: &str = "buquet.json with {\"format\":1,\"shard_digits\":1}";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Marker {
@@ -23,31 +27,73 @@ struct Marker {
     commit: CommitId,
 }
 
+/// What a marker says besides the layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Marked {
+    /// Whether schemas of task types were ever published.
+    #[serde(default)]
+    pub schemas: bool,
+}
+
 /// Checks the marker; where there is none, probes the store and writes it.
 ///
 /// # Errors
 /// [`Error::Layout`], [`Error::Unsupported`] and the store's.
-pub async fn ensure(bucket: &Bucket) -> Result<()> {
+pub async fn ensure(bucket: &Bucket) -> Result<Marked> {
     if let Got::Found(object) = bucket.get(keys::MARKER, None).await?.value {
-        return check(bucket, &object.body);
+        return read(bucket, &object.body);
     }
     let commit = CommitId::random(bucket.entropy());
     probe::probe(bucket.store(), &commit.to_string()).await?;
     let marker = Marker { format: FORMAT, shard_digits: SHARD_DIGITS, created_at: bucket.now(), commit };
     let body = serde_json::to_vec(&marker).map_err(|error| Error::Internal(error.to_string()))?;
     match bucket.commit(keys::MARKER, Bytes::from(body), &Condition::IfAbsent, commit).await? {
-        Committed::Landed(_) | Committed::Lost(None) => Ok(()),
-        Committed::Lost(Some(object)) => check(bucket, &object.body),
+        Committed::Landed(_) | Committed::Lost(None) => Ok(Marked::default()),
+        Committed::Lost(Some(object)) => read(bucket, &object.body),
     }
 }
 
-fn check(bucket: &Bucket, body: &[u8]) -> Result<()> {
+fn read(bucket: &Bucket, body: &[u8]) -> Result<Marked> {
+    check(&bucket.store().url(), body)?;
+    Ok(serde_json::from_slice(body).unwrap_or_default())
+}
+
+/// Lets the marker say that there are schemas, so that whoever opens the queue from now on looks for them.
+///
+/// # Errors
+/// [`Error::Corrupt`] if the marker is gone or cannot be read; the store's.
+pub async fn announce_schemas(bucket: &Bucket) -> Result<()> {
+    for _ in 0..limits::REBASES {
+        let Got::Found(object) = bucket.get(keys::MARKER, None).await?.value else {
+            return Err(Error::Corrupt(format!("the marker is gone; put back {FORMER}")));
+        };
+        if read(bucket, &object.body)?.schemas {
+            return Ok(());
+        }
+        let mut marker: Map<String, Value> = serde_json::from_slice(&object.body)
+            .map_err(|error| Error::Corrupt(format!("{} cannot be read: {error}", keys::MARKER)))?;
+        let commit = CommitId::random(bucket.entropy());
+        marker.insert("schemas".into(), true.into());
+        marker.insert("commit".into(), commit.to_string().into());
+        let body = serde_json::to_vec(&marker).map_err(|error| Error::Internal(error.to_string()))?;
+        let condition = Condition::IfMatch(object.etag);
+        if let Committed::Landed(_) = bucket.commit(keys::MARKER, Bytes::from(body), &condition, commit).await? {
+            return Ok(());
+        }
+    }
+    Err(Error::Unavailable(format!("{} is changed by others all the time; try again", keys::MARKER)))
+}
+
+/// Checks what a marker says; `url` is the queue's, for messages.
+///
+/// # Errors
+/// [`Error::Layout`] if a newer version wrote it, [`Error::Corrupt`] if it cannot be read.
+pub fn check(url: &str, body: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct Layout {
         format: u32,
         shard_digits: u32,
     }
-    let url = bucket.store().url();
     let layout = serde_json::from_slice(body)
         .map_err(|error| error.to_string())
         .and_then(|layout: Layout| if layout.format == 0 { Err("its format is 0".into()) } else { Ok(layout) })

@@ -1,9 +1,12 @@
 //! A queue as its users see it: submit, look, wait.
 
+mod attach;
 mod bell;
 mod cancel;
 mod dead;
 mod derived;
+pub mod doctor;
+mod fill;
 mod history;
 mod lifecycle;
 mod list;
@@ -11,6 +14,7 @@ mod marker;
 mod notices;
 mod purge;
 mod schedules;
+mod schemas;
 mod settings;
 mod submission;
 mod submit;
@@ -22,18 +26,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt;
 use futures::stream;
 
+pub use self::attach::check_files;
 pub(crate) use self::bell::{Bell, Rung};
 pub use self::cancel::{CancelCounts, CancelFilter};
 pub use self::dead::{DeadFilter, Moved, Step, Stepped};
 pub(crate) use self::derived::Derived;
+pub(crate) use self::fill::is_small;
 pub use self::history::{Event, History};
 pub use self::lifecycle::{Lifecycle, LifecycleChoice};
+pub(crate) use self::list::check_limit;
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
 pub use self::purge::{Purge, Purged};
 pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
 pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
-pub use self::settings::Settings;
+pub use self::schemas::Schemas;
+pub use self::settings::{RecordLimits, Settings};
 pub use self::submission::{About, Submission, When, check_payload, check_type};
 use self::submit::Lanes;
 pub use self::unique::{Scope, Unique};
@@ -65,6 +73,7 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) bell: Bell,
     pub(crate) spawner: Spawner,
+    schemas: schemas::Known,
     lanes: Lanes,
     watches: Watches,
     nearby: Mutex<Vec<std::sync::Weak<dyn Nearby>>>,
@@ -116,7 +125,7 @@ impl Queue {
     /// newer version of buquet wrote the marker, and the store's.
     pub async fn open(store: Arc<dyn Store>, entropy: Entropy, settings: Settings) -> Result<Self> {
         let bucket = Bucket::new(store, entropy);
-        marker::ensure(&bucket).await?;
+        let marked = marker::ensure(&bucket).await?;
         let deleter = Deleter::new(bucket.clone());
         let tasks = TaskOwner::default();
         let spawner = tasks.spawner();
@@ -126,6 +135,7 @@ impl Queue {
             desk: Desk { bucket, deleter, variant: settings.variant },
             settings,
             spawner,
+            schemas: schemas::Known::new(marked.schemas),
             lanes: Lanes::default(),
             watches: Watches::default(),
             nearby: Mutex::default(),

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::broken::Variant;
+use crate::config::{Key, Options};
+use crate::limits;
 use crate::store::StoreKind;
 
 /// Intervals and limits of one engine.
@@ -34,19 +36,52 @@ pub struct Settings {
     pub settle_linger: Duration,
     /// How long nobody may have changed a record that is purged: longer than a request can be on its way.
     pub purge_grace: Duration,
+    /// What goes together into one record.
+    pub record: RecordLimits,
     /// The true protocol, or a broken one under test.
     pub variant: Variant,
+}
+
+/// How much is stored in one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordLimits {
+    /// Most tasks.
+    pub tasks: usize,
+    /// Most bytes of input.
+    pub bytes: usize,
 }
 
 /// Looks in which an idle worker gets round all shards of an index that does not fit into one page.
 const LOOKS_TO_GET_ROUND: u32 = 6;
 
 impl Settings {
+    /// The longest [`Settings::full_look`] that any process of a queue may have.
+    pub const LONGEST_FULL_LOOK: Duration = Duration::from_mins(1);
+
     /// How far ahead of its time work is looked for. Whoever submits work that is due sooner rings the bell, so each
-    /// worker has seen what is due later by the time it is due.
+    /// worker has seen what is due later by the time it is due: also one that looks less often than the submitter would.
     #[must_use]
     pub fn horizon(&self) -> Duration {
-        self.full_look * LOOKS_TO_GET_ROUND
+        self.full_look.max(Self::LONGEST_FULL_LOOK) * LOOKS_TO_GET_ROUND
+    }
+
+    /// Those that `options` ask for.
+    #[must_use]
+    pub fn configured(kind: StoreKind, options: &Options) -> Self {
+        let defaults = Self::for_store(kind);
+        let count =
+            |key, default: usize| options.count(key).and_then(|count| usize::try_from(count).ok()).unwrap_or(default);
+        Self {
+            heartbeat: options.span(Key::Heartbeat),
+            stale: options.span(Key::Stale),
+            full_look: options.span(Key::FullLook),
+            bell_watch: options.span(Key::BellWatch),
+            record: RecordLimits {
+                tasks: count(Key::RecordTasks, defaults.record.tasks),
+                bytes: count(Key::RecordBytes, defaults.record.bytes),
+            },
+            ..defaults
+        }
     }
 
     /// The defaults for a kind of store: a look at S3 costs money, a look at a local file next to nothing.
@@ -67,6 +102,7 @@ impl Settings {
             progress_every: Duration::from_secs(10),
             settle_linger: Duration::from_millis(25),
             purge_grace: Duration::from_mins(10),
+            record: RecordLimits { tasks: limits::RECORD_TASKS, bytes: limits::RECORD_BYTES },
             variant: Variant::True,
         };
         match kind {

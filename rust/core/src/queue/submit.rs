@@ -9,10 +9,11 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use super::submission::{self, About, Submission, When, check_payload};
-use super::{Core, Queue};
+use super::{Core, Queue, RecordLimits};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
 use crate::limits;
+use crate::payload::{Parcels, inline_bytes};
 use crate::record::{BatchRecord, Extras, Json, Options, Task};
 use crate::time::Timestamp;
 
@@ -27,10 +28,11 @@ struct LaneKey {
     due_minute: Option<i64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lane {
     waiting: VecDeque<Waiting>,
     in_flight: usize,
+    limits: RecordLimits,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,7 @@ impl Draft {
     }
 
     fn bytes(&self) -> usize {
-        self.input.text().len() + self.extras.bytes()
+        inline_bytes(&self.input) + self.extras.bytes()
     }
 
     /// The task it becomes.
@@ -87,6 +89,7 @@ impl Queue {
     /// [`Error::Invalid`] before anything is stored; the store's. After [`Error::Unavailable`] the task may exist.
     pub async fn submit(&self, submission: Submission) -> Result<TaskId> {
         submission.check()?;
+        self.check_inputs(&submission.kind, std::slice::from_ref(&submission.input)).await?;
         let (key, draft) = self.core().place(&submission)?;
         let (answer, answered) = oneshot::channel();
         {
@@ -98,7 +101,9 @@ impl Queue {
                 )));
             }
             backlog.tasks += 1;
-            backlog.lanes.entry(key.clone()).or_default().waiting.push_back(Waiting { draft, answer });
+            let limits = self.core().settings.record;
+            let lane = backlog.lanes.entry(key.clone()).or_insert_with(|| Lane::new(limits));
+            lane.waiting.push_back(Waiting { draft, answer });
             drop(backlog);
         }
         self.core().start_commits(&key, &submission.options);
@@ -131,12 +136,14 @@ impl Queue {
         for (n, input) in inputs.iter().enumerate() {
             check_payload(&format!("input number {n}"), input)?;
         }
+        self.check_inputs(kind, &inputs).await?;
+        let limits = self.core().settings.record;
         let now = self.bucket().now();
         let drafts: Result<VecDeque<Draft>> =
             inputs.into_iter().map(|input| Draft::new(input, now, when, about)).collect();
         let mut drafts = drafts?;
         let batches = std::iter::from_fn(move || {
-            let batch: Vec<Draft> = (0..batch_size(drafts.iter())).filter_map(|_| drafts.pop_front()).collect();
+            let batch: Vec<Draft> = (0..batch_size(drafts.iter(), limits)).filter_map(|_| drafts.pop_front()).collect();
             (!batch.is_empty()).then_some(batch)
         });
         let stores = stream::iter(batches).map(|batch| self.core().store(kind, &options, batch));
@@ -153,22 +160,26 @@ impl Queue {
     }
 }
 
-/// How many of the drafts fit into one record.
-fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>) -> usize {
-    let mut bytes = 0;
+/// How many of the drafts fit into one record; one that is alone always does.
+fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>, limits: RecordLimits) -> usize {
+    let (mut bytes, mut first) = (0, true);
     let fits = |draft: &&Draft| {
         bytes += draft.bytes();
-        bytes <= limits::RECORD_BYTES
+        std::mem::take(&mut first) || bytes <= limits.bytes
     };
-    drafts.take(limits::RECORD_TASKS).take_while(fits).count()
+    drafts.take(limits.tasks).take_while(fits).count()
 }
 
 impl Lane {
+    const fn new(limits: RecordLimits) -> Self {
+        Self { waiting: VecDeque::new(), in_flight: 0, limits }
+    }
+
     /// Whether a commit should start now: at once when none is in flight, and also beside others when a whole record
     /// is waiting. It is in flight then.
     fn begin_commit(&mut self) -> bool {
         let size = self.next_size();
-        let full = size == limits::RECORD_TASKS || size < self.waiting.len();
+        let full = size == self.limits.tasks || size < self.waiting.len();
         let begins = size > 0 && self.in_flight < limits::SUBMITS_IN_FLIGHT && (self.in_flight == 0 || full);
         self.in_flight += usize::from(begins);
         begins
@@ -181,7 +192,7 @@ impl Lane {
     }
 
     fn next_size(&self) -> usize {
-        batch_size(self.waiting.iter().map(|waiting| &waiting.draft))
+        batch_size(self.waiting.iter().map(|waiting| &waiting.draft), self.limits)
     }
 }
 
@@ -258,11 +269,12 @@ impl Core {
         let bucket = &self.desk.bucket;
         for _ in 0..NEW_IDS {
             let now = bucket.now();
-            let tasks: Vec<Task> = (0..).zip(&drafts).map(|(n, draft)| draft.task(n, now)).collect();
+            let mut tasks: Vec<Task> = (0..).zip(&drafts).map(|(n, draft)| draft.task(n, now)).collect();
             let id = RecordId::random(bucket.entropy());
+            let parcels = Parcels::of_inputs(id, &mut tasks, bucket.entropy())?;
             let commit = CommitId::random(bucket.entropy());
             let mut record = BatchRecord::new(id, kind.to_owned(), options.clone(), now, tasks, commit);
-            if self.desk.create(&mut record).await? {
+            if parcels.around(bucket, self.desk.variant, self.desk.create(&mut record)).await? {
                 if let Some(entry) = record.ready_entry() {
                     self.announce(entry);
                 }

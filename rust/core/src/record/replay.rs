@@ -172,6 +172,8 @@ impl BatchRecord {
             task.retry_count = 0;
             task.loss_count = 0;
             task.completed_at = None;
+            // Whoever replays it wants it run, however late.
+            task.expires_at = None;
             task.available_at = changes.available_at(now);
         }
         Ok(())
@@ -192,7 +194,11 @@ impl BatchRecord {
             if task.status.is_terminal() && task.purged_at.is_none() && wanted(task) {
                 task.status = TaskStatus::Archived;
                 task.input = Json::null();
+                task.input_ref = None;
+                task.input_files = Vec::new();
                 task.output = None;
+                task.output_ref = None;
+                task.output_files = Vec::new();
                 task.error = None;
                 task.purged_at = Some(now);
                 count += 1;

@@ -44,8 +44,12 @@ pub fn open_hosted(target: &Target) -> Result<Arc<dyn Hosted>> {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the machine's clock is the server's clock of a store in memory")]
-fn system_time() -> Timestamp {
+/// This machine's clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is the server's clock of a store in memory, and the doctor's to judge"
+)]
+pub(crate) fn system_time() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(0).after(since_epoch)
 }

@@ -16,7 +16,7 @@ pub fn run(input: &[u8]) {
             url: Some(format!("s3://{bucket}/{}", encoded(&prefix))),
             region: region.clone(),
             endpoint: endpoint.clone(),
-            profile: None,
+            ..EngineConfig::default()
         };
         let again = named(&plain).unwrap_or_else(|message| panic!("{url:?}: {message}"));
         assert_eq!(again, Target::S3 { bucket, prefix, region, endpoint }, "{url:?}");

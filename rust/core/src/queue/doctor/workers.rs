@@ -1,0 +1,182 @@
+//! Who works here, who is dead, and what the dead still hold.
+
+use std::collections::BTreeMap;
+
+use super::leases::Leases;
+use super::visit::{Visit, keys_of, silence};
+use super::{Check, Status, plural};
+use crate::error::Result;
+use crate::id::WorkerId;
+use crate::keys;
+use crate::limits;
+use crate::queue::CorruptObject;
+use crate::worker::Registration;
+
+/// Registrations that are read; of more, the first.
+const MOST_READ: usize = 200;
+
+/// A worker, as far as it matters here.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub id: String,
+    pub host: String,
+    pub types: Vec<String>,
+    pub alive: bool,
+    pub running: usize,
+    pub concurrency: usize,
+    /// Leases under its name.
+    pub leases: usize,
+}
+
+/// The workers that were found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Workers {
+    pub members: Vec<Member>,
+    pub corrupt: Vec<CorruptObject>,
+    /// Registrations that were not read.
+    pub unread: usize,
+    /// Leases of workers that have no registration.
+    pub strangers: usize,
+}
+
+impl Workers {
+    pub(super) fn alive(&self) -> usize {
+        self.members.iter().filter(|member| member.alive).count()
+    }
+
+    /// Living workers that take this type.
+    pub(super) fn takers(&self, kind_hash: u32) -> Vec<&Member> {
+        let takes = |member: &&Member| member.types.iter().any(|kind| keys::type_hash(kind) == kind_hash);
+        self.members.iter().filter(|member| member.alive).filter(takes).collect()
+    }
+}
+
+pub(super) async fn gather(visit: &Visit, leases: &Result<Leases>) -> Result<Workers> {
+    let page = visit.list(keys::WORKERS, None, limits::PAGE).await?;
+    let beats: BTreeMap<_, _> =
+        page.value.entries.iter().map(|entry| (entry.key.clone(), entry.last_modified)).collect();
+    let mut held: BTreeMap<WorkerId, usize> = BTreeMap::new();
+    if let Ok(leases) = leases {
+        for (entry, _) in &leases.entries {
+            *held.entry(entry.worker).or_default() += 1;
+        }
+    }
+    let mut wanted = keys_of(&page.value.entries);
+    let mut workers = Workers { unread: wanted.len().saturating_sub(MOST_READ), ..Workers::default() };
+    wanted.truncate(MOST_READ);
+    for (key, body) in visit.read(wanted).await? {
+        match serde_json::from_slice::<Registration>(&body) {
+            Ok(worker) if keys::worker(worker.id) == key => {
+                let beat = beats.get(&key).copied().unwrap_or(page.at);
+                workers.members.push(Member {
+                    id: worker.id.to_string(),
+                    alive: page.at.since(beat) <= silence(&visit.settings, worker.running),
+                    leases: held.remove(&worker.id).unwrap_or_default(),
+                    host: worker.host,
+                    types: worker.types,
+                    running: worker.running,
+                    concurrency: worker.concurrency,
+                });
+            }
+            Ok(_) => workers.corrupt.push(CorruptObject { key, message: "it is another worker's registration".into() }),
+            Err(error) => workers.corrupt.push(CorruptObject { key, message: error.to_string() }),
+        }
+    }
+    workers.strangers = if workers.unread == 0 { held.values().sum() } else { 0 };
+    Ok(workers)
+}
+
+pub(super) fn judge(workers: &Result<Workers>) -> Check {
+    let name = "workers";
+    let workers = match workers {
+        Ok(workers) => workers,
+        Err(error) => return Check::unknown(name, error),
+    };
+    let alive = workers.alive();
+    let dead: Vec<&Member> = workers.members.iter().filter(|member| !member.alive).collect();
+    let left: usize = dead.iter().map(|member| member.leases).sum::<usize>() + workers.strangers;
+    let named: Vec<String> = dead.iter().filter(|dead| dead.leases > 0).map(|dead| who(dead)).take(5).collect();
+    let figures = |check: Check| {
+        check
+            .with("alive", alive)
+            .with("dead", dead.len())
+            .with("leases_of_the_dead", left)
+            .with("unread", workers.unread)
+    };
+    if let Some(corrupt) = workers.corrupt.first() {
+        let what = format!("{} is no registration: {}", corrupt.key, corrupt.message);
+        let advice = format!("delete {}, if it is nobody's; no task depends on it", corrupt.key);
+        return figures(Check::new(name, Status::Warning, what, advice));
+    }
+    if left > 0 {
+        let whose = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
+        let what = format!("{} held by dead workers{whose}", plural(left, "lease"));
+        return figures(if alive == 0 {
+            Check::new(name, Status::Failed, what, "start a worker: nobody is alive who could take these tasks over")
+        } else {
+            let advice = "nothing, if they died just now: a living worker takes over within a minute; if it stays so, look at \
+                          the living workers' logs";
+            Check::new(name, Status::Warning, what, advice)
+        });
+    }
+    if alive == 0 {
+        let what =
+            if dead.is_empty() { "no worker runs".to_owned() } else { format!("no worker runs; {} dead", dead.len()) };
+        return figures(Check::new(name, Status::Warning, what, "start one: buquet worker MODULE:APP"));
+    }
+    figures(Check::ok(name, format!("{} alive, {} dead without anything left", plural(alive, "worker"), dead.len())))
+}
+
+fn who(member: &Member) -> String {
+    if member.host.is_empty() { member.id.clone() } else { format!("{} on {}", member.id, member.host) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub fn member(alive: bool, leases: usize) -> Member {
+        Member {
+            id: "b3f0a7d12c4e8a90".into(),
+            host: "web-1".into(),
+            types: vec!["greet".into()],
+            alive,
+            running: leases,
+            concurrency: 4,
+            leases,
+        }
+    }
+
+    pub fn staff(members: Vec<Member>) -> Workers {
+        Workers { members, ..Workers::default() }
+    }
+
+    fn status(members: Vec<Member>) -> Status {
+        judge(&Ok(staff(members))).status
+    }
+
+    #[test]
+    fn dead_workers_matter_by_what_they_hold_and_by_who_is_there_to_take_it() {
+        assert_eq!(status(vec![member(true, 3), member(false, 0)]), Status::Ok);
+        assert_eq!(status(vec![]), Status::Warning);
+        assert_eq!(status(vec![member(true, 0), member(false, 2)]), Status::Warning);
+        let check = judge(&Ok(staff(vec![member(false, 2)])));
+        assert_eq!(check.status, Status::Failed);
+        assert!(check.what.contains("2 leases") && check.what.contains("on web-1"), "{check:?}");
+    }
+
+    #[test]
+    fn leases_of_somebody_unknown_count_and_a_corrupt_registration_is_named() {
+        let workers = Workers { strangers: 1, ..staff(vec![member(true, 0)]) };
+        assert_eq!(judge(&Ok(workers)).status, Status::Warning);
+        let corrupt = vec![CorruptObject { key: "workers/x.json".into(), message: "no JSON".into() }];
+        assert!(judge(&Ok(Workers { corrupt, ..Workers::default() })).advice.contains("workers/x.json"));
+    }
+
+    #[test]
+    fn a_type_is_taken_by_the_living_alone() {
+        let workers = staff(vec![member(true, 0), member(false, 0)]);
+        assert_eq!(workers.takers(keys::type_hash("greet")).len(), 1);
+        assert!(workers.takers(keys::type_hash("other")).is_empty());
+    }
+}

@@ -1,0 +1,128 @@
+//! Schemas of task types: published once, enforced on every submit, free where there are none.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use buquet_core::Error;
+use buquet_core::entropy::Entropy;
+use buquet_core::queue::{About, Queue, Schemas, Settings, Submission, When};
+use buquet_core::record::{Json, Options};
+use buquet_core::store::faulty::{FaultPlan, Network, Unobserved};
+use buquet_core::store::memory::MemoryStore;
+use buquet_core::store::{Store, StoreKind};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+async fn queue_on(store: &Arc<MemoryStore>, seed: u64) -> Queue {
+    let store: Arc<dyn Store> = Arc::clone(store) as _;
+    Queue::open(store, Entropy::seeded(seed), Settings::for_store(StoreKind::S3)).await.unwrap()
+}
+
+async fn submit(queue: &Queue, input: &Value) -> Result<(), Error> {
+    let input = Json::parse(&input.to_string()).unwrap();
+    let options = Options::default();
+    queue.submit(Submission { options, ..Submission::new("greet", input) }).await.map(drop)
+}
+
+async fn publish(queue: &Queue, schema: Value) -> bool {
+    let schemas = Schemas { input: Some(schema), ..Schemas::default() };
+    queue.put_schemas(BTreeMap::from([("greet".to_owned(), schemas)])).await.unwrap()
+}
+
+fn named() -> Value {
+    json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]})
+}
+
+fn gets(queue: &Queue) -> u64 {
+    queue.usage().requests.get
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_does_not_fit_is_refused_before_anything_is_stored() {
+    let store = Arc::new(MemoryStore::new());
+    let queue = queue_on(&store, 1).await;
+    assert!(publish(&queue, named()).await);
+    submit(&queue, &json!({"name": "Ada"})).await.unwrap();
+    let before = store.keys("tasks/").len();
+    let Err(Error::Invalid(message)) = submit(&queue, &json!({"name": 7})).await else { panic!("it was stored") };
+    assert!(message.contains("at /name: 7 is not of type \"string\""), "{message}");
+    let inputs = [json!({"name": "a"}), json!({"nam": "b"})].map(|input| Json::parse(&input.to_string()).unwrap());
+    let refused = queue.submit_many("greet", inputs.to_vec(), Options::default(), When::Now, &About::default()).await;
+    assert!(refused.unwrap_err().to_string().contains("input number 1"));
+    queue.submit_many("other", inputs.to_vec(), Options::default(), When::Now, &About::default()).await.unwrap();
+    assert_eq!(store.keys("tasks/").len(), before + 1, "only what has no schema, or fits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_process_is_held_to_them_and_learns_of_changes_within_a_minute() {
+    let store = Arc::new(MemoryStore::new());
+    let publisher = queue_on(&store, 1).await;
+    publish(&publisher, named()).await;
+    let other = queue_on(&store, 2).await;
+    submit(&other, &json!({})).await.unwrap_err();
+    publish(&publisher, json!({"type": "object"})).await;
+    submit(&other, &json!({})).await.unwrap_err();
+    sleep(Duration::from_secs(61)).await;
+    submit(&other, &json!({})).await.unwrap();
+    assert!(publisher.delete_schema("greet").await.unwrap());
+    assert!(!publisher.delete_schema("greet").await.unwrap());
+    sleep(Duration::from_secs(61)).await;
+    submit(&other, &json!(["anything"])).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_without_schemas_pays_nothing_and_one_with_them_a_get_a_minute() {
+    let store = Arc::new(MemoryStore::new());
+    let queue = queue_on(&store, 1).await;
+    let before = gets(&queue);
+    for _ in 0..3 {
+        submit(&queue, &json!({"name": "Ada"})).await.unwrap();
+        sleep(Duration::from_secs(61)).await;
+    }
+    assert_eq!(gets(&queue), before);
+    publish(&queue, named()).await;
+    let other = queue_on(&store, 2).await;
+    let before = gets(&other);
+    let ada = json!({"name": "Ada"});
+    let many = (0..100).map(|_| submit(&other, &ada)).map(Box::pin);
+    futures::future::join_all(many).await.into_iter().collect::<Result<Vec<()>, _>>().unwrap();
+    assert_eq!(gets(&other), before + 1, "many at once read them once");
+    sleep(Duration::from_secs(61)).await;
+    submit(&other, &json!({"name": "Ada"})).await.unwrap();
+    assert_eq!(gets(&other), before + 2);
+    assert_eq!(other.usage().requests.not_modified, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishing_the_same_again_writes_nothing_and_what_others_published_stays() {
+    let store = Arc::new(MemoryStore::new());
+    let queue = queue_on(&store, 1).await;
+    publish(&queue, named()).await;
+    let puts = queue.usage().requests.put;
+    assert!(!publish(&queue, named()).await);
+    assert_eq!(queue.usage().requests.put, puts);
+    let others = (0..8_u64).map(|n| {
+        let store = Arc::clone(&store);
+        async move {
+            let schemas = Schemas { input: Some(named()), ..Schemas::default() };
+            queue_on(&store, 100 + n).await.put_schemas(BTreeMap::from([(format!("t{n}"), schemas)])).await.unwrap()
+        }
+    });
+    futures::future::join_all(others.map(Box::pin)).await;
+    assert_eq!(queue.schemas().await.unwrap().len(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_publishing_is_seen_through() {
+    let store = Arc::new(MemoryStore::new());
+    drop(queue_on(&store, 1).await);
+    let plan = FaultPlan { lost_answer: 0.3, ..FaultPlan::calm() };
+    let network = Network::new(Arc::<MemoryStore>::clone(&store), 7, plan, Arc::new(Unobserved));
+    let settings = Settings::for_store(StoreKind::S3);
+    let queue = Queue::open(network.connect("p"), Entropy::seeded(3), settings).await.unwrap();
+    publish(&queue, named()).await;
+    submit(&queue, &json!({})).await.unwrap_err();
+    assert_eq!(queue.schemas().await.unwrap().len(), 1);
+}
