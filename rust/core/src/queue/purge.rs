@@ -11,6 +11,7 @@ use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 
 use super::dead::{DeadFilter, Step, Visit};
+use super::derived::BARRED;
 use super::list::{check_cursor, check_limit};
 use super::{CorruptObject, Queue, READS_IN_FLIGHT};
 use crate::error::{Error, Result};
@@ -207,9 +208,12 @@ impl Queue {
     async fn purge_record(&self, found: Found, purge: &Purge, filter: &DeadFilter, dry: bool) -> Result<Done> {
         let Found { stored, entry, size } = found;
         let deleted = Some((keys::record(stored.record.id), entry.map(|entry| entry.to_string()), size));
-        // Where nothing was left to be sealed, a purge was interrupted, or a submit abandoned long ago.
-        if stored.record.is_purged() || stored.record.void {
+        // Where nothing was left to be sealed, a purge was interrupted.
+        if stored.record.is_purged() || (stored.record.void && (dry || stored.record.kind == BARRED)) {
             return Ok(Done { deleted, ..Done::default() });
+        }
+        if stored.record.void {
+            return self.bar(stored, deleted).await;
         }
         if !filter.admits_record(&stored.record) {
             return Ok(Done::default());
@@ -238,6 +242,20 @@ impl Queue {
             Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => Ok(Done::default()),
             Transacted::Unknown(_, _, error) => Err(error),
         }
+    }
+}
+
+impl Queue {
+    /// Seals what a submit left that was abandoned long ago: another one for the same slot or key might fill it.
+    async fn bar(&self, stored: Stored, deleted: Option<(String, Option<String>, u64)>) -> Result<Done> {
+        let bar = |record: &mut BatchRecord, _| record.void.then(|| BARRED.clone_into(&mut record.kind));
+        Ok(match self.core().desk.transact(stored, false, bar).await? {
+            Transacted::Done((), Some(_)) => Done { deleted, ..Done::default() },
+            Transacted::Done((), None) | Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => {
+                Done::default()
+            }
+            Transacted::Unknown(_, _, error) => return Err(error),
+        })
     }
 }
 

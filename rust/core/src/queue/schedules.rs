@@ -15,7 +15,7 @@ use super::list::check_limit;
 use super::{Core, CorruptObject, Derived, Queue, READS_IN_FLIGHT, Submission};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
-use crate::record::Task;
+use crate::record::{Extras, Task};
 use crate::schedule::{Definition, Schedule, check_name, slot_jitter, slot_record};
 use crate::time::Timestamp;
 use crate::{keys, limits};
@@ -200,7 +200,10 @@ impl Core {
         let Definition { kind, input, options, .. } = &schedule.definition;
         let available_at = slot.after(slot_jitter(schedule, slot));
         let now = self.desk.bucket.now();
+        let metadata = [("schedule", schedule.name.clone()), ("slot", slot.to_string())];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let task = Task::new(0, input.clone(), now, Some(available_at));
+        let task = task.with(Extras { metadata, ..Extras::default() });
         let id = if self.settings.variant.forgets_slots() {
             crate::id::RecordId::random(self.desk.bucket.entropy())
         } else {

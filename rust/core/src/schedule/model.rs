@@ -224,6 +224,14 @@ impl Definition {
         check_type(&self.kind)?;
         self.options.check()?;
         check_payload("input", &self.input)?;
+        let size = self.input.text().len();
+        if size > limits::PAYLOAD_BYTES {
+            // It is in the schedule and in each task's record: it has no object of its own.
+            return Err(Error::Invalid(format!(
+                "the input has {size} bytes of JSON; that of a schedule may have up to {}",
+                limits::PAYLOAD_BYTES
+            )));
+        }
         if self.timing()?.next_after(now).is_none() {
             let cron = self.cron.as_deref().unwrap_or_default();
             return Err(Error::Invalid(format!("{cron:?} never fires: there is no such day in any year to come")));

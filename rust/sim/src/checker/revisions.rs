@@ -75,8 +75,10 @@ fn check_step(key: &str, old: &Revision, new: &Revision, found: &mut Findings) {
     found.require(after.rev == before.rev + 1, "rev + 1", || what("not the next revision"));
     // A void left by a submit that was abandoned half way is filled by the next one for the same slot.
     let filled = before.void && !after.void && after.leases.is_empty() && after.tasks.iter().all(is_fresh);
+    // Or it is barred, so that it can be purged.
+    let barred = before.void && after.void;
     let alike = before.kind == after.kind && before.tasks.len() == after.tasks.len();
-    let same = before.id == after.id && (alike || filled);
+    let same = before.id == after.id && (alike || filled || barred);
     found.require(same, "legal history", || what("another record"));
     found.require(after.seq >= before.seq, "legal history", || what("seq went back"));
     let reused = match (&before.ready, &after.ready) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use buquet_core::time::Timestamp;
 use serde::Deserialize;
 
-use super::history::History;
+use super::history::{History, Revision};
 use super::{Evidence, Findings};
 use crate::schedules::{CatchUpPlan, LABEL, SchedulePlan};
 
@@ -28,7 +28,11 @@ struct Labelled {
 
 pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Findings) {
     let mut slots: BTreeMap<String, BTreeMap<Timestamp, Vec<String>>> = BTreeMap::new();
-    for (_, record) in history.last() {
+    // As they were submitted: a retry moves the time.
+    let submitted = |revisions: &Vec<Revision>| {
+        revisions.iter().map(|revision| &revision.record).find(|record| !record.tasks.is_empty()).cloned()
+    };
+    for record in history.records.values().filter_map(submitted) {
         for task in &record.tasks {
             let Ok(Labelled { label }) = serde_json::from_str(task.input.get()) else { continue };
             let Some(name) = label.strip_prefix(LABEL) else { continue };

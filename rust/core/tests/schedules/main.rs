@@ -1,0 +1,7 @@
+//! Schedules as their users see them, on a store in memory with paused time.
+#![cfg(test)]
+
+mod by_hand;
+mod crew;
+mod firing;
+mod policies;
