@@ -12,7 +12,6 @@ from buquet._models import Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
 from buquet.cli import _bench, _config, _dead, _demo, _dev, _doctor, _schedules, _schemas, _worker
-from buquet.cli._input import read_input
 from buquet.cli._output import (
     ExitCode,
     Json,
