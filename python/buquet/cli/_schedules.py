@@ -12,8 +12,19 @@ from buquet import _schedule_ops
 from buquet._client import Call
 from buquet._options import submit_options
 from buquet._schedule_models import Schedule
-from buquet.cli._input import read_input
-from buquet.cli._output import Json, Url, ask, connection, out, plain, print_error, print_json, print_rows, shared
+from buquet.cli._output import (
+    Json,
+    Url,
+    ask,
+    connection,
+    out,
+    plain,
+    print_error,
+    print_json,
+    print_rows,
+    read_argument,
+    shared,
+)
 from buquet.cli._output import wants_json as wants
 from buquet.cli._render import age, span
 from buquet.errors import InvalidError
@@ -92,7 +103,7 @@ def create(
     definition = _schedule_ops.Definition(
         name=name,
         type=type,
-        input=msgspec.Raw(read_input(input)),
+        input=msgspec.Raw(read_argument(input, "--input")),
         times=_schedule_ops.times(cron, timezone, every),
         options=submit_options(retries=retries, timeout=timeout, priority=priority),
         policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),

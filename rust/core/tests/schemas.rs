@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use buquet_core::Error;
 use buquet_core::entropy::Entropy;
-use buquet_core::queue::{About, Queue, Schemas, Settings, Submission, When};
-use buquet_core::record::{Json, Options};
+use buquet_core::queue::{About, PutSchedule, Queue, Schemas, Settings, Submission, When};
+use buquet_core::record::{Extra, Json, Options};
+use buquet_core::schedule::{CatchUp, Definition, Overlap};
 use buquet_core::store::faulty::{FaultPlan, Network, Unobserved};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Store, StoreKind};
@@ -53,6 +54,33 @@ async fn an_input_that_does_not_fit_is_refused_before_anything_is_stored() {
     assert!(refused.unwrap_err().to_string().contains("input number 1"));
     queue.submit_many("other", inputs.to_vec(), Options::default(), When::Now, &About::default()).await.unwrap();
     assert_eq!(store.keys("tasks/").len(), before + 1, "only what has no schema, or fits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_whose_input_does_not_fit_is_refused() {
+    let queue = queue_on(&Arc::new(MemoryStore::new()), 1).await;
+    publish(&queue, named()).await;
+    let put = |input: Value| PutSchedule {
+        name: "daily".into(),
+        definition: Definition {
+            cron: Some("0 9 * * *".into()),
+            timezone: None,
+            every_ms: None,
+            kind: "greet".into(),
+            input: Json::parse(&input.to_string()).unwrap(),
+            options: Options::default(),
+            overlap: Overlap::Allow,
+            catch_up: CatchUp::Latest,
+            catch_up_limit: 1,
+            jitter_ms: 0,
+            extra: Extra::new(),
+        },
+        enabled: None,
+        replace: false,
+    };
+    let refused = queue.put_schedule(put(json!({"nam": "Ada"}))).await.unwrap_err();
+    assert!(refused.to_string().contains("\"name\" is a required property"), "{refused}");
+    queue.put_schedule(put(json!({"name": "Ada"}))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

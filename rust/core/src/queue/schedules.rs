@@ -65,6 +65,7 @@ impl Queue {
     pub async fn put_schedule(&self, put: PutSchedule) -> Result<(Schedule, bool)> {
         check_name(&put.name)?;
         put.definition.check(self.bucket().now())?;
+        self.check_inputs(&put.definition.kind, std::slice::from_ref(&put.definition.input)).await?;
         let core = self.core();
         if let LoadedSchedule::Found(found) = core.load_schedule(&put.name, None).await? {
             if put.is_satisfied_by(&found.schedule) {
