@@ -14,6 +14,7 @@ from buquet import _ops
 from buquet._attempt import Attempt, FailureInfo, Handler, Outcome, failure
 from buquet._hook_calls import call_hook, call_safely
 from buquet._processes import ProcessPool, check_handlers
+from buquet._reveal import seal_error
 from buquet._run import Run
 from buquet._settler import Settler
 from buquet._signature import TaskSignature
@@ -255,6 +256,7 @@ class Runner:
     def _ended(self, run: Run, ending: Ending) -> None:
         work = run.work
         attempt = _attempt(run, work) if work is not None and ending == "done" else _ended_early(ending, run)
+        run.work = None  # it holds the result, which may be large, and a run is part of a cycle
         if attempt is not None:
             self._report(run, attempt)
         if work is not None and run.handler.is_async and ending in {"timeout", "stopped"}:
@@ -268,6 +270,9 @@ class Runner:
         task_id, lease = run.key
         self._reporting += 1
         outcome = msgspec.structs.replace(attempt.outcome, id=task_id, lease=lease)
+        if self._client.codecs and isinstance(outcome.error, FailureInfo):
+            sealed = seal_error(self._client.vault.chain, outcome.error, run.assignment.type)
+            outcome = msgspec.structs.replace(outcome, error=sealed)
         self._settler.add(outcome, lambda answer: self._decided(run, attempt, answer))
 
     def _decided(self, run: Run, attempt: Attempt, answer: Settled | Exception) -> None:

@@ -6,6 +6,7 @@ use super::{Engine, answer, request};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
 use crate::limits;
+use crate::payload::Payload;
 use crate::queue::{FORMAT, Filter, Submission, Unique};
 use crate::store::{StoreErrorKind, StoreKind};
 
@@ -36,9 +37,14 @@ impl Engine {
         let (options, when, about) = (request.options(&self.task_defaults())?, request.when()?, request.about()?);
         let submission = Submission { kind: request.kind, input: request.input, options, when, about };
         submission.check()?;
+        let payloads: Vec<Payload> = request.payloads.into_iter().map(Into::into).collect();
         let Some(unique) = request.unique.map(Unique::from) else {
-            return Ok(answer::Submitted { id: self.queue().await?.submit(submission).await?, created: true });
+            let id = self.queue().await?.submit_with(submission, payloads).await?;
+            return Ok(answer::Submitted { id, created: true });
         };
+        if !payloads.is_empty() {
+            return Err(Error::Invalid("unique and payloads do not go together: payloads belong to one submit".into()));
+        }
         unique.check()?;
         let (id, created) = self.queue().await?.submit_unique(&submission, &unique).await?;
         Ok(answer::Submitted { id, created })
@@ -59,7 +65,8 @@ impl Engine {
             )));
         }
         let ids: Vec<TaskId> = request.ids.iter().map(|id| id.parse()).collect::<Result<_>>()?;
-        let tasks = self.queue().await?.get(&ids).await?;
+        let queue = self.queue().await?;
+        let tasks = queue.fill(queue.get(&ids).await?).await;
         Ok(answer::Tasks { tasks: tasks.into_iter().map(|task| task.map(Into::into)).collect() })
     }
 
@@ -92,7 +99,10 @@ impl Engine {
         tokio::select! {
             biased;
             () = self.closing() => Err(Error::Closed(format!("the engine was closed while task {id} was waited for"))),
-            task = queue.wait(id, request.timeout.map(|span| span.0)) => Ok(task?.into()),
+            task = queue.wait(id, request.timeout.map(|span| span.0)) => {
+                let mut filled = queue.fill(vec![Some(task?)]).await;
+                filled.pop().flatten().map(Into::into).ok_or_else(|| Error::Internal("a task was lost".into()))
+            }
         }
     }
 

@@ -4,9 +4,12 @@
 //! whatever a loser has written into the ready index is stale from the moment the winner's commit landed: with a
 //! number from a clock it could be ahead of the record for ever.
 
+use futures::future::ready;
+
 use super::Core;
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
+use crate::payload::Parcels;
 use crate::record::{BatchRecord, EntryState, Extra, Options, Task, ready_entry_state};
 use crate::transact::{Placed, Transacted};
 
@@ -51,7 +54,9 @@ impl Core {
         task: Task,
     ) -> Result<Derived> {
         let commit = CommitId::random(self.desk.bucket.entropy());
-        let tasks = vec![Task { n: 0, ..task }];
+        let mut tasks = vec![Task { n: 0, ..task }];
+        let parcels = Parcels::of_inputs(id, &mut tasks, self.desk.bucket.entropy())?;
+        parcels.around(&self.desk.bucket, self.desk.variant, ready(Ok(()))).await?;
         let created_at = tasks.first().map_or_else(|| self.desk.bucket.now(), |task| task.submitted_at);
         let draft = BatchRecord::new(id, kind.to_owned(), options.clone(), created_at, tasks, commit);
         for _ in 0..LOOKS {

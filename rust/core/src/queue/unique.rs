@@ -16,6 +16,7 @@ use super::{Core, Queue, Submission};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
 use crate::limits;
+use crate::payload::read_json;
 use crate::record::{BatchRecord, Options};
 use crate::time::Timestamp;
 use crate::transact::Placed;
@@ -118,6 +119,7 @@ impl Queue {
             let now = self.bucket().now().max(not_before);
             let slot = unique.slot(now);
             if let Some(first) = self.core().seen_before(&submission.kind, &key, unique, now).await? {
+                let first = self.core().with_input(first).await?;
                 return compare(&first, submission, &input, &key).map(|id| (id, false));
             }
             let mut draft = self.core().draft(submission)?;
@@ -128,7 +130,10 @@ impl Queue {
                 Derived::Created(id) => return Ok((id, true)),
                 // Somebody has barred this slot from the next one: it is later than this process thought.
                 Derived::Found(record) if record.void => not_before = unique.after_slot(slot.unwrap_or_default()),
-                Derived::Found(first) => return compare(&first, submission, &input, &key).map(|id| (id, false)),
+                Derived::Found(first) => {
+                    let first = self.core().with_input(*first).await?;
+                    return compare(&first, submission, &input, &key).map(|id| (id, false));
+                }
             }
         }
         Err(Error::Unavailable(format!("the submit with the key {key:?} was overtaken {SLOTS} times; try again")))
@@ -136,6 +141,17 @@ impl Queue {
 }
 
 impl Core {
+    /// The record with the input of its task, wherever that lies.
+    async fn with_input(&self, mut record: BatchRecord) -> Result<BatchRecord> {
+        let owner = record.id;
+        if let Some(task) = record.tasks.first_mut()
+            && let Some(name) = &task.input_ref
+        {
+            task.input = read_json(&self.desk.bucket, owner, name).await?;
+        }
+        Ok(record)
+    }
+
     /// The record of the slot before, if its task is within the window; where there is none, none can come any more.
     async fn seen_before(&self, kind: &str, key: &str, unique: &Unique, now: Timestamp) -> Result<Option<BatchRecord>> {
         let (Some(slot), Some(window)) = (unique.slot(now), unique.window) else { return Ok(None) };
