@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, BuquetError, RetryPolicy, Worker, connect
+from buquet import Buquet, BuquetError, RetryPolicy, Worker, _ops, connect
+from buquet._options import SubmitOptions
 from buquet.errors import (
     ArgumentError,
     ConfigError,

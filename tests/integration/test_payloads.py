@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,10 @@ import pytest
 
 from buquet import Buquet, CodecError, CorruptError, File, TaskFailedError, Worker, connect
 from buquet.codecs import AesGcm, Zstd
+from tests.support.objects import InFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 KEY, OTHER = b"k" * 32, b"o" * 32
@@ -64,7 +65,7 @@ def test_nothing_of_what_is_encrypted_can_be_read_in_the_store(tmp_path: Path) -
 
     @app.task(retries=0)
     def fail(text: str, data: bytes) -> None:
-        raise ValueError(f"confidential {text}")
+        raise ValueError(f"confidential {text} and {len(data)} bytes")
 
     with app.worker(), pytest.raises(TaskFailedError, match="confidential matter"):
         fail.submit("matter " * 10_000, b"confidential" * 100_000).result(timeout=30)
@@ -116,43 +117,43 @@ def _double(text: str) -> str:
     return text * 2
 
 
-def pieces(path: Path) -> list[tuple[str, int]]:
-    """The pieces of payloads, with the rows that hold them."""
-    with sqlite3.connect(path) as database:
-        return database.execute("SELECT key, version FROM objects WHERE key LIKE 'payloads/%' ORDER BY key").fetchall()
+@pytest.fixture
+def objects(tmp_path: Path) -> Iterator[InFile]:
+    """What is stored, for those who meddle with it."""
+    found = InFile(tmp_path / "q.db")
+    yield found
+    found.close()
 
 
 @pytest.mark.parametrize("codecs", CHAINS.values(), ids=CHAINS)
 @pytest.mark.parametrize("crime", ["swapped", "truncated", "deleted", "flipped"])
-def test_pieces_that_were_meddled_with_fail_the_task(codecs: list[Any], crime: str, tmp_path: Path) -> None:
-    path = tmp_path / "q.db"
-    app = Buquet(f"sqlite:{path}", codecs=codecs)
+def test_pieces_that_were_meddled_with_fail_the_task(
+    codecs: list[Any], crime: str, objects: InFile, tmp_path: Path
+) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=codecs)
 
     @app.task(retries=0)
     def length(data: bytes) -> int:
         return len(data)
 
     handle = length.submit(BIG)
-    found = pieces(path)
-    assert len(found) >= 2
-    with sqlite3.connect(path) as database:
-        (first, first_row), (second, second_row) = found[:2]
-        if crime == "swapped":
-            database.execute("UPDATE objects SET version = ? WHERE key = ?", (second_row, first))
-            database.execute("UPDATE objects SET version = ? WHERE key = ?", (first_row, second))
-        elif crime == "truncated":
-            database.execute("UPDATE versions SET body = substr(body, 1, length(body) - 1) WHERE id = ?", (first_row,))
-        elif crime == "deleted":
-            database.execute("DELETE FROM objects WHERE key = ?", (second,))
-        else:
-            database.execute("UPDATE versions SET body = x'00' || substr(body, 2) WHERE id = ?", (first_row,))
+    one, other, *_ = objects.keys("payloads/")
+    was, other_was = objects.get(one), objects.get(other)
+    if crime == "swapped":
+        objects.put(one, other_was)
+        objects.put(other, was)
+    elif crime == "truncated":
+        objects.put(one, was[:-1])
+    elif crime == "deleted":
+        objects.delete(other)
+    else:
+        objects.put(one, bytes([was[0] ^ 1]) + was[1:])
     with app.worker(), pytest.raises(TaskFailedError, match=r"CorruptError|CodecError"):
         handle.result(timeout=30)
 
 
-async def test_a_large_result_that_is_gone_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "q.db"
-    async with connect(f"sqlite:{path}") as queue:
+async def test_a_large_result_that_is_gone_says_so(objects: InFile, tmp_path: Path) -> None:
+    async with connect(f"sqlite:{tmp_path}/q.db") as queue:
         worker = Worker(queue)
 
         @worker.task("t")
@@ -162,16 +163,14 @@ async def test_a_large_result_that_is_gone_says_so(tmp_path: Path) -> None:
         async with worker:
             handle = await queue.submit("t")
             await queue.wait(handle, timeout=30)
-        with sqlite3.connect(path) as database:
-            database.execute("DELETE FROM objects WHERE key LIKE 'payloads/%'")
-        with pytest.raises(CorruptError, match="payloads/.* is gone"):
+        for key in objects.keys("payloads/"):
+            objects.delete(key)
+        with pytest.raises(CorruptError, match=r"payloads/.* is gone"):
             await handle
 
 
-def test_the_input_of_other_fronts_is_still_plain_json(tmp_path: Path) -> None:
-    path = tmp_path / "q.db"
-    app = Buquet(f"sqlite:{path}")
+def test_a_large_input_is_plain_json_in_the_store(objects: InFile, tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db")
     app.task(_double).submit("x" * 50_000)
-    with sqlite3.connect(path) as database:
-        (body,) = database.execute("SELECT body FROM versions WHERE key LIKE 'payloads/%'").fetchone()
-    assert json.loads(body) == {"text": "x" * 50_000}
+    (key,) = objects.keys("payloads/")
+    assert json.loads(objects.get(key)) == {"text": "x" * 50_000}
