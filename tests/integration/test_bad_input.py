@@ -123,7 +123,9 @@ async def test_an_input_over_the_limit_is_refused_with_the_limit(tmp_path: Path)
     url = f"sqlite:{tmp_path}/queue.db"
     async with connect(url) as queue:
         big = b'"' + b"x" * (4096 * KIB - 1) + b'"'
-        for call in (_ops.submit("work", big, SubmitOptions()), _ops.submit_many("work", [b"1", big], SubmitOptions())):
+        calls: list[Any] = [_ops.submit("work", big, SubmitOptions())]
+        calls.append(_ops.submit_many("work", [b"1", big], SubmitOptions()))
+        for call in calls:
             with pytest.raises(InvalidError, match="4194304"):
                 await queue.client.call_async(call)
         await queue.submit("work", "x" * (4096 * KIB - 2))  # with its quotes just the limit
