@@ -9,7 +9,7 @@ from buquet.errors import BuquetError, CodecError
 
 MARK = b'{"$buquet"'
 """What the JSON of an envelope begins with."""
-FRAME = 2 * 1024 * 1024
+FRAME = 512 * 1024
 """How much of a value passes through the codecs at a time."""
 
 

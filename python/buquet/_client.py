@@ -88,8 +88,8 @@ class Call(Generic[A, T]):
     def then(self, further: Callable[[T], U]) -> Call[A, U]:
         """The same operation, of whose outcome the caller gets something else."""
         finish = self.finish
-        other: Call[A, Any] = copy.copy(self)
-        other.finish = lambda answer: further(finish(answer))
+        other: Any = copy.copy(self)
+        other.finish = lambda answer: further(finish(answer))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
         return other
 
     def read(self, raw: msgspec.Raw) -> T:

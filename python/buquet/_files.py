@@ -34,13 +34,12 @@ class File:
 
     Example::
 
-        @app.task
-        def convert(video: File) -> File:
-            video.save("in.mov")
-            ...
-            return File("out.mp4")
+        import buquet
+        from buquet import File
 
-        convert.submit(File("holiday.mov")).result().save("holiday.mp4")
+        source = File(buquet.__file__, name="init.py")  # an argument of a task, say
+        with source.open() as lines:
+            print(source.name, next(lines))
     """
 
     __slots__ = ("_path", "_stored", "name", "size")
@@ -82,7 +81,7 @@ class File:
         return io.BufferedReader(_Pieces(self.pieces()), FRAME)
 
     def pieces(self) -> Iterator[bytes]:
-        """Give the content piece by piece, each of up to 2 MiB."""
+        """Give the content piece by piece, each of up to 512 KiB."""
         if self._stored is not None:
             yield from self._stored.pieces()
             return

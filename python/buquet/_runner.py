@@ -256,6 +256,7 @@ class Runner:
     def _ended(self, run: Run, ending: Ending) -> None:
         work = run.work
         attempt = _attempt(run, work) if work is not None and ending == "done" else _ended_early(ending, run)
+        run.work = None  # it holds the result, which may be large, and a run is part of a cycle
         if attempt is not None:
             self._report(run, attempt)
         if work is not None and run.handler.is_async and ending in {"timeout", "stopped"}:

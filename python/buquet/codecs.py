@@ -40,7 +40,7 @@ _VERSION = 1
 
 @runtime_checkable
 class Codec(Protocol):
-    """One step of the chain. Frames of up to 2 MiB pass through it one by one, from several threads at a time.
+    """One step of the chain. Frames of up to 512 KiB pass through it one by one, from several threads at a time.
 
     For tasks with ``pool="process"`` it is sent to the process, so it must be picklable.
 
@@ -130,7 +130,10 @@ class AesGcm:
 
     Example::
 
-        AesGcm({"2026-11": base64.b64decode(os.environ["BUQUET_KEY"])}, primary="2026-11")
+        from buquet.codecs import AesGcm
+
+        key = AesGcm.generate_key()  # once; then keep it where your other secrets are
+        sealing = AesGcm({"2026-11": key}, primary="2026-11")
     """
 
     name = "aes-gcm"

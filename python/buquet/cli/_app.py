@@ -11,7 +11,7 @@ from buquet._handle import TaskHandle
 from buquet._models import Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
-from buquet.cli import _bench, _config, _dead, _demo, _dev, _doctor, _schedules, _schemas, _worker
+from buquet.cli import _bench, _config, _dead, _demo, _dev, _doctor, _payloads, _schedules, _schemas, _worker
 from buquet.cli._output import (
     ExitCode,
     Json,
@@ -258,6 +258,7 @@ cli.command("worker")(_worker.worker)
 cli.command("config")(_config.show)
 cli.command("doctor")(_doctor.examine)
 cli.add_typer(_schemas.schemas)
+cli.add_typer(_payloads.payloads)
 cli.command("demo")(_demo.demo)
 cli.command("dev")(_dev.dev)
 cli.add_typer(_schedules.schedules, name="schedules")

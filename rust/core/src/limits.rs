@@ -21,7 +21,7 @@ pub const ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Most bytes in one piece of a payload.
 pub const PIECE_BYTES: usize = 4 * 1024 * 1024;
 /// Most pieces of a payload.
-pub const PIECES: u32 = 10_000;
+pub const PIECES: u32 = 20_000;
 /// Most bytes of a payload.
 pub const PAYLOAD_TOTAL: u64 = 5 * 1024 * 1024 * 1024;
 /// Most payloads that come with one input or output.

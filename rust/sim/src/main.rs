@@ -46,6 +46,7 @@ enum Broken {
     UnsealedPurge,
     NoReadBack,
     UnfencedCompletion,
+    PayloadAfterCommit,
     LocalClockExpiry,
     ForgottenSlots,
 }
@@ -60,6 +61,7 @@ impl Broken {
             Self::UnsealedPurge => Protocol::Uniform(Variant::UnsealedPurge),
             Self::NoReadBack => Protocol::Uniform(Variant::NoReadBack),
             Self::UnfencedCompletion => Protocol::Uniform(Variant::UnfencedCompletion),
+            Self::PayloadAfterCommit => Protocol::Uniform(Variant::PayloadAfterCommit),
             Self::LocalClockExpiry => Protocol::LocalClock,
             Self::ForgottenSlots => Protocol::Uniform(Variant::ForgottenSlots),
         }

@@ -13,6 +13,9 @@ pub struct Script {
     pub steps: Vec<Step>,
     /// Goes on when it is told that its lease is lost.
     pub stubborn: bool,
+    /// Makes input and outputs so large that they get objects of their own: bytes of padding.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub padding: String,
 }
 
 /// What one attempt does, after `ms` milliseconds.
@@ -82,7 +85,13 @@ impl Script {
     /// A task that completes at its first attempt.
     #[must_use]
     pub fn plain(label: String, ms: u64) -> Self {
-        Self { label, steps: vec![Step::Complete { ms }], stubborn: false }
+        Self { label, steps: vec![Step::Complete { ms }], stubborn: false, padding: String::new() }
+    }
+
+    /// What becomes of a task whose input could not be read just now.
+    #[must_use]
+    pub fn give_back() -> Self {
+        Self { steps: vec![Step::Release { ms: 1_000 }], ..Self::plain("unread".into(), 0) }
     }
 
     /// Draws a behaviour that comes to an end; attempts may take up to `timeout_ms`.
@@ -95,7 +104,8 @@ impl Script {
         let ms = duration(timeout_ms, rng);
         let fails = rng.random_bool(0.1);
         steps.push(if fails { Step::Fail { ms, retry: false, delay_ms: None } } else { Step::Complete { ms } });
-        Self { label, steps, stubborn: rng.random_bool(0.3) }
+        let padding = if rng.random_bool(0.1) { "x".repeat(rng.random_range(20_000..60_000)) } else { String::new() };
+        Self { label, steps, stubborn: rng.random_bool(0.3), padding }
     }
 }
 

@@ -75,6 +75,11 @@ fn slots_whose_tasks_have_any_id_are_caught() {
 }
 
 #[test]
+fn a_payload_written_after_the_commit_is_caught() {
+    caught(Protocol::Uniform(Variant::PayloadAfterCommit), &["payload ahead"]);
+}
+
+#[test]
 fn expiry_by_the_local_clock_is_caught() {
     caught(Protocol::LocalClock, &["ends for a reason"]);
 }

@@ -8,6 +8,7 @@ mod dead;
 mod history;
 mod index;
 mod leases;
+mod payloads;
 mod promises;
 mod remains;
 mod revisions;
@@ -75,7 +76,8 @@ pub struct Evidence<'a> {
 #[must_use]
 pub fn check(evidence: &Evidence<'_>) -> Verdict {
     let mut found = Findings::default();
-    let history = History::read(&evidence.changes, &mut found);
+    let changes = payloads::put_back(&evidence.changes, &mut found);
+    let history = History::read(&changes, &mut found);
     for complaint in &evidence.journal.complaints {
         found.add("told nonsense", complaint.clone());
     }

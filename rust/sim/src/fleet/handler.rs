@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use buquet_core::limits;
 use buquet_core::record::{Failure, Json, Outcome};
 use buquet_core::worker::{Assignment, Worker};
 use tokio::time::sleep;
@@ -11,7 +12,10 @@ use crate::journal::Decision;
 use crate::script::{Script, Step};
 
 /// A little more than an output may have.
-const TOO_LARGE: usize = 130 * 1024;
+const TOO_LARGE: usize = limits::JSON_BYTES + 1;
+
+/// How much of a decision is worth tracing: outputs may be long.
+const DETAIL_CHARS: usize = 200;
 
 /// What a handler came to, in the engine's words and in the checker's.
 #[derive(Clone, Debug)]
@@ -44,7 +48,8 @@ impl Living {
             return None;
         }
         let decided = self.decide(step, task, script);
-        self.world.trace.event(&self.name, "decided", &format!("{} {:?}", task.id, decided.decision));
+        let decision: String = format!("{:?}", decided.decision).chars().take(DETAIL_CHARS).collect();
+        self.world.trace.event(&self.name, "decided", &format!("{} {decision}", task.id));
         Some(decided)
     }
 
@@ -59,7 +64,7 @@ impl Living {
         };
         let (outcome, decision) = match step {
             Step::Complete { .. } | Step::Overrun { .. } | Step::Extend { .. } | Step::Die { .. } => {
-                let output = format!("\"{words}\"");
+                let output = format!("\"{words}{}\"", script.padding);
                 let json = Json::parse(&output).ok();
                 json.map_or_else(
                     || fail("SimulationError", false, None),
