@@ -172,7 +172,10 @@ impl BatchRecord {
             task.retry_count = 0;
             task.loss_count = 0;
             task.completed_at = None;
+            task.cancel = None;
             task.available_at = changes.available_at(now);
+            // Whoever runs it again does not want it to be too late before it can start.
+            task.expires_at = task.expires_at.filter(|at| *at > task.available_at);
         }
         Ok(())
     }
@@ -194,6 +197,10 @@ impl BatchRecord {
                 task.input = Json::null();
                 task.output = None;
                 task.error = None;
+                task.tags.clear();
+                task.metadata.clear();
+                task.progress = None;
+                task.cancel = None;
                 task.purged_at = Some(now);
                 count += 1;
             }
