@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from buquet._dead_letters_sync import SyncDeadLetters
     from buquet._dead_models import Estimate, Handled, Lifecycle, Purged
     from buquet._doctor import Check, CheckStatus, Diagnosis
+    from buquet._files import File
     from buquet._handle import TaskGroup, TaskHandle
     from buquet._models import (
         History,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         ArgumentError,
         BuquetError,
         ClosedError,
+        CodecError,
         ConfigError,
         CorruptError,
         DecodeError,
@@ -81,6 +83,7 @@ __all__ = [
     "Check",
     "CheckStatus",
     "ClosedError",
+    "CodecError",
     "ConfigError",
     "ConfigOption",
     "Configuration",
@@ -94,6 +97,7 @@ __all__ = [
     "Estimate",
     "Handled",
     "FilledSlot",
+    "File",
     "History",
     "HistoryEvent",
     "InternalError",
@@ -143,6 +147,7 @@ _HOMES = {
     "Check": "buquet._doctor",
     "CheckStatus": "buquet._doctor",
     "ClosedError": "buquet.errors",
+    "CodecError": "buquet.errors",
     "ConfigError": "buquet.errors",
     "ConfigOption": "buquet._config",
     "Configuration": "buquet._config",
@@ -156,6 +161,7 @@ _HOMES = {
     "Estimate": "buquet._dead_models",
     "Handled": "buquet._dead_models",
     "FilledSlot": "buquet._schedule_models",
+    "File": "buquet._files",
     "History": "buquet._models",
     "HistoryEvent": "buquet._models",
     "InternalError": "buquet.errors",

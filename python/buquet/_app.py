@@ -17,9 +17,11 @@ from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
 from buquet._schemas import publishable, schema_put
 from buquet._task import AsyncTaskFunction, TaskDecorator, TaskFunction, define, exception_types
+from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from buquet._attempt import Handler, Pool
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from buquet._durations import Duration
     from buquet._models import RetryPolicy, Usage
     from buquet._worker import Worker
+    from buquet.codecs import Codec
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,6 +48,7 @@ class Buquet(ScheduledApp, HookRegistry):
     :param region: the S3 region.
     :param endpoint: the S3 server's URL, for other than AWS.
     :param profile: the section of ``.buquet.toml`` to use.
+    :param codecs: what inputs, results and errors pass through, in this order; see ``buquet.codecs``.
 
     Example::
 
@@ -64,10 +68,12 @@ class Buquet(ScheduledApp, HookRegistry):
         region: str | None = None,
         endpoint: str | None = None,
         profile: str | None = None,
+        codecs: Iterable[Codec] = (),
     ) -> None:
         """Describe the app; nothing is opened yet."""
         super().__init__()
-        self._client = Client(Config(url=url, region=region, endpoint=endpoint, profile=profile))
+        config = Config(url=url, region=region, endpoint=endpoint, profile=profile)
+        self._client = Client(config, codecs=check_codecs(codecs))
         self._tasks: dict[str, AnyTask] = {}
 
     def __repr__(self) -> str:

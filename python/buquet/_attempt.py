@@ -12,7 +12,8 @@ from msgspec import UNSET, UnsetType
 
 from buquet import _codec
 from buquet._durations import wire_duration, wire_time
-from buquet.errors import DecodeError, EncodeError, PermanentError, RescheduleError, RetryableError
+from buquet._models import Payload
+from buquet.errors import CodecError, DecodeError, EncodeError, PermanentError, RescheduleError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from buquet._context import TaskContext
     from buquet._signature import Arguments
+    from buquet._vault import Delivery, Parcel, Vault
 
 Pool: TypeAlias = Literal["thread", "process"]
 ExceptionTypes: TypeAlias = tuple[type[BaseException], ...]
@@ -45,6 +47,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     lease: str = ""
     output: msgspec.Raw | UnsetType = UNSET
+    payloads: list[Payload] | UnsetType = UNSET
     error: FailureInfo | UnsetType = UNSET
     retry: bool | UnsetType = UNSET
     delay: float | str | UnsetType = UNSET
@@ -93,6 +96,8 @@ class Handler:
         """Whether another attempt may help."""
         if isinstance(error, RetryableError):
             return True
+        if isinstance(error, CodecError):
+            return error.may_help
         if isinstance(error, PermanentError | DecodeError | EncodeError):
             return False
         if isinstance(error, self.no_retry_on):
@@ -110,22 +115,36 @@ class Attempt(msgspec.Struct, frozen=True):
     """Reported in place of an outcome that the engine refused."""
 
 
-def run_sync(handler: Handler, raw: bytes | msgspec.Raw, context: TaskContext) -> Attempt:
+def run_sync(handler: Handler, delivery: Delivery, context: TaskContext) -> Attempt:
     """Call a plain ``def`` handler. Never raises: what it raises is part of the answer."""
     try:
-        args, kwargs = handler.signature.bind_input(raw, context)
-        return completed(handler, handler.function(*args, **kwargs))
+        args, kwargs = bind(handler, delivery, context)
+        result = handler.function(*args, **kwargs)
+        del args, kwargs  # which may be large
+        parcel = pack_result(handler, delivery.vault, result)
+        return completed(parcel, result, delivery.vault.send(parcel, context.id))
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
         return failed(handler, error)
 
 
-def completed(handler: Handler, result: Any) -> Attempt:
-    """The attempt gave ``result``.
+def bind(handler: Handler, delivery: Delivery, context: TaskContext) -> Arguments:
+    """Open a task's input and read it to the handler's arguments. Blocks if the delivery ``is_remote``."""
+    return delivery.read(lambda raw: handler.signature.bind_input(raw, context))
+
+
+def pack_result(handler: Handler, vault: Vault, result: Any) -> Parcel:
+    """Encode what a handler returned.
 
     :raises EncodeError: it has no JSON form.
     """
-    encoded = _codec.encode(result, f"the result of task {handler.name!r}")
-    return Attempt(Outcome(outcome="complete", output=msgspec.Raw(encoded)), result=result)
+    what = f"the result of task {handler.name!r}"
+    return vault.pack(lambda: _codec.encode(result, what), "result", handler.name)
+
+
+def completed(parcel: Parcel, result: Any, payloads: list[Payload]) -> Attempt:
+    """The attempt gave ``result``, whose payloads are stored."""
+    outcome = Outcome(outcome="complete", output=msgspec.Raw(parcel.json), payloads=payloads or UNSET)
+    return Attempt(outcome, result=result)
 
 
 def failed(handler: Handler, error: BaseException) -> Attempt:

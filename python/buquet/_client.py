@@ -7,27 +7,32 @@ thread or loop ends. A forked child forgets what it inherited and opens its own.
 from __future__ import annotations
 
 import atexit
+import copy
 import os
 import threading
 import weakref
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from buquet._channels import ThreadChannel
 from buquet._native import open_engine
+from buquet.codecs import check_codecs
 from buquet.errors import ClosedError, DecodeError, InvalidError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from buquet._engine import Engine, EngineOpener
     from buquet._loop_channel import LoopChannel
+    from buquet._vault import Vault
+    from buquet.codecs import Codec
 
 A = TypeVar("A")
 T = TypeVar("T")
+U = TypeVar("U")
 
 CLOSE_TIMEOUT_MS = 5_000
 _EXIT_TIMEOUT_MS = 1_000
@@ -80,6 +85,13 @@ class Call(Generic[A, T]):
         self.answer = answer
         self.finish = finish
 
+    def then(self, further: Callable[[T], U]) -> Call[A, U]:
+        """The same operation, of whose outcome the caller gets something else."""
+        finish = self.finish
+        other: Call[A, Any] = copy.copy(self)
+        other.finish = lambda answer: further(finish(answer))
+        return other
+
     def read(self, raw: msgspec.Raw) -> T:
         """Decode the engine's answer.
 
@@ -95,9 +107,10 @@ class Call(Generic[A, T]):
 class Client:
     """The connection behind a ``Queue`` or a ``Buquet``."""
 
-    def __init__(self, config: Config, opener: EngineOpener = open_engine) -> None:
+    def __init__(self, config: Config, opener: EngineOpener = open_engine, codecs: Iterable[Codec] = ()) -> None:
         """Remember the configuration. Nothing is opened before the first call."""
         self.config = config
+        self.codecs = check_codecs(codecs) if codecs else ()
         self._opener = opener
         self._forget()
         _clients.add(self)
@@ -129,7 +142,7 @@ class Client:
                 channel = ThreadChannel(self._open().open_queue())
                 self._threads.add(channel)
             self._thread.channel = channel
-        return call.read(channel.call(call.op, call.request))
+        return self._plain(call.read(channel.call(call.op, call.request)))
 
     async def call_async(self, call: Call[Any, T]) -> T:
         """Run an operation on the running loop. Cancelling the await cancels the operation."""
@@ -143,7 +156,22 @@ class Client:
                 self._drop_closed_loops()
                 channel = LoopChannel(self._open().open_queue(), loop)
                 self._loops[loop] = channel
-        return call.read(await channel.call(call.op, call.request))
+        return self._plain(call.read(await channel.call(call.op, call.request)))
+
+    @cached_property
+    def vault(self) -> Vault:
+        """What values pass through on their way to the store and back."""
+        from buquet._chain import Chain  # noqa: PLC0415 - it needs this module
+        from buquet._vault import Vault  # noqa: PLC0415
+
+        return Vault(self, Chain(self.codecs))
+
+    def _plain(self, answer: T) -> T:
+        if not self.codecs:
+            return answer
+        from buquet._reveal import reveal  # noqa: PLC0415 - only for those who use codecs
+
+        return reveal(self.vault.chain, answer)
 
     def close(self) -> None:
         """Close the engine; what still runs gets a few seconds to end. Closing twice is harmless."""

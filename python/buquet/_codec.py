@@ -2,9 +2,9 @@
 
 Taken as they are: JSON's own types, dataclasses, msgspec structs, attrs classes,
 named tuples, typed dicts, enums, ``datetime`` and its kin, ``UUID``, ``Decimal``,
-``bytes`` (as base64), tuples and sets (as arrays), paths, and pydantic models where
-pydantic is installed. Everything else is refused, and so are NaN and infinities,
-which JSON cannot say.
+``bytes`` (as base64; large ones by themselves are stored as they are), ``File``,
+tuples and sets (as arrays), paths, and pydantic models where pydantic is installed.
+Everything else is refused, and so are NaN and infinities, which JSON cannot say.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Any, cast
 
 import msgspec
 
+from buquet._chain import MARK, read_marker
+from buquet._files import File
+from buquet._packing import restore, set_aside, set_aside_nested
 from buquet.errors import DecodeError, EncodeError, InvalidError
 
 _ENCODE_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
@@ -28,8 +31,13 @@ def encode(value: object, what: str) -> bytes:
 
     :raises EncodeError: the value has no JSON form.
     """
+    stands_for = set_aside(value)
+    if stands_for is not None:
+        return stands_for
     try:
         encoded = _encoder.encode(value)
+        if encoded.startswith(MARK):
+            raise ValueError('an object that begins with "$buquet" is buquet\'s own')
         # The encoder writes NaN and infinities as null, so no null means there are none.
         if b"null" in encoded:
             _refuse_non_finite(msgspec.to_builtins(value, enc_hook=_to_json, str_keys=True))
@@ -44,6 +52,9 @@ def decode(raw: bytes | msgspec.Raw, kind: Any, what: str) -> Any:
     :raises DecodeError: the JSON does not fit the type.
     :raises InvalidError: no value of this type can be read from JSON.
     """
+    marker = read_marker(raw)
+    if marker is not None:
+        return convert(restore(marker), kind, what)
     try:
         return _decoder(kind).decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -79,13 +90,15 @@ def check_readable(kind: Any) -> None:
     # What msgspec does not know it leaves to the hook, whatever the class.
     if isinstance(kind, type) and isinstance(inspect.type_info(kind), inspect.CustomType):
         model = _pydantic_model()
-        if not issubclass(kind, PurePath) and not (model is not None and issubclass(kind, model)):
+        if not issubclass(kind, PurePath | File) and not (model is not None and issubclass(kind, model)):
             raise InvalidError(f"values of type {kind!r} cannot be read from JSON")
 
 
 def _to_json(value: object) -> Any:
     if isinstance(value, PurePath):
         return str(value)
+    if isinstance(value, File):
+        return set_aside_nested(value)
     model = _pydantic_model()
     if model is not None and isinstance(value, model):
         return cast("Any", value).model_dump(mode="json", by_alias=True)
@@ -96,12 +109,22 @@ def _from_json(kind: Any, value: object) -> Any:
     if isinstance(kind, type):
         if isinstance(value, kind):
             return value
+        if kind is File and isinstance(value, dict):
+            return _file(cast("dict[str, Any]", value))
         if issubclass(kind, PurePath) and isinstance(value, str):
             return kind(value)
         model = _pydantic_model()
         if model is not None and issubclass(kind, model):
             return cast("Any", kind).model_validate(value)
     raise TypeError(f"{kind!r} cannot be read from JSON")
+
+
+def _file(value: dict[str, Any]) -> File:
+    marker = read_marker(msgspec.json.encode(value))
+    file = None if marker is None else restore(marker)
+    if not isinstance(file, File):
+        raise TypeError("this is no file")
+    return file
 
 
 def _pydantic_model() -> type | None:

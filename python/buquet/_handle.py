@@ -6,7 +6,7 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from buquet import _codec, _ops
+from buquet import _ops
 from buquet._durations import Duration, wire_duration
 from buquet._models import History, HistoryEvent, Task, TaskStatus
 from buquet.errors import InvalidError, NotFoundError, TaskFailedError
@@ -66,7 +66,7 @@ class TaskHandle(Generic[R_co]):
 
     async def result_async(self, timeout: Duration | None = None) -> R_co:
         """Like ``result``, for async code. ``await handle`` is the same without a timeout."""
-        return self.read(await self._client.call_async(_wait(self.id, timeout)))
+        return await self.read_async(await self._client.call_async(_wait(self.id, timeout)))
 
     def refresh(self) -> Task:
         """Read the task as it is stored now.
@@ -106,13 +106,21 @@ class TaskHandle(Generic[R_co]):
         return _whole(events, page)
 
     def read(self, task: Task) -> R_co:
-        """The result of this task as ``task`` holds it.
+        """The result of this task as ``task`` holds it, or names it: then it is read, and this blocks.
 
         :raises TaskFailedError: the task ended without a result, or has not ended.
         """
         if task.status is not TaskStatus.COMPLETED:
             raise TaskFailedError(task)
-        return _codec.convert(task.output, self._kind, f"the result of task {task.id}")
+        return self._client.vault.result_of(task, self._kind)
+
+    async def read_async(self, task: Task) -> R_co:
+        """Like ``read``, for async code."""
+        if task.status is not TaskStatus.COMPLETED or not self._client.vault.is_remote(task):
+            return self.read(task)
+        from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - asyncio is not for everybody
+
+        return await run_in_thread(lambda: self.read(task))
 
 
 class TaskGroup(Sequence[TaskHandle[R_co]]):
@@ -186,7 +194,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         while ids := self._open_ids()[:_CHUNK]:
             await self._client.call_async(_wait(ids[-1], timeout))
             self._note(ids, await self._client.call_async(_ops.get_many(ids)))
-        return self._read_all()
+        return [await handle.read_async(self._ended[handle.id]) for handle in self._handles]
 
     def _open_ids(self) -> list[str]:
         return [handle.id for handle in self._handles if handle.id not in self._ended]

@@ -99,11 +99,24 @@ class TaskError(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None
 
 
+class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A payload that lies in objects of its own: what an input or result is too large for."""
+
+    owner: str
+    id: str
+    bytes: int
+    pieces: int
+    sha256: str
+    at: str | None = None
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One task as it was stored at the moment it was read.
 
     ``attempt`` counts starts, so 1 means the first run. Times are aware and by
-    the store's clock. ``input`` and ``output`` are the decoded JSON values.
+    the store's clock. ``input`` and ``output`` are the decoded JSON values; where one
+    is None and ``input_ref`` or ``output_ref`` is not, it is too large to come along.
+    ``handle.result()`` reads it all the same.
     """
 
     id: str
@@ -111,6 +124,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     status: TaskStatus
     input: Any = None
     output: Any = None
+    input_ref: Payload | None = None
+    input_files: list[Payload] = []
+    output_ref: Payload | None = None
+    output_files: list[Payload] = []
     attempt: int = 0
     retry_count: int = 0
     max_retries: int = 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet._client import Call
-from buquet._models import CorruptObject, History, StoreInfo, Task, TaskPage, TaskStatus, Usage, WorkerInfo
+from buquet._models import CorruptObject, History, Payload, StoreInfo, Task, TaskPage, TaskStatus, Usage, WorkerInfo
 from buquet.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
@@ -40,6 +40,27 @@ class WorkerPage(msgspec.Struct, frozen=True):
     corrupt: list[CorruptObject] = []
 
 
+class Written(msgspec.Struct, frozen=True):
+    """A payload under way; ``payload`` is there once it is complete."""
+
+    upload: str
+    payload: Payload | None = None
+
+
+class _Piece(msgspec.Struct):
+    data: bytes
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of collecting payloads that nothing names."""
+
+    orphans: int
+    bytes: int
+    kept: int
+    cursor: str | None = None
+    corrupt: list[CorruptObject] = []
+
+
 class _Worker(msgspec.Struct):
     worker: str
 
@@ -59,6 +80,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     lease: str
     type: str
     input: msgspec.Raw
+    input_ref: Payload | None = None
+    input_files: list[Payload] = []
     attempt: int
     retry_count: int = 0
     max_retries: int = 0
@@ -132,9 +155,13 @@ def connect() -> Call[StoreInfo, StoreInfo]:
     return Call("connect", {}, StoreInfo, lambda info: info)
 
 
-def submit(kind: str, encoded: bytes, options: SubmitOptions) -> Call[_Submitted, str]:
-    """Store one task; gives its id."""
+def submit(
+    kind: str, encoded: bytes, options: SubmitOptions, payloads: Sequence[Payload] = ()
+) -> Call[_Submitted, str]:
+    """Store one task; gives its id. ``payloads`` are those that its input speaks of."""
     request = {"type": kind, "input": msgspec.Raw(encoded), **_given(options)}
+    if payloads:
+        request["payloads"] = payloads
     return Call("submit", request, _Submitted, lambda answer: answer.id)
 
 
@@ -249,6 +276,31 @@ def worker_drain(worker: str) -> Call[dict[str, Any], None]:
 def worker_stop(worker: str) -> Call[_Stopped, int]:
     """Release what is held and sign off; gives how many leases were released."""
     return Call("worker.stop", {"worker": worker}, _Stopped, lambda answer: answer.released)
+
+
+def payload_write(data: bytes, upload: str | None, owner: str | None, *, last: bool) -> Call[Written, Written]:
+    """Write the next piece of a payload."""
+    request: dict[str, Any] = {"data": data, "last": last}
+    if upload is not None:
+        request["upload"] = upload
+    if owner is not None:
+        request["owner"] = owner
+    return Call("payload.write", request, Written, lambda answer: answer)
+
+
+def payload_read(payload: Payload, piece: int) -> Call[_Piece, bytes]:
+    """Read one piece of a payload."""
+    return Call("payload.read", {"payload": payload, "piece": piece}, _Piece, lambda answer: answer.data)
+
+
+def payload_collect(older_than: float | str | None, cursor: str | None, *, dry_run: bool) -> Call[Collected, Collected]:
+    """Collect one page of payloads that nothing names."""
+    request: dict[str, Any] = {"dry_run": dry_run}
+    if older_than is not None:
+        request["older_than"] = older_than
+    if cursor is not None:
+        request["cursor"] = cursor
+    return Call("payload.collect", request, Collected, lambda answer: answer)
 
 
 def dev_server_start(

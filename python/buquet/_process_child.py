@@ -7,14 +7,18 @@ import importlib
 import pickle
 import signal
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
 from buquet._attempt import Attempt, ExceptionTypes, Handler, Outcome, failure, run_sync
+from buquet._chain import Chain
+from buquet._client import Client
 from buquet._context import AttemptInfo, TaskContext
 from buquet._signature import PlainSignature, TaskSignature
 from buquet._task import BoundTask
+from buquet._vault import Delivery, Vault
 from buquet.errors import BuquetError, InternalError
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
     from buquet._client import Config
     from buquet._durations import Duration
+    from buquet._vault import Parts
+    from buquet.codecs import Codec
 
 
 class ChildTask(NamedTuple):
@@ -34,10 +40,11 @@ class ChildTask(NamedTuple):
     plain: bool
     retry_on: ExceptionTypes | None
     no_retry_on: ExceptionTypes
-    raw: bytes
+    parts: Parts
     info: AttemptInfo
     config: Config
-    """Where the worker's queue is, for a handler that submits tasks of its own."""
+    """Where the worker's queue is: for payloads, and for a handler that submits tasks of its own."""
+    codecs: tuple[Codec, ...]
 
 
 def main(connection: Connection[Any, Any]) -> None:
@@ -63,7 +70,20 @@ def _run(task: ChildTask, connection: Connection[Any, Any]) -> Attempt:
     except Exception as error:  # noqa: BLE001 - importing user code may raise anything
         outcome = Outcome(outcome="fail", error=failure(error), retry=True)
         return Attempt(outcome, error=error)
-    return run_sync(handler, task.raw, TaskContext(task.info, _ParentControl(connection)))
+    delivery = Delivery(_vault(task), *task.parts)
+    return run_sync(handler, delivery, TaskContext(task.info, _ParentControl(connection)))
+
+
+def _vault(task: ChildTask) -> Vault:
+    """The way to the payloads of the worker's queue; nothing is opened before there is one."""
+    if task.codecs:  # they may be of another worker's by now
+        return Vault(_client(task.config), Chain(task.codecs))
+    return _client(task.config).vault
+
+
+@lru_cache(maxsize=4)
+def _client(config: Config) -> Client:
+    return Client(config)
 
 
 def _handler(task: ChildTask) -> Handler:

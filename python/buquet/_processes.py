@@ -12,16 +12,18 @@ import msgspec
 
 from buquet import _codec
 from buquet._attempt import Attempt, FailureInfo, Handler, Outcome, failed
+from buquet._chain import Place
 from buquet._process_child import ChildTask, find, main
 from buquet._signature import PlainSignature
+from buquet._vault import Delivery
 from buquet.errors import BuquetError, InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from multiprocessing.connection import Connection
 
-    from buquet._client import Config
     from buquet._context import AttemptInfo, ContextControl
+    from buquet._models import Payload
 
 _contexts = multiprocessing.get_context("spawn")
 
@@ -32,18 +34,16 @@ class ProcessJob:
     def __init__(
         self,
         handler: Handler,
-        raw: bytes,
+        delivery: Delivery,
         info: AttemptInfo,
         control: ContextControl,
         *,
         begin: Callable[[], AttemptInfo],
-        config: Config,
     ) -> None:
         """Describe the attempt; ``begin`` is called when a process takes it, and gives what holds from then on."""
         self.begin = begin
-        self.config = config
         self.handler = handler
-        self.raw = raw
+        self.delivery = delivery
         self.info = info
         self.control = control
         self.killed = False
@@ -179,7 +179,7 @@ class _Child:
         while True:
             kind, value = connection.recv()
             if kind == "done":
-                return _read(job.handler, *value)
+                return _read(job, *value)
             if kind == "taken":
                 connection.send(job.begin())
                 continue
@@ -207,9 +207,10 @@ def _describe(job: ProcessJob) -> ChildTask:
         plain=isinstance(handler.signature, PlainSignature),
         retry_on=handler.retry_on,
         no_retry_on=handler.no_retry_on,
-        raw=job.raw,
+        parts=job.delivery.parts(),
         info=job.info,
-        config=job.config,
+        config=job.delivery.vault.client.config,
+        codecs=job.delivery.vault.client.codecs,
     )
 
 
@@ -220,14 +221,10 @@ def _extend(control: ContextControl, by: Any) -> tuple[str, Any]:
         return "error", error
 
 
-def _read(handler: Handler, encoded: bytes, pickled: bytes | None) -> Attempt:
+def _read(job: ProcessJob, encoded: bytes, pickled: bytes | None) -> Attempt:
     outcome = msgspec.json.decode(encoded, type=Outcome)
     if outcome.outcome == "complete":
-        try:
-            result = _codec.decode(bytes(outcome.output or b"null"), handler.signature.returns, "the result")
-        except BuquetError:
-            result = msgspec.json.decode(bytes(outcome.output or b"null"))
-        return Attempt(outcome, result=result)
+        return Attempt(outcome, result=_result(job, bytes(outcome.output or b"null"), outcome.payloads or []))
     try:
         error: BaseException = pickle.loads(pickled or b"")  # noqa: S301 - from our own child
     except Exception:  # noqa: BLE001 - exceptions of all kinds pickle badly in all ways
@@ -235,6 +232,18 @@ def _read(handler: Handler, encoded: bytes, pickled: bytes | None) -> Attempt:
         text = f"{info.type}: {info.message}" if isinstance(info, FailureInfo) else outcome.outcome
         error = RuntimeError(text)
     return Attempt(outcome, error=error)
+
+
+def _result(job: ProcessJob, raw: bytes, payloads: list[Payload]) -> Any:
+    """The result, for the hooks; of one that lies in a payload only what stands for it."""
+    place = Place("result", job.handler.name)
+    try:
+        if payloads:
+            return msgspec.json.decode(raw)
+        plain = Delivery(job.delivery.vault, raw, None, [], place).open()
+        return _codec.decode(plain, job.handler.signature.returns, "the result")
+    except BuquetError:
+        return msgspec.json.decode(raw)
 
 
 def _died(exit_code: int | None, cause: BaseException | None = None) -> Attempt:

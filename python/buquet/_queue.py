@@ -25,6 +25,8 @@ from buquet._models import (
 from buquet._options import submit_options
 from buquet._schedule_calls import ScheduleCalls
 from buquet._schemas import Schemas
+from buquet._sending import send_async, submissions_async
+from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from buquet._dead_letters import DeadLetters
+    from buquet._vault import Parcel
+    from buquet.codecs import Codec
 
 _logger = logging.getLogger("buquet")
 
@@ -92,7 +96,7 @@ class Queue(ScheduleCalls):
         """Store one task; when this returns, it is durable.
 
         :param type: what workers know it by: 1 to 128 of ``A-Z a-z 0-9 _ . : -``.
-        :param input: anything with a JSON form, up to 128 KiB of it.
+        :param input: anything with a JSON form, ``bytes``, or a ``File``.
         :param max_retries: attempts after the first, 0 or more (default 3).
         :param retry: the whole retry policy; ``max_retries`` is short for one part of it.
         :param timeout: how long one attempt may run, a duration (default 300 s).
@@ -112,8 +116,9 @@ class Queue(ScheduleCalls):
         options = submit_options(
             retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at
         )
-        encoded = _codec.encode(input, f"the input of task {type!r}")
-        return self.handle(await self._client.call_async(_ops.submit(type, encoded, options)))
+        parcel = self._pack(type, input, f"the input of task {type!r}")
+        payloads = await send_async(self._client.vault, parcel)
+        return self.handle(await self._client.call_async(_ops.submit(type, parcel.json, options, payloads)))
 
     async def submit_many(
         self,
@@ -139,11 +144,14 @@ class Queue(ScheduleCalls):
         options = submit_options(
             retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at
         )
-        encoded = [_codec.encode(item, f"input {index} of task {type!r}") for index, item in enumerate(inputs)]
+        parcels = [self._pack(type, item, f"input {index} of task {type!r}") for index, item in enumerate(inputs)]
         handles: _Handles = []
-        for call in _ops.submit_parts(type, encoded, options):
+        async for call in submissions_async(self._client.vault, type, parcels, options):
             handles += [self.handle(task_id) for task_id in await self._client.call_async(call)]
         return TaskGroup(self._client, handles)
+
+    def _pack(self, kind: str, value: object, what: str) -> Parcel:
+        return self._client.vault.pack(lambda: _codec.encode(value, what), "input", kind)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle for a task whose id you kept. Reads nothing."""
@@ -249,9 +257,10 @@ class Queue(ScheduleCalls):
 class Connecting:
     """What ``connect`` returns: await it, or enter it with ``async with``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, codecs: Iterable[Codec] = ()) -> None:
         """Remember where to connect."""
         self._config = config
+        self._codecs = check_codecs(codecs)
         self._queue: Queue | None = None
 
     def __await__(self) -> Generator[Any, Any, Queue]:
@@ -274,7 +283,7 @@ class Connecting:
             await self._queue.close()
 
     async def _connect(self) -> Queue:
-        client = Client(self._config)
+        client = Client(self._config, codecs=self._codecs)
         try:
             return Queue(client, await client.call_async(_ops.connect()))
         except BaseException:
@@ -288,6 +297,7 @@ def connect(
     region: str | None = None,
     endpoint: str | None = None,
     profile: str | None = None,
+    codecs: Iterable[Codec] = (),
 ) -> Connecting:
     """Open a queue and reach its store.
 
@@ -297,6 +307,7 @@ def connect(
     :param region: the S3 region.
     :param endpoint: the S3 server's URL, for other than AWS.
     :param profile: the section of ``.buquet.toml`` to use.
+    :param codecs: what inputs, results and errors pass through, in this order; see ``buquet.codecs``.
     :raises ConfigError: the URL or the configuration is wrong.
     :raises DeniedError: wrong credentials, no permission, or no such bucket.
     :raises UnsupportedError: the store lacks what buquet needs, such as conditional writes.
@@ -307,7 +318,7 @@ def connect(
         async with connect() as queue:  # closes itself
             ...
     """
-    return Connecting(Config(url=url, region=region, endpoint=endpoint, profile=profile))
+    return Connecting(Config(url=url, region=region, endpoint=endpoint, profile=profile), codecs)
 
 
 def _check_policy(retry: object) -> None:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from buquet import _ops
-from buquet._attempt import completed, failed, run_sync
+from buquet._attempt import bind, completed, failed, pack_result, run_sync
 from buquet._context import AttemptInfo, TaskContext
 from buquet._durations import Duration, seconds, wire_duration
+from buquet._loop_channel import run_in_thread
 from buquet._processes import ProcessJob
+from buquet._sending import send_async
 from buquet.errors import BuquetError, InvalidError, LeaseLostError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from buquet._ops import Assignment
     from buquet._processes import ProcessPool
     from buquet._threads import ThreadPool
+    from buquet._vault import Delivery
 
 _logger = logging.getLogger("buquet.worker")
 
@@ -79,17 +82,18 @@ class Run:
 
     def start(self, threads: ThreadPool, processes: ProcessPool) -> None:
         """Start the handler where it belongs: on the loop, on a thread, or in a process."""
-        handler, raw = self.handler, self.assignment.input
+        handler = self.handler
+        delivery = self._client.vault.delivery(self.assignment, self.assignment.input, "input")
         if handler.is_async:
-            task = self.loop.create_task(run_async(handler, raw, self.context))
+            task = self.loop.create_task(run_async(handler, delivery, self.context))
             self._watch(Work(task, task.cancel))
         elif handler.pool == "process":
-            job = ProcessJob(handler, bytes(raw), self.info, self, begin=self._begin, config=self._client.config)
+            job = ProcessJob(handler, delivery, self.info, self, begin=self._begin)
             waiting = threads.run(lambda: processes.call(job))
             self._keeper = self.loop.create_task(self._keep_lease())
             self._watch(Work(waiting.future, job.kill), begun=False)
         else:
-            thread_job = threads.run(lambda: run_sync(handler, raw, self.context))
+            thread_job = threads.run(lambda: run_sync(handler, delivery, self.context))
             self._watch(Work(thread_job.future, lambda: threads.abandon(thread_job)))
 
     def _watch(self, work: Work, *, begun: bool = True) -> None:
@@ -211,11 +215,17 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-async def run_async(handler: Handler, raw: bytes | msgspec.Raw, context: TaskContext) -> Attempt:
+async def run_async(handler: Handler, delivery: Delivery, context: TaskContext) -> Attempt:
     """Call an ``async def`` handler. Never raises: what it raises is part of the answer."""
     try:
-        args, kwargs = handler.signature.bind_input(raw, context)
-        return completed(handler, await handler.function(*args, **kwargs))
+        if delivery.is_remote:
+            args, kwargs = await run_in_thread(lambda: bind(handler, delivery, context))
+        else:
+            args, kwargs = bind(handler, delivery, context)
+        result = await handler.function(*args, **kwargs)
+        del args, kwargs  # which may be large
+        parcel = pack_result(handler, delivery.vault, result)
+        return completed(parcel, result, await send_async(delivery.vault, parcel, context.id))
     except GeneratorExit:  # the loop is gone
         raise
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too

@@ -14,6 +14,7 @@ from buquet import _ops
 from buquet._attempt import Attempt, FailureInfo, Handler, Outcome, failure
 from buquet._hook_calls import call_hook, call_safely
 from buquet._processes import ProcessPool, check_handlers
+from buquet._reveal import seal_error
 from buquet._run import Run
 from buquet._settler import Settler
 from buquet._signature import TaskSignature
@@ -268,6 +269,9 @@ class Runner:
         task_id, lease = run.key
         self._reporting += 1
         outcome = msgspec.structs.replace(attempt.outcome, id=task_id, lease=lease)
+        if self._client.codecs and isinstance(outcome.error, FailureInfo):
+            sealed = seal_error(self._client.vault.chain, outcome.error, run.assignment.type)
+            outcome = msgspec.structs.replace(outcome, error=sealed)
         self._settler.add(outcome, lambda answer: self._decided(run, attempt, answer))
 
     def _decided(self, run: Run, attempt: Attempt, answer: Settled | Exception) -> None:

@@ -12,6 +12,7 @@ from buquet._context import TaskContext, local_context
 from buquet._handle import TaskGroup, TaskHandle
 from buquet._options import SubmitOptions, submit_options
 from buquet._schemas import check_schema
+from buquet._sending import send_async, submissions, submissions_async
 from buquet._signature import TaskSignature
 from buquet.errors import InvalidError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from buquet._client import Client, Config
     from buquet._durations import Duration
     from buquet._models import RetryPolicy
+    from buquet._vault import Parcel
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -70,11 +72,17 @@ class BoundTask(Generic[P, R]):
             handle = thumbnail.submit("cat.png", size=128)
             print(handle.result(timeout="1m"))
         """
-        return self._handle(self._definition.client.call(self._submission(args, kwargs)))
+        client = self._definition.client
+        parcel = self._pack(args, kwargs)
+        payloads = client.vault.send(parcel)
+        return self._handle(client.call(_ops.submit(self.name, parcel.json, self._options, payloads)))
 
     async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Like ``submit``, for async code."""
-        return self._handle(await self._definition.client.call_async(self._submission(args, kwargs)))
+        client = self._definition.client
+        parcel = self._pack(args, kwargs)
+        payloads = await send_async(client.vault, parcel)
+        return self._handle(await client.call_async(_ops.submit(self.name, parcel.json, self._options, payloads)))
 
     def map(self, values: Iterable[Any]) -> TaskGroup[R]:
         """Store one call per value, each passed as the only argument; about a hundred to a request.
@@ -95,18 +103,18 @@ class BoundTask(Generic[P, R]):
     def starmap(self, calls: Iterable[tuple[Any, ...]]) -> TaskGroup[R]:
         """Store one call per tuple of arguments, as ``map`` does for single ones."""
         client = self._definition.client
-        encoded = [self._definition.signature.encode(tuple(args), {}) for args in calls]
+        parcels = [self._pack(tuple(args), {}) for args in calls]
         handles: list[TaskHandle[R]] = []
-        for call in _ops.submit_parts(self.name, encoded, self._options):
+        for call in submissions(client.vault, self.name, parcels, self._options):
             handles += map(self._handle, client.call(call))
         return TaskGroup(client, handles)
 
     async def starmap_async(self, calls: Iterable[tuple[Any, ...]]) -> TaskGroup[R]:
         """Like ``starmap``, for async code."""
         client = self._definition.client
-        encoded = [self._definition.signature.encode(tuple(args), {}) for args in calls]
+        parcels = [self._pack(tuple(args), {}) for args in calls]
         handles: list[TaskHandle[R]] = []
-        for call in _ops.submit_parts(self.name, encoded, self._options):
+        async for call in submissions_async(client.vault, self.name, parcels, self._options):
             handles += map(self._handle, await client.call_async(call))
         return TaskGroup(client, handles)
 
@@ -154,9 +162,9 @@ class BoundTask(Generic[P, R]):
     def _handle(self, task_id: str) -> TaskHandle[R]:
         return TaskHandle(self._definition.client, task_id, self._definition.signature.returns)
 
-    def _submission(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        encoded = self._definition.signature.encode(args, kwargs)
-        return _ops.submit(self.name, encoded, self._options)
+    def _pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
+        definition = self._definition
+        return definition.client.vault.pack(lambda: definition.signature.encode(args, kwargs), "input", self.name)
 
 
 class TaskFunction(BoundTask[P, R]):

@@ -41,6 +41,7 @@ __all__ = [
     "ArgumentError",
     "BuquetError",
     "ClosedError",
+    "CodecError",
     "ConfigError",
     "CorruptError",
     "DecodeError",
@@ -86,6 +87,18 @@ class DecodeError(BuquetError, ValueError):
     """Stored JSON does not fit the type that the annotation promises."""
 
     code = "decode"
+
+
+class CodecError(DecodeError):
+    """What is stored passed through codecs that are not here, or cannot be decoded by them.
+
+    ``may_help`` says whether another attempt may: another worker may have the key or the codec that is missing here.
+    """
+
+    def __init__(self, message: str = "", *, may_help: bool = False) -> None:
+        """Say what is missing or wrong; never with a key in it."""
+        super().__init__(message)
+        self.may_help = may_help
 
 
 class ConfigError(BuquetError):

@@ -26,6 +26,9 @@ pub enum Variant {
     /// An outcome is stored whoever holds the lease.
     #[cfg(feature = "broken-variants")]
     UnfencedCompletion,
+    /// Payloads are written after the commit that names them.
+    #[cfg(feature = "broken-variants")]
+    PayloadAfterCommit,
     /// Heartbeats are judged by the local clock, which is off by this many milliseconds.
     #[cfg(feature = "broken-variants")]
     LocalClockExpiry(i64),
@@ -64,6 +67,8 @@ breaks! {
     ignores_leases: UnfencedCompletion,
     /// Whether the tasks of slots have ids of no meaning.
     forgets_slots: ForgottenSlots,
+    /// Whether payloads follow the commit.
+    stows_late: PayloadAfterCommit,
 }
 
 impl Variant {

@@ -135,7 +135,7 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(TaskId, RecordId, LeaseId, CommitId, WorkerId, ScheduleId);
+as_text!(TaskId, RecordId, LeaseId, CommitId, WorkerId, ScheduleId, PayloadId);
 
 macro_rules! hex_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
@@ -197,6 +197,11 @@ hex_id!(
     /// One schedule from its creation to its deletion.
     ScheduleId,
     "schedule"
+);
+hex_id!(
+    /// One payload that lies in objects of its own; a new one for each time it is written.
+    PayloadId,
+    "payload"
 );
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod failed;
 use std::fmt;
 
 pub use self::failed::FailedEntry;
-use crate::id::{LeaseId, RecordId, WorkerId};
+use crate::id::{LeaseId, PayloadId, RecordId, WorkerId};
 use crate::time::Timestamp;
 
 /// The marker: layout format and parameters of the queue.
@@ -34,6 +34,8 @@ pub const SCHEDULES: &str = "schedules/";
 /// Says that there are schedules, and by when it was written that one was changed. It sorts before all entries of the
 /// ready index, so whoever looks at that sees it without a request.
 pub const SCHEDULES_MARK: &str = "ready/!schedules";
+/// Payloads too large for their records, in pieces.
+pub const PAYLOADS: &str = "payloads/";
 /// The shards: the first hex digit of a record's id.
 pub const SHARDS: &str = "0123456789abcdef";
 
@@ -75,6 +77,23 @@ pub fn schedule(name: &str) -> String {
 #[must_use]
 pub fn parse_schedule(key: &str) -> Option<&str> {
     key.strip_prefix(SCHEDULES)?.strip_suffix(".json").filter(|name| !name.contains('/'))
+}
+
+/// The key of the `n`-th piece of a payload of one of the record's tasks.
+#[must_use]
+pub fn payload(owner: RecordId, id: PayloadId, n: u32) -> String {
+    format!("{PAYLOADS}{}/{owner}/{id}.{n:05}", owner.shard())
+}
+
+/// The record and the payload a key under [`PAYLOADS`] belongs to, and which piece it is.
+#[must_use]
+pub fn parse_payload(key: &str) -> Option<(RecordId, PayloadId, u32)> {
+    let mut parts = key.strip_prefix(PAYLOADS)?.splitn(3, '/').skip(1);
+    let owner = parts.next()?.parse().ok()?;
+    let (id, n) = parts.next()?.split_once('.')?;
+    let (id, n) = (id.parse().ok()?, n.parse().ok()?);
+    // One spelling only: what does not print as it was read is not ours.
+    (payload(owner, id, n) == key).then_some((owner, id, n))
 }
 
 /// Everything in one shard of an index.
@@ -233,7 +252,21 @@ mod tests {
             for prefix in ["", "ready/0/", "leases/a/0000000001/", "tasks/0/", "workers/"] {
                 let key = format!("{prefix}{text}");
                 let _ = (ReadyEntry::parse(&key), LeaseEntry::parse(&key), parse_record(&key), parse_worker(&key));
+                let _ = parse_payload(&format!("payloads/{text}"));
             }
+        }
+    }
+
+    #[test]
+    fn a_payload_key_leads_to_its_record() {
+        let entropy = Entropy::seeded(5);
+        let (owner, id) = (RecordId::random(&entropy), PayloadId::random(&entropy));
+        let key = payload(owner, id, 7);
+        assert_eq!(parse_payload(&key), Some((owner, id, 7)));
+        for bad in
+            [key.replace(".00007", ".7"), format!("{key}x"), key.replace("payloads/", "tasks/"), format!("{key}/x")]
+        {
+            assert_eq!(parse_payload(&bad), None, "{bad}");
         }
     }
 

@@ -15,6 +15,7 @@ pub mod id;
 pub mod keys;
 pub mod limits;
 pub mod ops;
+pub mod payload;
 pub mod queue;
 pub mod record;
 pub mod schedule;

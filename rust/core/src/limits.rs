@@ -7,7 +7,27 @@ pub const RECORD_TASKS: usize = 100;
 /// Most bytes of input that share one record.
 pub const RECORD_BYTES: usize = 256 * 1024;
 /// Most bytes of JSON in one task's input or output.
+pub const JSON_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes of an input or output that lies in its record; larger ones get an object of their own.
+pub const INLINE_BYTES: usize = 32 * 1024;
+/// Once a record holds as many bytes of inputs and outputs, further outputs get objects of their own.
+pub const RECORD_FULL: usize = 2 * RECORD_BYTES;
+/// An output as small as this stays in its record, however full that is.
+pub const TINY_BYTES: usize = 1024;
+/// Most bytes of JSON in an object of its own that is handed out as if it lay in the record.
 pub const PAYLOAD_BYTES: usize = 128 * 1024;
+/// Most bytes of such JSON in one answer; further inputs and outputs are named and not read.
+pub const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// Most bytes in one piece of a payload.
+pub const PIECE_BYTES: usize = 4 * 1024 * 1024;
+/// Most pieces of a payload.
+pub const PIECES: u32 = 10_000;
+/// Most bytes of a payload.
+pub const PAYLOAD_TOTAL: u64 = 5 * 1024 * 1024 * 1024;
+/// Most payloads that come with one input or output.
+pub const TASK_FILES: usize = 100;
+/// Payloads being written at the same time, piece by piece, through one engine.
+pub const UPLOADS: usize = 1_000;
 /// Most bytes of an error's type, message and traceback together; longer ones are cut.
 pub const ERROR_BYTES: usize = 16 * 1024;
 /// Most characters in a task type's name.
@@ -63,6 +83,10 @@ pub const TIMEOUT: Duration = Duration::from_mins(5);
 pub const LEASE_SLACK: Duration = Duration::from_secs(30);
 /// A task fetched ahead and not started for this long is given back for others to take.
 pub const FETCHED_AHEAD: Duration = Duration::from_secs(5);
+/// A payload has to be named by a record this soon after its first piece was written.
+pub const PAYLOAD_FRESH: Duration = Duration::from_hours(12);
+/// A payload that no record names is left alone for this long: it may still be on its way into one.
+pub const PAYLOAD_GRACE: Duration = Duration::from_hours(24);
 /// An index entry that leads nowhere is an accident after this long.
 pub const GRACE: Duration = Duration::from_mins(1);
 

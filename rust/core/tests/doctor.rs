@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use buquet_core::entropy::Entropy;
 use buquet_core::queue::doctor::{Check, Examination, Report, Status, Visit, examine};
-use buquet_core::queue::{Queue, Settings, Submission, When};
-use buquet_core::record::{Json, Options};
+use buquet_core::queue::{Queue, Settings, Submission};
+use buquet_core::record::Json;
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{
     Condition, ETag, Got, Page, Put, Store, StoreError, StoreErrorKind, StoreKind, StoreResult, VersionId, VersionPage,
@@ -28,7 +28,7 @@ async fn queue_on(store: &Arc<MemoryStore>) -> Queue {
 
 async fn submit(queue: &Queue, kind: &str) {
     let input = Json::parse("1").unwrap();
-    queue.submit(Submission { kind: kind.into(), input, options: Options::default(), when: When::Now }).await.unwrap();
+    queue.submit(Submission::new(kind, input)).await.unwrap();
 }
 
 async fn worker_on(queue: &Queue, kind: &str) -> Worker {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::payload_ops::PayloadName;
 use crate::bucket::Usage;
 use crate::id::{CommitId, LeaseId, TaskId, WorkerId};
 use crate::queue::{self, CorruptObject, TaskView};
@@ -57,7 +58,15 @@ pub struct Task {
     kind: String,
     status: TaskStatus,
     input: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_ref: Option<PayloadName>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    input_files: Vec<PayloadName>,
     output: Option<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_ref: Option<PayloadName>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    output_files: Vec<PayloadName>,
     attempt: u32,
     retry_count: u32,
     max_retries: u32,
@@ -107,7 +116,11 @@ impl From<TaskView> for Task {
             kind,
             status: task.status,
             input: task.input,
+            input_ref: task.input_ref.map(|name| PayloadName::of(id.record(), name)),
+            input_files: PayloadName::all(id.record(), task.input_files),
             output: task.output,
+            output_ref: task.output_ref.map(|name| PayloadName::of(id.record(), name)),
+            output_files: PayloadName::all(id.record(), task.output_files),
             attempt: task.attempt,
             retry_count: task.retry_count,
             max_retries: options.retry.max_retries,
@@ -214,6 +227,10 @@ pub struct Assignment {
     #[serde(rename = "type")]
     kind: String,
     input: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_ref: Option<PayloadName>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    input_files: Vec<PayloadName>,
     attempt: u32,
     retry_count: u32,
     max_retries: u32,
@@ -236,6 +253,8 @@ impl From<crate::worker::Assignment> for Assignment {
             lease: task.lease,
             kind: task.kind,
             input: task.input,
+            input_ref: task.input_ref.map(|name| PayloadName::of(task.id.record(), name)),
+            input_files: PayloadName::all(task.id.record(), task.input_files),
             attempt: task.attempt,
             retry_count: task.retry_count,
             max_retries: task.max_retries,

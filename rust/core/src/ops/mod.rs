@@ -6,6 +6,7 @@ mod config_ops;
 mod dead_ops;
 mod doctor_ops;
 mod extension;
+mod payload_ops;
 mod queue_ops;
 mod request;
 mod schedule_ops;
@@ -38,6 +39,7 @@ pub struct Engine {
     resolved: Resolved,
     queue: OnceCell<Queue>,
     workers: Mutex<BTreeMap<WorkerId, Arc<Worker>>>,
+    uploads: Mutex<payload_ops::Uploads>,
     closed: watch::Sender<bool>,
     extension: Option<Box<dyn Extension>>,
 }
@@ -57,7 +59,14 @@ impl Engine {
         let cwd = std::env::current_dir().unwrap_or_else(|_| Path::new(".").to_owned());
         let resolved = resolve(&config, &|name| std::env::var(name).ok(), &cwd)?;
         let closed = watch::Sender::new(false);
-        Ok(Self { resolved, queue: OnceCell::new(), workers: Mutex::default(), closed, extension: None })
+        Ok(Self {
+            resolved,
+            queue: OnceCell::new(),
+            workers: Mutex::default(),
+            uploads: Mutex::default(),
+            closed,
+            extension: None,
+        })
     }
 
     /// The same engine, which carries the operations of `extension` too.
@@ -115,6 +124,7 @@ impl Engine {
             "worker.progress" => answer(&self.worker_progress(parse(op, request)?).await?),
             "worker.drain" => answer(&self.worker_drain(parse(op, request)?).await?),
             "worker.stop" => answer(&self.worker_stop(parse(op, request)?).await?),
+            other if other.starts_with("payload.") => self.payload(other, request).await,
             other => match &self.extension {
                 Some(extension) if other.starts_with(extension.prefix()) => {
                     if self.is_closed() {

@@ -37,8 +37,16 @@ impl Engine {
         let submission = Submission { kind: request.kind, input: request.input, options, when, about };
         submission.check()?;
         let Some(unique) = request.unique.map(Unique::from) else {
-            return Ok(answer::Submitted { id: self.queue().await?.submit(submission).await?, created: true });
+            let payloads = request.payloads.into_iter().map(Into::into).collect();
+            let id = self.queue().await?.submit_with(submission, payloads).await?;
+            return Ok(answer::Submitted { id, created: true });
         };
+        if !request.payloads.is_empty() {
+            return Err(Error::Invalid(
+                "both unique and payloads are given: each upload has an owner of its own; submit one without the other"
+                    .into(),
+            ));
+        }
         unique.check()?;
         let (id, created) = self.queue().await?.submit_unique(&submission, &unique).await?;
         Ok(answer::Submitted { id, created })
@@ -59,7 +67,8 @@ impl Engine {
             )));
         }
         let ids: Vec<TaskId> = request.ids.iter().map(|id| id.parse()).collect::<Result<_>>()?;
-        let tasks = self.queue().await?.get(&ids).await?;
+        let queue = self.queue().await?;
+        let tasks = queue.fill(queue.get(&ids).await?).await;
         Ok(answer::Tasks { tasks: tasks.into_iter().map(|task| task.map(Into::into)).collect() })
     }
 
@@ -92,7 +101,10 @@ impl Engine {
         tokio::select! {
             biased;
             () = self.closing() => Err(Error::Closed(format!("the engine was closed while task {id} was waited for"))),
-            task = queue.wait(id, request.timeout.map(|span| span.0)) => Ok(task?.into()),
+            task = queue.wait(id, request.timeout.map(|span| span.0)) => {
+                let mut filled = queue.fill(vec![Some(task?)]).await;
+                filled.pop().flatten().map(Into::into).ok_or_else(|| Error::Internal("a task was lost".into()))
+            }
         }
     }
 

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::payload_ops::PayloadName;
 use super::span::Span;
 use crate::error::{Error, Result};
 use crate::id::{LeaseId, TaskId, WorkerId};
-use crate::queue::{About, Scope, Unique, When};
-use crate::record::{Extras, Failure, Json, Options, Outcome, RetryChanges, RetryPolicy, TaskStatus};
+use crate::payload::Payload;
+use crate::queue::{About, Scope, Unique, When, check_files};
+use crate::record::{Extras, Failure, Json, Options, Outcome, RetryChanges, RetryPolicy, Stowed, TaskStatus};
 use crate::time::Timestamp;
 
 /// No fields.
@@ -33,6 +35,8 @@ pub struct Submit {
     #[serde(rename = "type")]
     pub kind: String,
     pub input: Json,
+    #[serde(default)]
+    pub payloads: Vec<PayloadName>,
     timeout: Option<Span>,
     retry: Option<Retry>,
     priority: Option<i64>,
@@ -273,6 +277,8 @@ pub struct OutcomeRequest {
     pub lease: LeaseId,
     outcome: OutcomeKind,
     output: Option<Json>,
+    #[serde(default)]
+    payloads: Vec<PayloadName>,
     error: Option<ErrorRequest>,
     retry: Option<bool>,
     delay: Option<Span>,
@@ -305,7 +311,12 @@ impl OutcomeRequest {
             OutcomeKind::Complete => {
                 // `"output": null` reads as none, and is a fine output.
                 let output = self.output.map_or_else(|| Json::parse("null"), Ok)?;
-                Ok(Outcome::Complete { output })
+                if self.payloads.is_empty() {
+                    return Ok(Outcome::Complete { output });
+                }
+                let payloads: Vec<Payload> = self.payloads.into_iter().map(Into::into).collect();
+                let files = check_files(&payloads, now, |payload| payload.owner == self.id.record())?;
+                Ok(Outcome::CompleteStowed(Stowed { files, ..Stowed::inline(output) }))
             }
             OutcomeKind::Fail => {
                 let ErrorRequest { kind, message, traceback } = self.error.ok_or_else(|| missing("error"))?;

@@ -7,6 +7,7 @@
 use super::Core;
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
+use crate::payload::Parcels;
 use crate::record::{BatchRecord, EntryState, Extra, Options, Task, ready_entry_state};
 use crate::transact::{Placed, Transacted};
 
@@ -51,12 +52,14 @@ impl Core {
         task: Task,
     ) -> Result<Derived> {
         let commit = CommitId::random(self.desk.bucket.entropy());
-        let tasks = vec![Task { n: 0, ..task }];
+        let mut tasks = vec![Task { n: 0, ..task }];
+        let parcels = Parcels::of_inputs(id, &mut tasks, self.desk.bucket.entropy())?;
         let created_at = tasks.first().map_or_else(|| self.desk.bucket.now(), |task| task.submitted_at);
         let draft = BatchRecord::new(id, kind.to_owned(), options.clone(), created_at, tasks, commit);
         for _ in 0..LOOKS {
             let mut record = draft.clone();
-            let found = match self.desk.place(&mut record).await? {
+            let placing = parcels.around(&self.desk.bucket, self.desk.variant, self.desk.place(&mut record));
+            let found = match placing.await? {
                 Placed::Landed => return Ok(self.created(&record)),
                 Placed::Taken(None) => continue,
                 Placed::Taken(Some(found)) => found,

@@ -1,10 +1,12 @@
 //! A queue as its users see it: submit, look, wait.
 
+mod attach;
 mod bell;
 mod cancel;
 mod dead;
 mod derived;
 pub mod doctor;
+mod fill;
 mod history;
 mod lifecycle;
 mod list;
@@ -24,12 +26,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt;
 use futures::stream;
 
+pub use self::attach::check_files;
 pub(crate) use self::bell::{Bell, Rung};
 pub use self::cancel::{CancelCounts, CancelFilter};
 pub use self::dead::{DeadFilter, Moved, Step, Stepped};
 pub(crate) use self::derived::Derived;
+pub(crate) use self::fill::is_small;
 pub use self::history::{Event, History};
 pub use self::lifecycle::{Lifecycle, LifecycleChoice};
+pub(crate) use self::list::check_limit;
 pub use self::list::{CorruptObject, Filter, Listing};
 pub use self::marker::FORMAT;
 pub use self::purge::{Purge, Purged};

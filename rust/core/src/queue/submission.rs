@@ -135,11 +135,11 @@ pub fn check_type(kind: &str) -> Result<()> {
 /// [`Error::Invalid`] with what is wrong and the limit.
 pub fn check_payload(what: &str, payload: &Json) -> Result<()> {
     let size = payload.text().len();
-    if size > limits::PAYLOAD_BYTES {
+    if size > limits::JSON_BYTES {
         return Err(Error::Invalid(format!(
-            "the {what} has {size} bytes of JSON, over the limit of {} bytes a task: store it elsewhere, such as in \
-             an object of its own, and pass its name",
-            limits::PAYLOAD_BYTES
+            "the {what} has {size} bytes of JSON, over the limit of {} bytes a task: write it as a payload, piece by \
+             piece, and name that",
+            limits::JSON_BYTES
         )));
     }
     // What passes here is understood by every front: no nesting without end, no half characters, no endless numbers.
@@ -164,11 +164,11 @@ mod tests {
 
     #[test]
     fn a_payload_over_the_limit_is_refused_with_its_size() {
-        let fits = Json::parse(&format!("\"{}\"", "x".repeat(limits::PAYLOAD_BYTES - 2))).unwrap();
+        let fits = Json::parse(&format!("\"{}\"", "x".repeat(limits::JSON_BYTES - 2))).unwrap();
         assert!(check_payload("input", &fits).is_ok());
-        let over = Json::parse(&format!("\"{}\"", "x".repeat(limits::PAYLOAD_BYTES - 1))).unwrap();
+        let over = Json::parse(&format!("\"{}\"", "x".repeat(limits::JSON_BYTES - 1))).unwrap();
         let message = check_payload("input", &over).unwrap_err().to_string();
-        assert!(message.contains("131073") && message.contains("131072"), "{message}");
+        assert!(message.contains("4194305") && message.contains("4194304"), "{message}");
     }
 
     #[test]

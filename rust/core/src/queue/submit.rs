@@ -13,6 +13,7 @@ use super::{Core, Queue, RecordLimits};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
 use crate::limits;
+use crate::payload::{Parcels, inline_bytes};
 use crate::record::{BatchRecord, Extras, Json, Options, Task};
 use crate::time::Timestamp;
 
@@ -59,7 +60,7 @@ impl Draft {
     }
 
     fn bytes(&self) -> usize {
-        self.input.text().len() + self.extras.bytes()
+        inline_bytes(&self.input) + self.extras.bytes()
     }
 
     /// The task it becomes.
@@ -268,11 +269,12 @@ impl Core {
         let bucket = &self.desk.bucket;
         for _ in 0..NEW_IDS {
             let now = bucket.now();
-            let tasks: Vec<Task> = (0..).zip(&drafts).map(|(n, draft)| draft.task(n, now)).collect();
+            let mut tasks: Vec<Task> = (0..).zip(&drafts).map(|(n, draft)| draft.task(n, now)).collect();
             let id = RecordId::random(bucket.entropy());
+            let parcels = Parcels::of_inputs(id, &mut tasks, bucket.entropy())?;
             let commit = CommitId::random(bucket.entropy());
             let mut record = BatchRecord::new(id, kind.to_owned(), options.clone(), now, tasks, commit);
-            if self.desk.create(&mut record).await? {
+            if parcels.around(bucket, self.desk.variant, self.desk.create(&mut record)).await? {
                 if let Some(entry) = record.ready_entry() {
                     self.announce(entry);
                 }

@@ -16,6 +16,8 @@ use super::{Core, Queue, Submission};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
 use crate::limits;
+use crate::payload::read_json;
+use crate::queue::schemas::is_encoded;
 use crate::record::{BatchRecord, Options};
 use crate::time::Timestamp;
 use crate::transact::Placed;
@@ -118,7 +120,7 @@ impl Queue {
             let now = self.bucket().now().max(not_before);
             let slot = unique.slot(now);
             if let Some(first) = self.core().seen_before(&submission.kind, &key, unique, now).await? {
-                return compare(&first, submission, &input, &key).map(|id| (id, false));
+                return self.compare(&first, submission, &input, &key).await.map(|id| (id, false));
             }
             let mut draft = self.core().draft(submission)?;
             draft.key = Some(key.clone());
@@ -128,10 +130,43 @@ impl Queue {
                 Derived::Created(id) => return Ok((id, true)),
                 // Somebody has barred this slot from the next one: it is later than this process thought.
                 Derived::Found(record) if record.void => not_before = unique.after_slot(slot.unwrap_or_default()),
-                Derived::Found(first) => return compare(&first, submission, &input, &key).map(|id| (id, false)),
+                Derived::Found(first) => {
+                    return self.compare(&first, submission, &input, &key).await.map(|id| (id, false));
+                }
             }
         }
         Err(Error::Unavailable(format!("the submit with the key {key:?} was overtaken {SLOTS} times; try again")))
+    }
+
+    /// The first task of the key, if it is the same as the one submitted now. An input that was encrypted is another
+    /// each time; of such only the type is compared.
+    async fn compare(&self, record: &BatchRecord, submission: &Submission, input: &str, key: &str) -> Result<TaskId> {
+        let Some(first) = record.tasks.first() else {
+            return Err(Error::Corrupt(format!(
+                "the record {} of the key {key:?} holds no task; look at it",
+                record.id
+            )));
+        };
+        let id = record.id.task(first.n);
+        if first.purged_at.is_some() {
+            return Ok(id);
+        }
+        let first_input = match &first.input_ref {
+            Some(name) => read_json(self.bucket(), record.id, name).await?,
+            None => first.input.clone(),
+        };
+        let same = is_encoded(first_input.text()) || canonical(first_input.text())? == input;
+        if record.kind == submission.kind && same {
+            return Ok(id);
+        }
+        Err(Error::Conflict(format!(
+            "the key {key:?} belongs to task {id}, a {:?} with the input {}; it cannot be used for a {:?} with the input \
+             {}: use another key, or submit the same",
+            record.kind,
+            shortened(first_input.text()),
+            submission.kind,
+            shortened(submission.input.text()),
+        )))
     }
 }
 
@@ -158,25 +193,6 @@ impl Core {
             Placed::Taken(Some(found)) => Ok(Some(found.record)),
         }
     }
-}
-
-/// The first task of the key, if it is the same as the one submitted now.
-fn compare(record: &BatchRecord, submission: &Submission, input: &str, key: &str) -> Result<TaskId> {
-    let Some(first) = record.tasks.first() else {
-        return Err(Error::Corrupt(format!("the record {} of the key {key:?} holds no task; look at it", record.id)));
-    };
-    let id = record.id.task(first.n);
-    if record.kind == submission.kind && canonical(first.input.text())? == input {
-        return Ok(id);
-    }
-    Err(Error::Conflict(format!(
-        "the key {key:?} belongs to task {id}, a {:?} with the input {}; it cannot be used for a {:?} with the input {}: \
-         use another key, or submit the same",
-        record.kind,
-        shortened(first.input.text()),
-        submission.kind,
-        shortened(submission.input.text()),
-    )))
 }
 
 /// The text of a value, with the keys of its objects in order and no spaces. Numbers stay as they are written: two that

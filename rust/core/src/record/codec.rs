@@ -11,8 +11,10 @@ use super::readable;
 use crate::error::{Error, Result};
 use crate::id::CommitId;
 
-/// The newest record format this code reads and the one it writes.
-pub const FORMAT: u32 = 1;
+/// The newest record format this code reads: that of records with payloads in objects of their own.
+pub const FORMAT: u32 = 2;
+/// The format of all other records, which older versions read too.
+pub const PLAIN_FORMAT: u32 = 1;
 
 /// The most characters of an error that quotes from a stored object.
 const MESSAGE_CHARS: usize = 300;
@@ -127,7 +129,7 @@ impl BatchRecord {
         };
         let read: serde_json::Result<Self> = serde_json::from_slice(body);
         // Of what a newer version wrote, only the format need make sense.
-        let format_alone = |_: &_| serde_json::from_slice(body).map_or(FORMAT, |Format { format }| format);
+        let format_alone = |_: &_| serde_json::from_slice(body).map_or(PLAIN_FORMAT, |Format { format }| format);
         let format = read.as_ref().map_or_else(format_alone, |record| record.format);
         if format > FORMAT {
             return Err(Error::Layout(format!(

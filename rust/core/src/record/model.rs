@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::codec::{FORMAT, Json};
+use super::codec::{FORMAT, Json, PLAIN_FORMAT};
 use super::dead::{FailedRef, Overrides};
 use super::extras::{Cancel, Extras, Progress};
 use super::fields::read_keeping_the_unknown;
 use super::options::Options;
+use super::payload::PayloadRef;
 use super::status::TaskStatus;
 use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
 use crate::limits;
@@ -109,11 +110,23 @@ pub struct Task {
     pub n: u16,
     /// Where it stands.
     pub status: TaskStatus,
-    /// The handler's input.
+    /// The handler's input; null where `input_ref` leads to it.
     pub input: Json,
+    /// Where the input lies, if not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_ref: Option<PayloadRef>,
+    /// Payloads that came with the input, which speaks of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub input_files: Vec<PayloadRef>,
     /// The handler's output, once completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Json>,
+    /// Where the output lies, if not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_ref: Option<PayloadRef>,
+    /// Payloads that came with the output, which speaks of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub output_files: Vec<PayloadRef>,
     /// How often it was started.
     pub attempt: u32,
     /// How many retries it has spent.
@@ -203,7 +216,11 @@ impl Task {
             n,
             status: TaskStatus::Pending,
             input,
+            input_ref: None,
+            input_files: Vec::new(),
             output: None,
+            output_ref: None,
+            output_files: Vec::new(),
             attempt: 0,
             retry_count: 0,
             loss_count: 0,
@@ -265,7 +282,7 @@ impl BatchRecord {
         commit: CommitId,
     ) -> Self {
         Self {
-            format: FORMAT,
+            format: PLAIN_FORMAT,
             id,
             kind,
             options,
@@ -291,6 +308,9 @@ impl BatchRecord {
         }
         self.rev += 1;
         self.commit = commit;
+        if self.tasks.iter().any(Task::is_stowed) {
+            self.format = self.format.max(FORMAT);
+        }
     }
 
     /// Whether `commit` wrote this revision or one of the last few before it.
@@ -323,6 +343,7 @@ impl BatchRecord {
             return Err("its tasks are not numbered from 0");
         }
         for task in &self.tasks {
+            task.check_payloads()?;
             let leased = task.lease.is_some_and(|lease| self.leases.contains_key(&lease));
             if (task.status == TaskStatus::Running) != task.lease.is_some() || task.lease.is_some() != leased {
                 return Err("a running task has no lease, or a lease is not listed");
@@ -379,7 +400,11 @@ read_keeping_the_unknown!(Task {
     n: take("n"),
     status: take("status"),
     input: take("input"),
+    input_ref: take_or_default("input_ref"),
+    input_files: take_or_default("input_files"),
     output: take_if_there("output"),
+    output_ref: take_or_default("output_ref"),
+    output_files: take_or_default("output_files"),
     attempt: take("attempt"),
     retry_count: take("retry_count"),
     loss_count: take_or_default("loss_count"),

@@ -173,9 +173,9 @@ impl BatchRecord {
             task.loss_count = 0;
             task.completed_at = None;
             task.cancel = None;
+            // Whoever replays it wants it run, however late.
+            task.expires_at = None;
             task.available_at = changes.available_at(now);
-            // Whoever runs it again does not want it to be too late before it can start.
-            task.expires_at = task.expires_at.filter(|at| *at > task.available_at);
         }
         Ok(())
     }
@@ -195,7 +195,11 @@ impl BatchRecord {
             if task.status.is_terminal() && task.purged_at.is_none() && wanted(task) {
                 task.status = TaskStatus::Archived;
                 task.input = Json::null();
+                task.input_ref = None;
+                task.input_files = Vec::new();
                 task.output = None;
+                task.output_ref = None;
+                task.output_files = Vec::new();
                 task.error = None;
                 task.tags.clear();
                 task.metadata.clear();

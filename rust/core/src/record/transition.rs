@@ -2,6 +2,7 @@
 
 use super::codec::Json;
 use super::model::{BatchRecord, Extra, Lease, Task, TaskError};
+use super::payload::Stowed;
 use super::status::TaskStatus;
 use crate::id::{LeaseId, TaskId};
 use crate::limits;
@@ -15,6 +16,8 @@ pub enum Outcome {
         /// The output.
         output: Json,
     },
+    /// It returned this, some or all of which has been written to objects of its own.
+    CompleteStowed(Stowed),
     /// It failed.
     Fail {
         /// Why.
@@ -98,7 +101,12 @@ impl BatchRecord {
         let Some(task) = self.leased(id, lease) else { return Settlement::LeaseLost };
         match outcome {
             Outcome::Complete { output } => {
-                task.output = Some(output.clone());
+                task.take_output(Stowed::inline(output.clone()));
+                task.error = None;
+                finish(task, TaskStatus::Completed, now);
+            }
+            Outcome::CompleteStowed(stowed) => {
+                task.take_output(stowed.clone());
                 task.error = None;
                 finish(task, TaskStatus::Completed, now);
             }

@@ -114,14 +114,16 @@ impl Shared {
             .await?;
         match claimed {
             Transacted::Done(claimed, Some(stored)) => {
-                let next = self.take_in(entry, &stored, lease, &claimed);
+                let filled = self.fill_inputs(&stored, &claimed).await;
+                let next = self.take_in(entry, filled.as_ref().unwrap_or(&stored), lease, &claimed);
                 *cached = Some(stored);
                 Ok(next)
             }
             Transacted::Done(claimed, None) => {
                 // Somebody committed right over it; the lease is in, so read the tasks from what is there now.
                 let Some(stored) = self.desk().load(entry.record).await? else { return Ok(Next::Forget) };
-                Ok(self.take_in(entry, &stored, lease, &claimed))
+                let filled = self.fill_inputs(&stored, &claimed).await;
+                Ok(self.take_in(entry, filled.as_ref().unwrap_or(&stored), lease, &claimed))
             }
             Transacted::Unchanged(stored) => Ok(again_when_due(&stored.record, self.now())),
             Transacted::Overtaken => Ok(Next::Again(self.now().after(self.jittered(STEP_ASIDE)))),
@@ -176,7 +178,8 @@ impl Shared {
     ) -> Result<Next, Error> {
         let Some(stored) = self.desk().load(entry.record).await? else { return Ok(Next::Forget) };
         if stored.record.has_commit(commit) || stored.record.leases.contains_key(&lease) {
-            return Ok(self.take_in(entry, &stored, lease, claimed));
+            let filled = self.fill_inputs(&stored, claimed).await;
+            return Ok(self.take_in(entry, filled.as_ref().unwrap_or(&stored), lease, claimed));
         }
         Ok(Next::Again(self.now().after(limits::GRACE)))
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::settle::{Verdict, WorkOutcome};
 use crate::id::{LeaseId, RecordId, TaskId};
-use crate::record::{BatchRecord, Json};
+use crate::record::{BatchRecord, Json, PayloadRef};
 use crate::time::Timestamp;
 use crate::transact::Stored;
 
@@ -21,8 +21,12 @@ pub struct Assignment {
     pub lease: LeaseId,
     /// Its type.
     pub kind: String,
-    /// Its input.
+    /// Its input; null where it lies elsewhere and is too large to be handed out, or cannot be read.
     pub input: Json,
+    /// Where the input lies, if not in the record.
+    pub input_ref: Option<PayloadRef>,
+    /// Payloads that came with the input.
+    pub input_files: Vec<PayloadRef>,
     /// Which start this is; 1 is the first.
     pub attempt: u32,
     /// Retries spent so far.
@@ -138,6 +142,8 @@ impl Hold {
                 lease,
                 kind: record.kind.clone(),
                 input: task.input.clone(),
+                input_ref: task.input_ref.clone(),
+                input_files: task.input_files.clone(),
                 attempt: task.attempt,
                 retry_count: task.retry_count,
                 max_retries: options.retry.max_retries,

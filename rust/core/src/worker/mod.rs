@@ -12,6 +12,7 @@ mod rate;
 mod registry;
 mod settle;
 mod shared;
+mod stow;
 mod sweep;
 
 use std::sync::Arc;

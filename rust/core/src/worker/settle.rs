@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep};
 use super::hold::Slot;
 use super::progress;
 use super::shared::Shared;
+use super::stow::{Stowage, check_output};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, LeaseId, RecordId, TaskId};
 use crate::limits;
-use crate::queue::check_payload;
 use crate::record::{BatchRecord, Outcome, Settlement, TaskStatus};
 use crate::time::Timestamp;
 use crate::transact::Transacted;
@@ -101,9 +101,7 @@ impl Shared {
 
     /// Puts an outcome on its way; or says at once why not.
     fn enqueue(&self, outcome: WorkOutcome) -> std::result::Result<(Arc<Slot>, oneshot::Receiver<Verdict>), Verdict> {
-        if let Outcome::Complete { output } = &outcome.outcome {
-            check_payload("output", output).map_err(|error| Verdict::Refused(error.to_string()))?;
-        }
+        check_output(&outcome)?;
         let mut inner = self.lock();
         let held = inner.hold.tasks.get_mut(&outcome.id).filter(|held| held.lease == outcome.lease && !held.settling);
         match held {
@@ -182,7 +180,7 @@ impl Shared {
             }
         }
         let ran = |(outcome, verdict): &(&WorkOutcome, &Verdict)| {
-            matches!(outcome.outcome, Outcome::Complete { .. } | Outcome::Fail { .. })
+            matches!(outcome.outcome, Outcome::Complete { .. } | Outcome::CompleteStowed(_) | Outcome::Fail { .. })
                 && matches!(verdict, Verdict::Committed { .. })
         };
         let finished = outcomes.iter().zip(verdicts).filter(ran).count();
@@ -197,9 +195,10 @@ impl Shared {
     /// when it is too late.
     async fn commit_outcomes(self: &Arc<Self>, id: RecordId, slot: &Slot, outcomes: &[WorkOutcome]) -> Vec<Verdict> {
         let mut doubts = Vec::new();
+        let mut stowage = Stowage::default();
         let mut pause = FIRST_PAUSE;
         loop {
-            match self.try_commit(id, slot, outcomes, &mut doubts).await {
+            match self.try_commit(id, slot, outcomes, &mut stowage, &mut doubts).await {
                 Ok(verdicts) => return verdicts,
                 Err(error @ (Error::Corrupt(_) | Error::Layout(_))) => {
                     let message = format!("the outcome could not be stored: {error}");
@@ -220,6 +219,7 @@ impl Shared {
         id: RecordId,
         slot: &Slot,
         outcomes: &[WorkOutcome],
+        stowage: &mut Stowage,
         doubts: &mut Vec<(CommitId, Vec<Settlement>)>,
     ) -> Result<Vec<Verdict>> {
         let mut cached = slot.stored.lock().await;
@@ -230,6 +230,8 @@ impl Shared {
                 None => return Ok(outcomes.iter().map(|outcome| lease_lost(outcome.id)).collect()),
             },
         };
+        stowage.prepare(self, &stored.record, outcomes).await?;
+        let outcomes = stowage.outcomes(outcomes);
         let ignores_leases = self.settings().variant.ignores_leases();
         let reports = self.take_progress(id);
         let (mut landed, mut ready_before) = (None, None);
@@ -247,6 +249,7 @@ impl Shared {
             settlements.iter().any(|done| *done != Settlement::LeaseLost).then_some(settlements)
         };
         let transacted = self.desk().transact(stored, true, change).await?;
+        stowage.follow(self).await;
         let settlements = match transacted {
             Transacted::Done(settlements, stored) => {
                 if let Some(stored) = &stored {

@@ -210,6 +210,11 @@ impl Compiled {
     }
 }
 
+/// Whether an input was encoded by its front: compressed or encrypted, so that only fronts can read it.
+pub fn is_encoded(text: &str) -> bool {
+    text.contains(ENVELOPE) && serde_json::from_str(text).is_ok_and(|value| is_envelope(&value))
+}
+
 fn is_envelope(value: &Value) -> bool {
     value.as_object().is_some_and(|members| members.len() == 1 && members.contains_key(ENVELOPE))
 }

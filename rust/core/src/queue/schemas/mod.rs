@@ -15,8 +15,8 @@ use bytes::Bytes;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
-pub use self::book::Schemas;
 use self::book::{Book, Compiled, check_new};
+pub use self::book::{Schemas, is_encoded};
 use super::{Queue, marker};
 use crate::bucket::{Bucket, Committed};
 use crate::error::{Error, Result};

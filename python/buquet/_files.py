@@ -1,0 +1,144 @@
+"""Files, as arguments and results of tasks."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from buquet._chain import FRAME
+from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Stored(Protocol):
+    """A payload in the store, as a file reads it."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give the content, piece by piece."""
+        ...
+
+
+class File:
+    """A file that travels with a task: as an argument, a result, or inside of one.
+
+    Give one with a path, and it is stored piece by piece, through the codecs, and never held whole. A handler gets
+    one that it can read, in the same way. Files of up to 5 GiB.
+
+    :param path: the file to be stored. It is read when the task is submitted, or when the handler has returned.
+    :param name: what the receiver knows it by (default: the last part of the path).
+
+    Example::
+
+        @app.task
+        def convert(video: File) -> File:
+            video.save("in.mov")
+            ...
+            return File("out.mp4")
+
+        convert.submit(File("holiday.mov")).result().save("holiday.mp4")
+    """
+
+    __slots__ = ("_path", "_stored", "name", "size")
+
+    def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
+        """Name a file; nothing is read yet."""
+        self._path: Path | None = Path(path)
+        self._stored: Stored | None = None
+        self.name = self._path.name if name is None else name
+        self.size: int | None = None
+        """Its length in bytes, of one that was stored."""
+
+    @classmethod
+    def from_store(cls, stored: Stored, name: str, size: int | None) -> File:
+        """Give the file that a payload holds; buquet does this."""
+        file = cls(name or "file")
+        file._path, file._stored, file.size = None, stored, size
+        return file
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"<File {self.name!r}>" if self._path is None else f"File({str(self._path)!r})"
+
+    def open(self) -> BinaryIO:
+        """Open it for reading from its start.
+
+        Of one that was stored, pieces are fetched as they are read. That everything is there and nothing was
+        changed is certain once the end was read without an error. Blocks; in async code use ``read_async`` or
+        ``save_async``.
+
+        :raises CorruptError: a piece is gone or was changed; raised by the ``read`` that meets it.
+        :raises CodecError: it does not decrypt, or a codec or key is missing; likewise.
+        """
+        if self._path is not None:
+            try:
+                return self._path.open("rb")
+            except OSError as error:
+                raise InvalidError(f"cannot read the file {str(self._path)!r}: {error.strerror}") from error
+        return io.BufferedReader(_Pieces(self.pieces()), FRAME)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give the content piece by piece, each of up to 2 MiB."""
+        if self._stored is not None:
+            yield from self._stored.pieces()
+            return
+        with self.open() as source:
+            while piece := source.read(FRAME):
+                yield piece
+
+    def read(self) -> bytes:
+        """Read all of it, checked to its end."""
+        whole = io.BytesIO()
+        for piece in self.pieces():
+            whole.write(piece)
+        return whole.getvalue()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to ``path``, piece by piece; there is a file only if all of it was there and unchanged."""
+        target = Path(path)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as out:
+                for piece in self.pieces():
+                    out.write(piece)
+            shutil.move(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    async def read_async(self) -> bytes:
+        """Like ``read``, for async code."""
+        return await _in_thread(self.read)
+
+    async def save_async(self, path: str | os.PathLike[str]) -> Path:
+        """Like ``save``, for async code."""
+        return await _in_thread(lambda: self.save(path))
+
+
+async def _in_thread(function: Any) -> Any:
+    from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - asyncio is not for everybody
+
+    return await run_in_thread(function)
+
+
+class _Pieces(io.RawIOBase):
+    """An iterator of pieces, to be read as a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count

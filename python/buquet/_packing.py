@@ -1,0 +1,128 @@
+"""Values on their way into JSON, with the bytes and files that do not go there; and back.
+
+While a value is encoded, what is too large or too binary for JSON is set aside, and a marker takes its place. While
+one is decoded, markers turn back into what they stand for. Which value that is, the context says.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from buquet._chain import Marker, envelope
+from buquet._files import File
+from buquet.errors import CodecError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+INLINE_BYTES = 32 * 1024
+"""Longer ``bytes`` are stored as they are, in pieces; up to here they are base64 in the JSON."""
+
+
+class Source:
+    """Something to be stored piece by piece, and the random name that its frames are bound to."""
+
+    __slots__ = ("content", "stream")
+
+    def __init__(self, content: bytes | File) -> None:
+        """Take a value on."""
+        self.content = content
+        self.stream = secrets.token_hex(8)
+
+
+class Packing:
+    """One value that is being encoded."""
+
+    def __init__(self, codecs: list[str]) -> None:
+        """Begin; ``codecs`` are those that its parts will pass through."""
+        self.codecs = codecs
+        self.sources: list[Source] = []
+
+    def set_aside(self, content: bytes | File, *, whole: bool = False) -> Marker:
+        """Keep a part for later; gives what stands for it. ``whole`` is the JSON of all the value."""
+        source = Source(content)
+        number = len(self.sources)
+        self.sources.append(source)
+        common: dict[str, Any] = {"codec": self.codecs, "stream": source.stream}
+        if isinstance(content, File):
+            return Marker(file=number, name=content.name, size=content.size, **common)
+        if whole:
+            return Marker(json=number, size=len(content), **common)
+        return Marker(blob=number, size=len(content), **common)
+
+
+class Unpacking(Protocol):
+    """One value that is being decoded."""
+
+    def file(self, marker: Marker) -> File:
+        """Give the file that a marker stands for."""
+        ...
+
+    def bytes_of(self, marker: Marker) -> bytes:
+        """Read the bytes that a marker stands for."""
+        ...
+
+
+_packing: ContextVar[Packing | None] = ContextVar("buquet_packing", default=None)
+_unpacking: ContextVar[Unpacking | None] = ContextVar("buquet_unpacking", default=None)
+
+
+@contextmanager
+def packing(state: Packing) -> Generator[None]:
+    """Set bytes and files aside that are met while a value is encoded here."""
+    token = _packing.set(state)
+    try:
+        yield
+    finally:
+        _packing.reset(token)
+
+
+@contextmanager
+def unpacking(state: Unpacking) -> Generator[None]:
+    """Turn the markers back that are met while a value is decoded here."""
+    token = _unpacking.set(state)
+    try:
+        yield
+    finally:
+        _unpacking.reset(token)
+
+
+def set_aside(value: object) -> bytes | None:
+    """The JSON that stands for a value that does not go into JSON; None for all others."""
+    state = _packing.get()
+    if state is None or not (isinstance(value, File) or (type(value) is bytes and len(value) > INLINE_BYTES)):
+        return None
+    return envelope(state.set_aside(value))
+
+
+def set_aside_nested(file: File) -> dict[str, Any]:
+    """Likewise for a file inside of a value."""
+    state = _packing.get()
+    if state is None:
+        raise TypeError(f"{file!r} goes into arguments and results of tasks, and nowhere else")
+    import msgspec  # noqa: PLC0415 - only for files
+
+    return {"$buquet": msgspec.to_builtins(state.set_aside(file))}
+
+
+def restore(marker: Marker) -> Any:
+    """What a marker stands for. Where nothing is decoded for good, one of its kind, to compare with an annotation.
+
+    :raises CodecError: it stands for a whole value, which nobody has opened.
+    """
+    state = _unpacking.get()
+    if marker.file is not None:
+        return File.from_store(_Nothing(), marker.name, marker.size) if state is None else state.file(marker)
+    if marker.blob is not None:
+        return b"" if state is None else state.bytes_of(marker)
+    raise CodecError("a value that passed through codecs lies inside of another: it was not stored by buquet")
+
+
+class _Nothing:
+    """The content of a file that is only compared with an annotation."""
+
+    def pieces(self) -> Any:
+        return iter(())

@@ -1,0 +1,96 @@
+"""Tasks as they are read, with what passed through the codecs in plain; and errors as they are stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from buquet._chain import MARK, Chain, Marker, Place, envelope, read_marker
+from buquet._models import History, Task, TaskError, TaskPage
+from buquet.errors import BuquetError
+
+if TYPE_CHECKING:
+    from buquet._attempt import FailureInfo
+
+_SHORTEST = 256
+_ERROR_BYTES = 15 * 1024
+"""The engine cuts errors off at 16 KiB, type included; one that is sealed must not be."""
+
+
+class _Details(msgspec.Struct, frozen=True, omit_defaults=True):
+    message: str
+    traceback: str | None = None
+
+
+def reveal(chain: Chain, answer: Any) -> Any:
+    """The same answer with inputs, results and errors decoded where that needs no payload.
+
+    What cannot be decoded stays as it is: one value must not keep a listing from being read.
+    """
+    if isinstance(answer, Task):
+        return _task(chain, answer)
+    if isinstance(answer, TaskPage):
+        return msgspec.structs.replace(answer, tasks=[_task(chain, task) for task in answer.tasks])
+    if isinstance(answer, History):
+        events = [msgspec.structs.replace(event, task=_task(chain, event.task)) for event in answer.events]
+        return msgspec.structs.replace(answer, events=events)
+    if isinstance(answer, list):
+        return [reveal(chain, item) for item in cast("list[Any]", answer)]
+    return answer
+
+
+def _task(chain: Chain, task: Task) -> Task:
+    return msgspec.structs.replace(
+        task,
+        input=_value(chain, task.input, Place("input", task.type)),
+        output=_value(chain, task.output, Place("result", task.type)),
+        error=None if task.error is None else _error(chain, task.error, Place("error", task.type)),
+    )
+
+
+def _value(chain: Chain, value: Any, place: Place) -> Any:
+    if not _is_envelope(value):
+        return value
+    try:
+        marker = read_marker(msgspec.json.encode(value))
+        if marker is None or marker.data is None:
+            return value
+        return msgspec.json.decode(chain.decode(marker.data, marker.codec, place.context()))
+    except (BuquetError, msgspec.DecodeError):
+        return value
+
+
+def _is_envelope(value: object) -> bool:
+    return isinstance(value, dict) and "$buquet" in value
+
+
+def _error(chain: Chain, error: TaskError, place: Place) -> TaskError:
+    raw = error.message.encode()
+    if not raw.startswith(MARK):
+        return error
+    try:
+        marker = read_marker(raw)
+        if marker is None or marker.data is None:
+            return error
+        plain = chain.decode(marker.data, marker.codec, place.context())
+        details = msgspec.json.decode(plain, type=_Details)
+    except (BuquetError, msgspec.DecodeError):
+        return error
+    return msgspec.structs.replace(error, message=details.message, traceback=details.traceback)
+
+
+def seal_error(chain: Chain, error: FailureInfo, kind: str) -> FailureInfo:
+    """The error as it is stored: its type in plain, message and traceback through the codecs."""
+    from buquet._attempt import trim  # noqa: PLC0415 - it is imported from there
+
+    place = Place("error", kind)
+    traceback, message, limit = error.traceback, error.message, 16 * 1024
+    while True:
+        plain = msgspec.json.encode(_Details(message, traceback))
+        sealed = envelope(Marker(codec=chain.names, data=chain.encode(plain, place.context())))
+        if len(sealed) + len(error.type.encode()) <= _ERROR_BYTES or limit < _SHORTEST:
+            return msgspec.structs.replace(error, message=sealed.decode(), traceback=None)
+        limit //= 2
+        traceback = None if traceback is None else trim(traceback, limit)
+        message = trim(message, limit)

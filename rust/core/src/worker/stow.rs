@@ -1,0 +1,123 @@
+//! Inputs and outputs that lie in objects of their own: read after a claim, written before a completion.
+
+use futures::StreamExt;
+use futures::future::ready;
+use futures::stream;
+
+use super::settle::{Verdict, WorkOutcome};
+use super::shared::Shared;
+use crate::error::Result;
+use crate::limits;
+use crate::payload::{Parcel, Parcels, read_json};
+use crate::queue::{check_payload, is_small};
+use crate::record::{BatchRecord, Json, Outcome, Stowed, stow};
+use crate::time::Timestamp;
+use crate::transact::Stored;
+
+/// Inputs of one record read at the same time.
+const READS_IN_FLIGHT: usize = 8;
+
+/// The outcomes of one record as they are committed: large outputs moved out of them.
+#[derive(Debug, Default)]
+pub struct Stowage {
+    outcomes: Vec<WorkOutcome>,
+    parcels: Parcels,
+    /// When they were written.
+    at: Option<Timestamp>,
+}
+
+impl Stowage {
+    /// Writes the large outputs, before the commit that names them. Trying again uses what was written before, unless
+    /// that is so old that it may have been collected.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn prepare(&mut self, worker: &Shared, record: &BatchRecord, outcomes: &[WorkOutcome]) -> Result<()> {
+        let now = worker.now();
+        let lengths: Vec<usize> =
+            outcomes.iter().map(|outcome| output(outcome).map_or(0, |output| output.text().len())).collect();
+        let moves = stow(record, &lengths);
+        if moves.contains(&true) && self.at.is_none_or(|at| now > at.after(limits::PAYLOAD_FRESH)) {
+            (self.parcels, self.at) = (Parcels::default(), None);
+            let moved = outcomes.iter().zip(moves).map(|(outcome, moves)| match output(outcome) {
+                Some(json) if moves => {
+                    let parcel = Parcel::pack(record.id, json, worker.entropy());
+                    let moved = move_out(outcome, &parcel);
+                    self.parcels.push(parcel);
+                    moved
+                }
+                _ => outcome.clone(),
+            });
+            self.outcomes = moved.collect();
+            // Those of the true protocol come before the commit, and those of the broken one after it.
+            let (bucket, variant) = (&worker.desk().bucket, worker.settings().variant);
+            if !variant.stows_late() {
+                self.parcels.around(bucket, variant, ready(Ok(()))).await?;
+            }
+            self.at = Some(now);
+        }
+        Ok(())
+    }
+
+    /// The outcomes as they are to be committed.
+    pub fn outcomes<'a>(&'a self, outcomes: &'a [WorkOutcome]) -> &'a [WorkOutcome] {
+        if self.at.is_some() { &self.outcomes } else { outcomes }
+    }
+
+    /// The broken variant: writes the outputs after the commit that names them.
+    pub async fn follow(&self, worker: &Shared) {
+        let variant = worker.settings().variant;
+        if variant.stows_late() {
+            let _ = self.parcels.around(&worker.desk().bucket, variant, ready(Ok(()))).await;
+        }
+    }
+}
+
+fn output(outcome: &WorkOutcome) -> Option<&Json> {
+    match &outcome.outcome {
+        Outcome::Complete { output } => Some(output),
+        Outcome::CompleteStowed(stowed) => stowed.output.as_ref(),
+        _ => None,
+    }
+}
+
+fn move_out(outcome: &WorkOutcome, parcel: &Parcel) -> WorkOutcome {
+    let files = match &outcome.outcome {
+        Outcome::CompleteStowed(stowed) => stowed.files.clone(),
+        _ => Vec::new(),
+    };
+    let stowed = Stowed { output: None, output_ref: Some(parcel.name.clone()), files };
+    WorkOutcome { outcome: Outcome::CompleteStowed(stowed), ..outcome.clone() }
+}
+
+/// Refuses an output that cannot be stored.
+pub fn check_output(outcome: &WorkOutcome) -> std::result::Result<(), Verdict> {
+    let checked = output(outcome).map_or(Ok(()), |output| check_payload("output", output));
+    checked.map_err(|error| Verdict::Refused(error.to_string()))
+}
+
+impl Shared {
+    /// The record with the inputs of the claimed tasks that lie elsewhere, as far as they are small enough; `None` if
+    /// there is none. One that cannot be read is left out: the front reads it by its name and learns why.
+    pub async fn fill_inputs(&self, stored: &Stored, claimed: &[u16]) -> Option<Stored> {
+        let (record, bucket) = (&stored.record, &self.desk().bucket);
+        let tasks = claimed.iter().filter_map(|n| record.tasks.get(usize::from(*n)));
+        let wanted: Vec<_> =
+            tasks.filter_map(|task| Some((task.n, task.input_ref.as_ref().filter(|name| is_small(name))?))).collect();
+        if wanted.is_empty() {
+            return None;
+        }
+        let reads = wanted.into_iter().map(|(n, name)| async move { (n, read_json(bucket, record.id, name).await) });
+        let inputs: Vec<(u16, Result<Json>)> =
+            stream::iter(reads).buffer_unordered(READS_IN_FLIGHT).boxed().collect().await;
+        let mut filled = stored.clone();
+        for (n, input) in inputs {
+            match (filled.record.tasks.get_mut(usize::from(n)), input) {
+                (Some(task), Ok(input)) => task.input = input,
+                (_, Err(error)) => self.warn("an input could not be read", &error),
+                (None, Ok(_)) => {}
+            }
+        }
+        Some(filled)
+    }
+}
