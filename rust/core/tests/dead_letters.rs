@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use buquet_core::entropy::Entropy;
 use buquet_core::id::TaskId;
-use buquet_core::queue::{DeadFilter, LifecycleChoice, Purge, Queue, Settings, Step, When};
+use buquet_core::queue::{About, DeadFilter, LifecycleChoice, Purge, Queue, Settings, Step, When};
 use buquet_core::record::{Changes, Failure, Json, Move, Options, Outcome, Refusal, TaskStatus};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Store, StoreKind};
@@ -31,7 +31,7 @@ async fn worker_on(queue: &Queue) -> Worker {
 
 async fn submit(queue: &Queue, kind: &str, count: usize) -> Vec<TaskId> {
     let inputs = (0..count).map(|n| Json::parse(&n.to_string()).unwrap()).collect();
-    queue.submit_many(kind, inputs, Options::default(), When::Now).await.unwrap()
+    queue.submit_many(kind, inputs, Options::default(), When::Now, &About::default()).await.unwrap()
 }
 
 fn failing(kind: &str) -> Outcome {
