@@ -150,7 +150,7 @@ def test_lifecycle_prints_the_rules_on_stdout_and_the_rest_beside_it(buquet: Run
         (["archive"], "--all"),
         (["replay", NOBODY, "--all"], "not both"),
         (["replay", "nonsense"], "nonsense"),
-        (["purge", "--older-than", "1d", "--status", "running", "--yes"], "Running"),
+        (["purge", "--older-than", "1d", "--status", "running", "--yes"], "running"),
         (["purge", "--older-than", "soon", "--yes"], "soon"),
         (["failed", "--cursor", "ready/0"], "not a cursor"),
         (["replay", "--all", "--priority", "11"], "priority"),

@@ -286,6 +286,9 @@ async fn a_purge_that_was_interrupted_is_finished_by_the_next() {
     let replayed = queue.move_tasks(&ids, Move::Replay(&Changes::default())).await.unwrap();
     assert!(replayed.iter().all(|moved| moved.verdict == Err(Refusal::Purged)), "{replayed:?}");
     let purged = queue.purge(&week, &step(100)).await.unwrap();
+    assert_eq!((purged.tasks, purged.records), (0, 0), "whoever sealed it may be about to delete it");
+    advance(DAY).await;
+    let purged = queue.purge(&week, &step(100)).await.unwrap();
     assert_eq!((purged.tasks, purged.records), (0, 1));
     assert!(store.keys(keys::TASKS).is_empty() && store.keys(keys::FAILED).is_empty());
 }
@@ -404,6 +407,8 @@ async fn a_store_without_lifecycle_rules_says_so_and_shows_them_all_the_same() {
     let (queue, _) = failed(&store, "t", 500, "E").await;
     let shown = queue.lifecycle(&LifecycleChoice { keep_days: 30, apply: false }).await.unwrap();
     assert!(!shown.applies && !shown.applied && shown.notes[0].contains("no bucket"));
+    // Each was submitted, claimed and failed.
+    assert_eq!((shown.estimate.sampled, shown.estimate.old_versions >= 10.0), (5, true), "{:?}", shown.estimate);
     let refused = queue.lifecycle(&LifecycleChoice { keep_days: 30, apply: true }).await.unwrap_err();
     assert!(matches!(refused, Error::Unsupported(_)), "{refused}");
 }

@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 /// Dollars for a gigabyte kept a month, S3 Standard in us-east-1 (<https://aws.amazon.com/s3/pricing/>).
 const DOLLARS_PER_GB_MONTH: f64 = 0.023;
 const GIGABYTE: f64 = 1_000_000_000.0;
-/// Pages of records listed, of one shard, for the estimate.
+/// Pages of records listed for the estimate, where they do not fit into one.
 const PAGES: usize = 5;
 /// Records whose versions are counted for it.
 const SAMPLED: usize = 20;
@@ -193,21 +193,17 @@ impl Queue {
         })
     }
 
-    /// Counts the versions of a few records of one shard; ids are random, so that one stands for all.
+    /// Counts the versions of a few records: of all there are, or of one shard where they are many. Ids are random, so
+    /// that one shard stands for all.
     async fn estimate(&self, keep_days: u32) -> Result<Estimate> {
         let bucket = self.bucket();
-        let shard = keys::SHARDS.chars().next().unwrap_or('0');
-        let prefix = keys::shard_prefix(keys::TASKS, shard);
-        let (mut listed, mut more): (Vec<Listed>, bool) = (Vec::new(), true);
-        for _ in 0..PAGES {
-            let after = listed.last().map(|last: &Listed| last.key.clone());
-            let page = bucket.list(&prefix, after.as_deref(), limits::PAGE).await?.value;
-            more = page.more;
-            listed.extend(page.entries);
-            if !more {
-                break;
-            }
-        }
+        let few = bucket.list(keys::TASKS, None, limits::PAGE).await?.value;
+        let (listed, shards, more) = if few.more {
+            let (listed, more) = self.list_shard().await?;
+            (listed, keys::SHARDS.len(), more)
+        } else {
+            (few.entries, 1, false)
+        };
         let apart = listed.len().div_ceil(SAMPLED).max(1);
         let sample: Vec<&Listed> = listed.iter().step_by(apart).collect();
         let counts = stream::iter(sample).map(|record| async move {
@@ -216,7 +212,22 @@ impl Queue {
         });
         let counted: Vec<(Vec<Version>, u64)> = counts.buffered(READS_IN_FLIGHT).boxed().try_collect().await?;
         let latest = bucket.now().before(DAY.saturating_mul(keep_days));
-        Ok(Estimate::of(&counted, listed.len() * keys::SHARDS.len(), more, latest))
+        Ok(Estimate::of(&counted, listed.len() * shards, more, latest))
+    }
+
+    /// The records of one shard, as far as a few pages go, and whether there are more.
+    async fn list_shard(&self) -> Result<(Vec<Listed>, bool)> {
+        let prefix = keys::shard_prefix(keys::TASKS, keys::SHARDS.chars().next().unwrap_or('0'));
+        let mut listed: Vec<Listed> = Vec::new();
+        for _ in 0..PAGES {
+            let after = listed.last().map(|last| last.key.clone());
+            let page = self.bucket().list(&prefix, after.as_deref(), limits::PAGE).await?.value;
+            listed.extend(page.entries);
+            if !page.more {
+                return Ok((listed, false));
+            }
+        }
+        Ok((listed, true))
     }
 }
 

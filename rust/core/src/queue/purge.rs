@@ -16,6 +16,7 @@ use super::list::{check_cursor, check_limit};
 use super::{CorruptObject, Queue, READS_IN_FLIGHT};
 use crate::error::{Error, Result};
 use crate::keys::{self, FailedEntry};
+use crate::limits;
 use crate::record::{BatchRecord, Task, TaskStatus};
 use crate::time::Timestamp;
 use crate::transact::{Stored, Transacted};
@@ -64,8 +65,8 @@ struct Found {
 struct Done {
     tasks: usize,
     kept: bool,
-    /// What is to be deleted: the record, then its entry.
-    deleted: Option<(String, Option<String>, u64)>,
+    /// The size of the record, if it was deleted.
+    deleted: Option<u64>,
 }
 
 impl Purge {
@@ -76,8 +77,9 @@ impl Purge {
     pub fn check(&self) -> Result<()> {
         let open = self.status.iter().find(|status| !status.is_terminal());
         if let Some(status) = open {
+            let status = format!("{status:?}").to_lowercase();
             return Err(Error::Invalid(format!(
-                "status {status:?} cannot be purged: only completed, failed, cancelled, expired and archived tasks can"
+                "status {status} cannot be purged: only completed, failed, cancelled, expired and archived tasks can"
             )));
         }
         if self.status.is_empty() {
@@ -119,29 +121,13 @@ impl Queue {
         };
         let work = stream::iter(found).map(|found| self.purge_record(found, purge, &filter, step.dry_run));
         let done: Vec<Done> = work.buffered(READS_IN_FLIGHT).boxed().try_collect().await?;
-        let (mut records, mut entries) = (Vec::new(), Vec::new());
         for Done { tasks, kept, deleted } in done {
             purged.tasks += tasks;
             purged.kept += usize::from(kept);
-            if let Some((record, entry, size)) = deleted {
-                purged.bytes += size;
-                records.push(record);
-                entries.extend(entry);
-            }
-        }
-        purged.records = records.len();
-        if !step.dry_run {
-            self.delete_all(&records).await?;
-            self.delete_all(&entries).await?;
+            purged.records += usize::from(deleted.is_some());
+            purged.bytes += deleted.unwrap_or_default();
         }
         Ok(purged)
-    }
-
-    async fn delete_all(&self, keys: &[String]) -> Result<()> {
-        if !keys.is_empty() {
-            self.bucket().delete_many(keys).await?;
-        }
-        Ok(())
     }
 
     /// The latest moment at which a record that is purged may have been changed: an older request that is still on its
@@ -206,56 +192,70 @@ impl Queue {
     }
 
     async fn purge_record(&self, found: Found, purge: &Purge, filter: &DeadFilter, dry: bool) -> Result<Done> {
-        let Found { stored, entry, size } = found;
-        let deleted = Some((keys::record(stored.record.id), entry.map(|entry| entry.to_string()), size));
-        // Where nothing was left to be sealed, a purge was interrupted.
-        if stored.record.is_purged() || (stored.record.void && (dry || stored.record.kind == BARRED)) {
-            return Ok(Done { deleted, ..Done::default() });
+        let (record, now) = (&found.stored.record, self.bucket().now());
+        // Nothing is left to be sealed where a purge was interrupted, or a submit abandoned long ago.
+        if record.is_purged() || record.void {
+            if dry || found.stored.written > now.before(self.leftover()) {
+                return Ok(Done::default());
+            }
+            let sealed = record.is_purged() || record.kind == BARRED || self.bar(&found).await?;
+            return if sealed { self.delete_record(&found, Done::default()).await } else { Ok(Done::default()) };
         }
-        if stored.record.void {
-            return self.bar(stored, deleted).await;
-        }
-        if !filter.admits_record(&stored.record) {
+        if !filter.admits_record(record) {
             return Ok(Done::default());
         }
-        let mut preview = stored.record.clone();
-        let now = self.bucket().now();
+        let mut preview = record.clone();
         let tasks = preview.purge(now, |task| purge.admits(filter, task, now));
-        if tasks == 0 || dry || self.core().settings.variant.purges_unsealed() {
-            let whole = preview.is_purged();
-            let kept = tasks > 0 && !whole;
-            return Ok(Done { tasks, kept, deleted: deleted.filter(|_| whole) });
+        let whole = preview.is_purged();
+        let done = Done { tasks, kept: tasks > 0 && !whole, deleted: None };
+        if tasks == 0 || dry {
+            return Ok(Done { deleted: whole.then_some(found.size), ..done });
+        }
+        if whole && self.core().settings.variant.purges_unsealed() {
+            return self.delete_record(&found, done).await;
         }
         let change = |record: &mut BatchRecord, now| {
             let tasks = record.purge(now, |task| purge.admits(filter, task, now));
             (tasks > 0).then_some(tasks)
         };
         // Whoever commits first has work to do there: the next purge looks again.
-        match self.core().desk.transact(stored, false, change).await? {
-            Transacted::Done(tasks, stored) => {
-                let whole = stored.as_ref().is_some_and(|stored| stored.record.is_purged());
-                if let Some(stored) = &stored {
-                    self.core().show(&stored.record);
+        match self.core().desk.transact(found.stored.clone(), false, change).await? {
+            Transacted::Done(tasks, sealed) => {
+                let whole = sealed.as_ref().is_some_and(|sealed| sealed.record.is_purged());
+                let done = Done { tasks, kept: !whole, deleted: None };
+                if let Some(sealed) = &sealed {
+                    self.core().show(&sealed.record);
                 }
-                Ok(Done { tasks, kept: !whole, deleted: deleted.filter(|_| whole) })
+                if whole { self.delete_record(&found, done).await } else { Ok(done) }
             }
             Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => Ok(Done::default()),
             Transacted::Unknown(_, _, error) => Err(error),
         }
     }
-}
 
-impl Queue {
+    /// How long a sealed record is left to whoever sealed it. A record whose id comes from a key may come again after
+    /// it was deleted, and then nobody may still be about to delete the old one.
+    fn leftover(&self) -> Duration {
+        (self.core().settings.purge_grace * 2).max(limits::GRACE)
+    }
+
+    /// Deletes a sealed record, then its entry.
+    async fn delete_record(&self, found: &Found, done: Done) -> Result<Done> {
+        self.bucket().delete_many(&[keys::record(found.stored.record.id)]).await?;
+        if let Some(entry) = &found.entry {
+            self.bucket().delete_many(&[entry.to_string()]).await?;
+        }
+        Ok(Done { deleted: Some(found.size), ..done })
+    }
+
     /// Seals what a submit left that was abandoned long ago: another one for the same slot or key might fill it.
-    async fn bar(&self, stored: Stored, deleted: Option<(String, Option<String>, u64)>) -> Result<Done> {
+    async fn bar(&self, found: &Found) -> Result<bool> {
         let bar = |record: &mut BatchRecord, _| record.void.then(|| BARRED.clone_into(&mut record.kind));
-        Ok(match self.core().desk.transact(stored, false, bar).await? {
-            Transacted::Done((), Some(_)) => Done { deleted, ..Done::default() },
-            Transacted::Done((), None) | Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => {
-                Done::default()
-            }
-            Transacted::Unknown(_, _, error) => return Err(error),
-        })
+        match self.core().desk.transact(found.stored.clone(), false, bar).await? {
+            Transacted::Done((), sealed) => Ok(sealed.is_some()),
+            Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => Ok(false),
+            Transacted::Unknown(_, _, error) => Err(error),
+        }
     }
 }
 

@@ -172,6 +172,7 @@ impl BatchRecord {
             task.retry_count = 0;
             task.loss_count = 0;
             task.completed_at = None;
+            task.cancel = None;
             // Whoever replays it wants it run, however late.
             task.expires_at = None;
             task.available_at = changes.available_at(now);
@@ -200,6 +201,10 @@ impl BatchRecord {
                 task.output_ref = None;
                 task.output_files = Vec::new();
                 task.error = None;
+                task.tags.clear();
+                task.metadata.clear();
+                task.progress = None;
+                task.cancel = None;
                 task.purged_at = Some(now);
                 count += 1;
             }

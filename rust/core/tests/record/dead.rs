@@ -5,8 +5,8 @@ use std::time::Duration;
 use buquet_core::broken::Variant;
 use buquet_core::keys::FailedEntry;
 use buquet_core::record::{
-    BatchRecord, Changes, EntryState, Move, Refusal, RetryChanges, TaskStatus, failed_entry_state, plan_index,
-    ready_entry_state,
+    BatchRecord, Cancel, Changes, EntryState, Extra, Move, Refusal, RetryChanges, TaskStatus, failed_entry_state,
+    plan_index, ready_entry_state,
 };
 use pretty_assertions::assert_eq;
 
@@ -146,6 +146,15 @@ fn a_replayed_task_is_like_new_and_remembers_its_error_and_its_attempts() {
 }
 
 #[test]
+fn a_replayed_task_is_neither_called_off_nor_ever_too_late() {
+    let mut record = all_failed();
+    let wish = Cancel { at: at(7), by: None, reason: None, extra: Extra::new() };
+    (record.tasks[0].expires_at, record.tasks[0].cancel) = (Some(at(8)), Some(wish));
+    record.move_task(0, Move::Replay(&Changes::default()), at(9)).unwrap();
+    assert_eq!((record.tasks[0].expires_at, record.tasks[0].cancel.is_none()), (None, true));
+}
+
+#[test]
 fn the_committed_replay_has_a_ready_entry_with_a_new_number() {
     let (old, mut new) = (all_failed(), all_failed());
     replay_all(&mut new);
@@ -222,10 +231,13 @@ fn a_record_with_options_out_of_range_on_a_task_is_corrupt() {
 #[test]
 fn a_purge_empties_what_it_picks_and_nothing_moves_it_again() {
     let mut record = two_failed();
+    record.tasks[0].tags = vec!["secret".into()];
+    record.tasks[0].metadata.insert("customer".into(), "Ada".into());
     assert_eq!(record.purge(at(9), |_| true), 2, "what is running or pending is not purged");
     let task = &record.tasks[0];
     assert_eq!((task.status, task.input.text(), task.purged_at), (TaskStatus::Archived, "null", Some(at(9))));
     assert!(task.error.is_none() && task.output.is_none() && task.completed_at.is_some());
+    assert!(task.tags.is_empty() && task.metadata.is_empty());
     assert_eq!((record.purge(at(10), |_| true), record.is_purged()), (0, false));
     for action in [Move::Replay(&Changes::default()), Move::Archive] {
         assert_eq!(record.move_task(0, action, at(9)), Err(Refusal::Purged));

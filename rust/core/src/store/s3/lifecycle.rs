@@ -45,6 +45,10 @@ impl S3Store {
                 Ok((output.rules.unwrap_or_default(), smallest))
             }
             Err(refusal) if refusal.code == "NoSuchLifecycleConfiguration" => Ok((Vec::new(), None)),
+            Err(refusal) if refusal.error.kind == StoreErrorKind::Unsupported => {
+                let problem = "this server has no lifecycle rules; the queue works without them";
+                Err(self.address.error(StoreErrorKind::Unsupported, what, problem))
+            }
             Err(refusal) => Err(self.explain(refusal.error)),
         }
     }
