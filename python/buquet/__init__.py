@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buquet._app import Buquet
+    from buquet._cancelling import CancelCounts, CancelResult, CancelState
     from buquet._config import ConfigOption, Configuration, CredentialSource
     from buquet._context import TaskContext
     from buquet._dead_letters import DeadLetters
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from buquet._files import File
     from buquet._handle import TaskGroup, TaskHandle
     from buquet._models import (
+        CancelWish,
         History,
         HistoryEvent,
+        Progress,
         RetryPolicy,
         StoreInfo,
         Task,
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
         ClosedError,
         CodecError,
         ConfigError,
+        ConflictError,
         CorruptError,
         DecodeError,
         DeniedError,
@@ -67,6 +71,8 @@ if TYPE_CHECKING:
         PermanentError,
         RescheduleError,
         RetryableError,
+        TaskCancelledError,
+        TaskExpiredError,
         TaskFailedError,
         UnavailableError,
         UnsupportedError,
@@ -80,6 +86,10 @@ __all__ = [
     "AsyncTaskFunction",
     "Buquet",
     "BuquetError",
+    "CancelCounts",
+    "CancelResult",
+    "CancelState",
+    "CancelWish",
     "Check",
     "CheckStatus",
     "ClosedError",
@@ -87,6 +97,7 @@ __all__ = [
     "ConfigError",
     "ConfigOption",
     "Configuration",
+    "ConflictError",
     "CorruptError",
     "CredentialSource",
     "DeadLetters",
@@ -107,6 +118,7 @@ __all__ = [
     "Lifecycle",
     "NotFoundError",
     "PermanentError",
+    "Progress",
     "Purged",
     "Queue",
     "RescheduleError",
@@ -120,8 +132,10 @@ __all__ = [
     "StoreInfo",
     "SyncDeadLetters",
     "Task",
+    "TaskCancelledError",
     "TaskContext",
     "TaskError",
+    "TaskExpiredError",
     "TaskFailedError",
     "TaskFunction",
     "TaskGroup",
@@ -144,6 +158,10 @@ _HOMES = {
     "AsyncTaskFunction": "buquet._task",
     "Buquet": "buquet._app",
     "BuquetError": "buquet.errors",
+    "CancelCounts": "buquet._cancelling",
+    "CancelResult": "buquet._cancelling",
+    "CancelState": "buquet._cancelling",
+    "CancelWish": "buquet._models",
     "Check": "buquet._doctor",
     "CheckStatus": "buquet._doctor",
     "ClosedError": "buquet.errors",
@@ -162,6 +180,10 @@ _HOMES = {
     "Handled": "buquet._dead_models",
     "FilledSlot": "buquet._schedule_models",
     "File": "buquet._files",
+    "ConflictError": "buquet.errors",
+    "TaskCancelledError": "buquet.errors",
+    "TaskExpiredError": "buquet.errors",
+    "Progress": "buquet._models",
     "History": "buquet._models",
     "HistoryEvent": "buquet._models",
     "InternalError": "buquet.errors",

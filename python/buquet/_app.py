@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from buquet import _ops
+from buquet._cancelling import CancelCounts, CancelResult, cancel, cancel_page, filters
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
-from buquet._queue import Queue
+from buquet._queue import HasId, Queue, id_of
 from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
 from buquet._schemas import publishable, schema_put
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from buquet._about import AboutOne
     from buquet._attempt import Handler, Pool
     from buquet._context import TaskContext
     from buquet._dead_letters_sync import SyncDeadLetters
@@ -106,6 +108,7 @@ class Buquet(ScheduledApp, HookRegistry):
         delay: Duration | None = None,
         pool: Pool = "thread",
         schema: bool | dict[str, Any] | None = None,
+        **about: Unpack[AboutOne],
     ) -> TaskDecorator: ...
     def task(
         self,
@@ -122,6 +125,7 @@ class Buquet(ScheduledApp, HookRegistry):
         delay: Duration | None = None,
         pool: Pool = "thread",
         schema: bool | dict[str, Any] | None = None,
+        **about: Unpack[AboutOne],
     ) -> Any:
         """Make a task of a function: ``@app.task`` or ``@app.task(...)``.
 
@@ -139,9 +143,12 @@ class Buquet(ScheduledApp, HookRegistry):
         :param pool: where a plain ``def`` runs: ``"thread"``, or ``"process"`` for CPU-bound work.
         :param schema: True publishes a JSON Schema derived from the annotations when a worker of the app starts,
             a dict publishes that one: from then on every input has to fit, whoever submits it.
+        :param about: defaults of every submit, such as ``tags``, ``ttl`` or ``unique``, as for ``Queue.submit``.
         :raises InvalidError: the function or an option cannot be used, or the name is taken.
         """
-        options = submit_options(retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay)
+        options = submit_options(
+            retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay, about=about
+        )
         only = None if retry_on is None else exception_types(retry_on, "retry_on")
         never = exception_types(no_retry_on, "no_retry_on")
 
@@ -199,6 +206,31 @@ class Buquet(ScheduledApp, HookRegistry):
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle for a task whose id you kept; ``thumbnail.handle(id)`` is typed."""
         return TaskHandle(self._client, task_id)
+
+    def cancel(
+        self, tasks: Iterable[str | HasId], *, reason: str | None = None, by: str | None = None
+    ) -> list[CancelResult]:
+        """Call tasks off, up to 100,000; see ``Queue.cancel``, which is the same for async code."""
+        return self._client.call(cancel(map(id_of, tasks), reason, by))
+
+    def cancel_matching(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002 - the field's name everywhere
+        tag: str | None = None,
+        parent: str | HasId | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> CancelCounts:
+        """Call off all waiting and running tasks of a type, with a tag, of a parent; see ``Queue.cancel_matching``."""
+        wanted = filters(type, tag, None if parent is None else id_of(parent))
+        counts = CancelCounts()
+        cursor: str | None = None
+        while True:
+            page = self._client.call(cancel_page(wanted, reason, by, cursor))
+            counts, cursor = counts.plus(page), page.cursor
+            if cursor is None:
+                return counts
 
     def worker(
         self,

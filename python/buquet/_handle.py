@@ -6,10 +6,11 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from buquet import _ops
+from buquet import _cancelling, _ops
+from buquet._cancelling import CancelResult, CancelState
 from buquet._durations import Duration, wire_duration
-from buquet._models import History, HistoryEvent, Task, TaskStatus
-from buquet.errors import InvalidError, NotFoundError, TaskFailedError
+from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus
+from buquet.errors import InvalidError, NotFoundError, ended_without_result
 
 if TYPE_CHECKING:
     from buquet._client import Client
@@ -26,11 +27,15 @@ class TaskHandle(Generic[R_co]):
     type that the task function's return annotation promises.
     """
 
-    __slots__ = ("_client", "_kind", "id")
+    __slots__ = ("_client", "_kind", "created", "id")
 
-    def __init__(self, client: Client, task_id: str, kind: Any = Any) -> None:
+    created: bool | None
+    """Whether the submit that gave this handle stored the task, or found it: None for a handle made from an id."""
+
+    def __init__(self, client: Client, task_id: str, kind: Any = Any, *, created: bool | None = None) -> None:
         """Name a task; nothing is read yet."""
         self.id = task_id
+        self.created = created
         self._client = client
         self._kind = kind
 
@@ -87,6 +92,32 @@ class TaskHandle(Generic[R_co]):
         """Like ``status``, for async code."""
         return (await self.refresh_async()).status
 
+    def progress(self) -> Progress | None:
+        """Read how far the latest attempt has said that it has come; None if it has said nothing."""
+        return self.refresh().progress
+
+    async def progress_async(self) -> Progress | None:
+        """Like ``progress``, for async code."""
+        return (await self.refresh_async()).progress
+
+    def cancel(self, reason: str | None = None, *, by: str | None = None) -> CancelResult:
+        """Call the task off: at once if it waits; if it runs, its worker is told and it stops within a heartbeat.
+
+        :param reason: why, up to 500 characters; stored with the task.
+        :param by: who; this process's user and machine when left out.
+        :returns: what became of it. One that had ended says so, and nothing changes.
+        :raises NotFoundError: there is no such task.
+
+        Example::
+
+            print(thumbnail.submit("cat.png").cancel("the wrong cat").state)
+        """
+        return _existing(self._client.call(_cancelling.cancel([self.id], reason, by)))
+
+    async def cancel_async(self, reason: str | None = None, *, by: str | None = None) -> CancelResult:
+        """Like ``cancel``, for async code."""
+        return _existing(await self._client.call_async(_cancelling.cancel([self.id], reason, by)))
+
     def history(self) -> History:
         """Read every stored revision of the task, oldest first."""
         page = self._client.call(_ops.history(self.id, None, None))
@@ -111,7 +142,7 @@ class TaskHandle(Generic[R_co]):
         :raises TaskFailedError: the task ended without a result, or has not ended.
         """
         if task.status is not TaskStatus.COMPLETED:
-            raise TaskFailedError(task)
+            raise ended_without_result(task)
         return self._client.vault.result_of(task, self._kind)
 
     async def read_async(self, task: Task) -> R_co:
@@ -208,6 +239,12 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
 
     def _read_all(self) -> list[R_co]:
         return [handle.read(self._ended[handle.id]) for handle in self._handles]
+
+
+def _existing(results: Sequence[CancelResult]) -> CancelResult:
+    if results[0].state is CancelState.MISSING:
+        raise NotFoundError(f"there is no task {results[0].id} in this queue")
+    return results[0]
 
 
 def _wait(task_id: str, timeout: Duration | None) -> Any:

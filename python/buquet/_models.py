@@ -99,6 +99,22 @@ class TaskError(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime | None = None
 
 
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an attempt had come, 0.0 to 1.0, and what it was doing ``at`` that time."""
+
+    value: float
+    message: str | None = None
+    at: datetime | None = None
+
+
+class CancelWish(msgspec.Struct, frozen=True, kw_only=True):
+    """Who wanted a task called off, when and why."""
+
+    at: datetime
+    by: str | None = None
+    reason: str | None = None
+
+
 class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A payload that lies in objects of its own: what an input or result is too large for."""
 
@@ -139,6 +155,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     worker: str | None = None
     error: TaskError | None = None
+    expires_at: datetime | None = None
+    tags: list[str] = []
+    metadata: dict[str, str] = {}
+    parent: str | None = None
+    key: str | None = None
+    progress: Progress | None = None
+    cancel: CancelWish | None = None
 
     @property
     def timeout(self) -> timedelta:

@@ -21,8 +21,11 @@ SUBMIT_MANY_LIMIT = 10_000
 """The most inputs of one ``submit_many`` operation."""
 
 
-class _Submitted(msgspec.Struct):
+class Submitted(msgspec.Struct, frozen=True):
+    """A task that is stored; ``created`` is false where it was there already."""
+
     id: str
+    created: bool = True
 
 
 class _SubmittedMany(msgspec.Struct):
@@ -157,16 +160,18 @@ def connect() -> Call[StoreInfo, StoreInfo]:
 
 def submit(
     kind: str, encoded: bytes, options: SubmitOptions, payloads: Sequence[Payload] = ()
-) -> Call[_Submitted, str]:
-    """Store one task; gives its id. ``payloads`` are those that its input speaks of."""
+) -> Call[Submitted, Submitted]:
+    """Store one task. ``payloads`` are those that its input speaks of."""
     request = {"type": kind, "input": msgspec.Raw(encoded), **_given(options)}
     if payloads:
         request["payloads"] = payloads
-    return Call("submit", request, _Submitted, lambda answer: answer.id)
+    return Call("submit", request, Submitted, lambda answer: answer)
 
 
 def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> Call[_SubmittedMany, list[str]]:
     """Store up to ``SUBMIT_MANY_LIMIT`` tasks; gives their ids in order."""
+    if options.unique is not msgspec.UNSET:
+        raise InvalidError("unique tasks are submitted one by one: leave unique= and idempotency_key= out here")
     request = {"type": kind, "inputs": [msgspec.Raw(item) for item in encoded], **_given(options)}
     return Call("submit_many", request, _SubmittedMany, lambda answer: answer.ids)
 
@@ -201,9 +206,13 @@ def list_tasks(
     kind: str | None,
     limit: int,
     cursor: str | None,
+    *,
+    tag: str | None = None,
+    parent: str | None = None,
 ) -> Call[TaskPage, TaskPage]:
     """Read one page of tasks."""
     request: dict[str, Any] = {"limit": limit}
+    request |= {name: value for name, value in (("tag", tag), ("parent", parent)) if value is not None}
     if status is not None:
         wanted = [status] if isinstance(status, str) else status
         request["status"] = [_status(item) for item in wanted]

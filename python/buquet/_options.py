@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from buquet._about import About, AboutOne, about_fields
 from buquet._durations import Duration, seconds, wire_duration, wire_time
 from buquet._models import RetryPolicy, check_count
 from buquet.errors import InvalidError
@@ -25,6 +26,12 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     priority: int | UnsetType = UNSET
     delay: float | str | UnsetType = UNSET
     at: str | UnsetType = UNSET
+    ttl: float | str | UnsetType = UNSET
+    expires_at: str | UnsetType = UNSET
+    tags: list[str] | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+    parent: str | UnsetType = UNSET
+    unique: dict[str, Any] | UnsetType = UNSET
 
     def over(self, base: SubmitOptions) -> SubmitOptions:
         """These options on top of ``base``: what is set here wins, a new start time replaces the old."""
@@ -32,6 +39,8 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         theirs = {name: getattr(base, name) for name in base.__struct_fields__}
         if "delay" in mine or "at" in mine:
             theirs.update(delay=UNSET, at=UNSET)
+        if "ttl" in mine or "expires_at" in mine:
+            theirs.update(ttl=UNSET, expires_at=UNSET)
         if self.retry is not UNSET and base.retry is not UNSET:
             mine["retry"] = {**base.retry, **self.retry}
         return SubmitOptions(**{**theirs, **mine})
@@ -45,6 +54,7 @@ def submit_options(
     priority: int | None = None,
     delay: Duration | None = None,
     at: datetime | None = None,
+    about: About | AboutOne | None = None,
 ) -> SubmitOptions:
     """Check the options and put them in the engine's terms.
 
@@ -64,6 +74,8 @@ def submit_options(
         fields["delay"] = wire_duration(delay, "delay")
     if at is not None:
         fields["at"] = wire_time(at, "at")
+    if about:
+        fields |= about_fields(about)
     return SubmitOptions(**fields)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack
 
-from buquet import _codec, _ops
+from buquet import _cancelling, _codec, _ops
+from buquet._cancelling import CancelCounts, CancelResult
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from buquet._about import About, AboutOne
     from buquet._dead_letters import DeadLetters
     from buquet._vault import Parcel
     from buquet.codecs import Codec
@@ -43,6 +45,7 @@ _logger = logging.getLogger("buquet")
 # Named here, because inside the class `list` is the method.
 MaybeTasks: TypeAlias = list[Task | None]
 WorkerInfos: TypeAlias = list[WorkerInfo]
+CancelResults: TypeAlias = list[CancelResult]
 _Handles: TypeAlias = list[TaskHandle[Any]]
 
 
@@ -92,6 +95,7 @@ class Queue(ScheduleCalls):
         priority: int | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        **about: Unpack[AboutOne],
     ) -> TaskHandle[Any]:
         """Store one task; when this returns, it is durable.
 
@@ -103,7 +107,18 @@ class Queue(ScheduleCalls):
         :param priority: 0 to 9, 9 runs first (default 5).
         :param delay: earliest start from now, a duration. Not together with ``at``.
         :param at: earliest start, an aware datetime.
+        :param tags: up to 16 words to find it by.
+        :param metadata: texts by name, up to 4 KiB together.
+        :param parent: the id of the task it belongs to; in a handler, the running task when left out.
+        :param ttl: from how long after now it is too late to start it, a duration.
+        :param expires_at: the same as an aware datetime.
+        :param idempotency_key: makes it the only task of this key: a second submit gives the first's handle.
+        :param unique: the same, by the input instead of a key.
+        :param unique_scope: among the tasks of its ``"type"`` (the default) or of the whole ``"queue"``.
+        :param unique_window: for how long after the first submit, a duration of 1 s or more; default: as long as it
+            is stored.
         :raises InvalidError: an argument is wrong; nothing was stored.
+        :raises ConflictError: the key belongs to a task of another type or input; nothing was stored.
         :raises UnavailableError: the store does not answer; the task may or may not be stored.
 
         Example::
@@ -114,11 +129,12 @@ class Queue(ScheduleCalls):
         check_count(max_retries, "max_retries")
         _check_policy(retry)
         options = submit_options(
-            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at
+            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
         parcel = self._pack(type, input, f"the input of task {type!r}")
         payloads = await send_async(self._client.vault, parcel)
-        return self.handle(await self._client.call_async(_ops.submit(type, parcel.json, options, payloads)))
+        stored = await self._client.call_async(_ops.submit(type, parcel.json, options, payloads))
+        return TaskHandle(self._client, stored.id, created=stored.created)
 
     async def submit_many(
         self,
@@ -131,6 +147,7 @@ class Queue(ScheduleCalls):
         priority: int | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        **about: Unpack[About],
     ) -> TaskGroup[Any]:
         """Store one task per input, about a hundred to a request; options as in ``submit``.
 
@@ -142,7 +159,7 @@ class Queue(ScheduleCalls):
         check_count(max_retries, "max_retries")
         _check_policy(retry)
         options = submit_options(
-            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at
+            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
         parcels = [self._pack(type, item, f"input {index} of task {type!r}") for index, item in enumerate(inputs)]
         handles: _Handles = []
@@ -163,17 +180,19 @@ class Queue(ScheduleCalls):
         :raises NotFoundError: there is no such task.
         :raises InvalidError: the id is no task id.
         """
-        return await self._client.call_async(_ops.get(_id(task)))
+        return await self._client.call_async(_ops.get(id_of(task)))
 
     async def get_many(self, tasks: Iterable[str | HasId]) -> MaybeTasks:
         """Read several tasks in order; None stands for one that does not exist."""
-        return await self._client.call_async(_ops.get_many(_id(task) for task in tasks))
+        return await self._client.call_async(_ops.get_many(id_of(task) for task in tasks))
 
     async def list(
         self,
         *,
         status: Iterable[TaskStatus | str] | TaskStatus | str | None = None,
         type: str | None = None,  # noqa: A002
+        tag: str | None = None,
+        parent: str | HasId | None = None,
         limit: int = 100,
         cursor: str | None = None,
     ) -> TaskPage:
@@ -183,7 +202,42 @@ class Queue(ScheduleCalls):
 
         :param limit: most tasks of the page, 1 to 1000.
         """
-        return await self._client.call_async(_ops.list_tasks(status, type, limit, cursor))
+        of = None if parent is None else id_of(parent)
+        return await self._client.call_async(_ops.list_tasks(status, type, limit, cursor, tag=tag, parent=of))
+
+    async def cancel(
+        self, tasks: Iterable[str | HasId], *, reason: str | None = None, by: str | None = None
+    ) -> CancelResults:
+        """Call tasks off, up to 100,000; what became of each, in order. Those that share a record cost two requests.
+
+        :param reason: why, up to 500 characters.
+        :param by: who; this process's user and machine when left out.
+        """
+        return await self._client.call_async(_cancelling.cancel(map(id_of, tasks), reason, by))
+
+    async def cancel_matching(
+        self,
+        *,
+        type: str | None = None,  # noqa: A002
+        tag: str | None = None,
+        parent: str | HasId | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> CancelCounts:
+        """Call off all waiting and running tasks of a type, with a tag, of a parent: what is given must all hold.
+
+        Ended tasks are not looked at, so that this costs what the waiting and running ones do.
+
+        :raises InvalidError: nothing says which tasks.
+        """
+        wanted = _cancelling.filters(type, tag, None if parent is None else id_of(parent))
+        counts = CancelCounts()
+        cursor: str | None = None
+        while True:
+            page = await self._client.call_async(_cancelling.cancel_page(wanted, reason, by, cursor))
+            counts, cursor = counts.plus(page), page.cursor
+            if cursor is None:
+                return counts
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -194,7 +248,7 @@ class Queue(ScheduleCalls):
 
     async def history(self, task: str | HasId, *, limit: int | None = None, cursor: str | None = None) -> History:
         """Read one page of a task's revisions, oldest first."""
-        return await self._client.call_async(_ops.history(_id(task), limit, cursor))
+        return await self._client.call_async(_ops.history(id_of(task), limit, cursor))
 
     async def wait(self, task: str | HasId, timeout: Duration | None = None) -> Task:
         """Wait until a task has ended, well or not, and give it as it ended.
@@ -203,7 +257,7 @@ class Queue(ScheduleCalls):
         :raises WaitTimeoutError: it had not ended in time; it goes on.
         """
         limit = None if timeout is None else wire_duration(timeout, "timeout")
-        return await self._client.call_async(_ops.wait(_id(task), limit))
+        return await self._client.call_async(_ops.wait(id_of(task), limit))
 
     async def workers(self) -> WorkerInfos:
         """The workers that have a heartbeat in the store, dead ones included; one that cannot be read is logged."""
@@ -326,5 +380,6 @@ def _check_policy(retry: object) -> None:
         raise InvalidError(f"retry={retry!r} must be a RetryPolicy, such as RetryPolicy(max_retries=5)")
 
 
-def _id(task: str | HasId) -> str:
+def id_of(task: str | HasId) -> str:
+    """The id of a task, a handle, or what is one already."""
     return task if isinstance(task, str) else task.id

@@ -64,4 +64,4 @@ def _parts(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
 
 def _single(kind: str, parcel: Parcel, payloads: list[Payload], options: SubmitOptions) -> Call[Any, list[str]]:
     single = _ops.submit(kind, parcel.json, options, payloads)
-    return single.then(lambda task_id: [task_id])
+    return single.then(lambda stored: [stored.id])

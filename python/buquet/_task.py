@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from buquet import _ops
 from buquet._attempt import ExceptionTypes, Handler, Pool
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
     from datetime import datetime
 
+    from buquet._about import AboutOne
     from buquet._client import Client, Config
     from buquet._durations import Duration
     from buquet._models import RetryPolicy
@@ -75,14 +76,14 @@ class BoundTask(Generic[P, R]):
         client = self._definition.client
         parcel = self._pack(args, kwargs)
         payloads = client.vault.send(parcel)
-        return self._handle(client.call(_ops.submit(self.name, parcel.json, self._options, payloads)))
+        return self._stored(client.call(_ops.submit(self.name, parcel.json, self._options, payloads)))
 
     async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Like ``submit``, for async code."""
         client = self._definition.client
         parcel = self._pack(args, kwargs)
         payloads = await send_async(client.vault, parcel)
-        return self._handle(await client.call_async(_ops.submit(self.name, parcel.json, self._options, payloads)))
+        return self._stored(await client.call_async(_ops.submit(self.name, parcel.json, self._options, payloads)))
 
     def map(self, values: Iterable[Any]) -> TaskGroup[R]:
         """Store one call per value, each passed as the only argument; about a hundred to a request.
@@ -127,6 +128,7 @@ class BoundTask(Generic[P, R]):
         priority: int | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        **about: Unpack[AboutOne],
     ) -> Self:
         """The same task with other options for what is submitted through it.
 
@@ -136,13 +138,17 @@ class BoundTask(Generic[P, R]):
         :param priority: 0 to 9, 9 runs first.
         :param delay: earliest start from now, a duration. Not together with ``at``.
         :param at: earliest start, an aware datetime.
+        :param about: ``tags``, ``metadata``, ``parent``, ``ttl`` or ``expires_at``, ``idempotency_key`` or ``unique``
+            with ``unique_scope`` and ``unique_window``, as for ``Queue.submit``.
         :raises InvalidError: an option is wrong.
 
         Example::
 
             thumbnail.options(priority=9, delay="10m").submit("cat.png")
         """
-        mine = submit_options(retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay, at=at)
+        mine = submit_options(
+            retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+        )
         return type(self)(self._definition, mine.over(self._options))
 
     def handle(self, task_id: str) -> TaskHandle[R]:
@@ -161,6 +167,10 @@ class BoundTask(Generic[P, R]):
 
     def _handle(self, task_id: str) -> TaskHandle[R]:
         return TaskHandle(self._definition.client, task_id, self._definition.signature.returns)
+
+    def _stored(self, stored: _ops.Submitted) -> TaskHandle[R]:
+        definition = self._definition
+        return TaskHandle(definition.client, stored.id, definition.signature.returns, created=stored.created)
 
     def _pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
         definition = self._definition

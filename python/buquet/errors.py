@@ -9,6 +9,7 @@
     ├── DecodeError (also ValueError)       stored JSON does not fit the annotated type
     ├── ConfigError                         URL, environment variable or .buquet.toml is wrong
     ├── NotFoundError (also LookupError)    no such task or worker
+    ├── ConflictError                       the idempotency key belongs to something else; nothing was stored
     ├── LayoutError                         the bucket was written by an incompatible buquet
     ├── CorruptError                        a stored object cannot be read as what it should be
     ├── LeaseLostError                      another worker has, or may have, taken the task over
@@ -19,6 +20,8 @@
     ├── ClosedError                         queue, app or worker was closed
     ├── InternalError                       a defect in buquet itself; please report it
     ├── TaskFailedError                     the task ended without a result; carries the task
+    │   ├── TaskCancelledError              somebody called it off
+    │   └── TaskExpiredError                nobody started it in its time
     └── HandlerError                       raised *by* handlers, to steer what happens next
         ├── RetryableError                  try again, after a delay of the handler's choice
         ├── PermanentError                  fail now, whatever retries are left
@@ -43,6 +46,7 @@ __all__ = [
     "ClosedError",
     "CodecError",
     "ConfigError",
+    "ConflictError",
     "CorruptError",
     "DecodeError",
     "DeniedError",
@@ -56,6 +60,8 @@ __all__ = [
     "PermanentError",
     "RescheduleError",
     "RetryableError",
+    "TaskCancelledError",
+    "TaskExpiredError",
     "TaskFailedError",
     "UnavailableError",
     "UnsupportedError",
@@ -111,6 +117,12 @@ class NotFoundError(BuquetError, LookupError):
     """There is no such task or worker in this queue."""
 
     code = "not_found"
+
+
+class ConflictError(BuquetError):
+    """The idempotency key belongs to a task of another type or input; nothing was stored."""
+
+    code = "conflict"
 
 
 class LayoutError(BuquetError):
@@ -190,6 +202,24 @@ class TaskFailedError(BuquetError):
         return type(self), (self.task,)
 
 
+class TaskCancelledError(TaskFailedError):
+    """Somebody called the task off; ``task.cancel`` says who and why."""
+
+    code = "task_cancelled"
+
+
+class TaskExpiredError(TaskFailedError):
+    """Nobody started the task before ``task.expires_at``."""
+
+    code = "task_expired"
+
+
+def ended_without_result(task: Task) -> TaskFailedError:
+    """Build the exception for how this task ended."""
+    kinds = {"cancelled": TaskCancelledError, "expired": TaskExpiredError}
+    return kinds.get(task.status.value, TaskFailedError)(task)
+
+
 class HandlerError(BuquetError):
     """Root of what a handler raises to decide what happens to its task."""
 
@@ -255,6 +285,9 @@ def from_code(code: str, message: str) -> BuquetError:
 
 def _describe(task: Task) -> str:
     head = f"task {task.id} ({task.type}) {task.status.value}"
+    if task.cancel is not None and task.status.value == "cancelled":
+        by = f" by {task.cancel.by}" if task.cancel.by else ""
+        return f"{head}{by}: {task.cancel.reason}" if task.cancel.reason else f"{head}{by}"
     if task.error is None:
         return head
     return f"{head} after {task.attempt} attempt(s): {task.error.type}: {task.error.message}"
@@ -266,6 +299,7 @@ _BY_CODE: dict[str, type[BuquetError]] = {
         InvalidError,
         ConfigError,
         NotFoundError,
+        ConflictError,
         LayoutError,
         CorruptError,
         LeaseLostError,

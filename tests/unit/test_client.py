@@ -81,7 +81,7 @@ async def test_a_connection_that_is_dropped_frees_everything() -> None:
 
 async def test_cancelling_the_await_cancels_the_operation() -> None:
     client, opened = counting_client()
-    task_id = await client.call_async(ops.submit("t", b"1", submit_options()))
+    task_id = (await client.call_async(ops.submit("t", b"1", submit_options()))).id
     waiting = asyncio.create_task(client.call_async(ops.wait(task_id, None)))
     await asyncio.sleep(0)  # lets the task start its operation
     assert len(opened[0].requests("wait")) == 1
@@ -95,7 +95,7 @@ async def test_cancelling_the_await_cancels_the_operation() -> None:
 
 def test_ctrl_c_interrupts_a_blocking_call() -> None:
     client, opened = counting_client()
-    task_id = client.call(ops.submit("t", b"1", submit_options()))
+    task_id = client.call(ops.submit("t", b"1", submit_options())).id
 
     def interrupt() -> None:
         wait_until(lambda: opened[0].requests("wait"), within=10, what="the call to wait")
@@ -117,7 +117,7 @@ def test_ctrl_c_interrupts_a_blocking_call() -> None:
 
 def test_a_signal_handler_may_call_while_a_call_waits() -> None:
     client, opened = counting_client()
-    task_id = client.call(ops.submit("t", b"1", submit_options()))
+    task_id = client.call(ops.submit("t", b"1", submit_options())).id
     seen: list[float] = []
 
     def handler(_number: int, _frame: object) -> None:
@@ -144,7 +144,7 @@ def test_a_signal_handler_may_call_while_a_call_waits() -> None:
 
 async def test_a_closed_connection_refuses_calls_and_ends_waiting_ones() -> None:
     client, opened = counting_client()
-    task_id = await client.call_async(ops.submit("t", b"1", submit_options()))
+    task_id = (await client.call_async(ops.submit("t", b"1", submit_options()))).id
     waiting = asyncio.create_task(client.call_async(ops.wait(task_id, None)))
     await asyncio.sleep(0)  # lets the task start its operation
     assert len(opened[0].requests("wait")) == 1

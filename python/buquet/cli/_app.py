@@ -1,5 +1,6 @@
 """The ``buquet`` command and its subcommands."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,8 @@ from buquet._handle import TaskHandle
 from buquet._models import Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
-from buquet.cli import _bench, _config, _dead, _demo, _dev, _doctor, _payloads, _schedules, _schemas, _worker
+from buquet.cli import _bench, _cancel, _config, _dead, _demo, _dev, _doctor, _payloads, _schedules, _schemas, _worker
+from buquet.cli._about import given_about
 from buquet.cli._output import (
     ExitCode,
     Json,
@@ -98,6 +100,13 @@ def submit(
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
     delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be repeated.")] = None,
+    meta: Annotated[list[str] | None, typer.Option(metavar="NAME=TEXT", help="A fact; may be repeated.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="The task that it belongs to.")] = None,
+    ttl: Annotated[str | None, typer.Option(help="Too late to start it after this long, such as 1h.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: a second submit finds the first.")] = None,
+    unique: Annotated[bool, typer.Option("--unique", help="The same, by the input.")] = False,
+    window: Annotated[str | None, typer.Option(help="How long --key or --unique counts, such as 1d.")] = None,
     wait_timeout: Annotated[str | None, typer.Option(help="Longest wait with --wait, such as 1m.")] = None,
     url: Url = None,
     json: Json = False,
@@ -112,10 +121,11 @@ def submit(
     buquet submit thumbnail --input '{"path": "cat.png"}' --wait --wait-timeout 1m
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
-    options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay)
+    about = given_about(tag=tag, meta=meta, parent=parent, ttl=ttl, key=key, unique=unique, window=window)
+    options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay, about=about)
     limit = None if wait_timeout is None else wire_duration(wait_timeout, "--wait-timeout")
     client = connection(url)
-    task_id = client.call(_ops.submit(type, read_argument(input, "--input"), options))
+    task_id = client.call(_ops.submit(type, read_argument(input, "--input"), options)).id
     if not wait:
         _print_id(task_id)
         return
@@ -174,6 +184,8 @@ def list_(
         list[TaskStatus] | None, typer.Option("--status", "-s", help="Only these; may be repeated.", show_default=False)
     ] = None,
     type: Annotated[str | None, typer.Option("--type", "-t", help="Only this task type.")] = None,  # noqa: A002
+    tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="ID", help="Only those that this task submitted.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most tasks to print.")] = 100,
     cursor: Annotated[str | None, typer.Option(help="Go on from where the last page ended.")] = None,
     url: Url = None,
@@ -187,10 +199,11 @@ def list_(
     """  # noqa: D301
     shared.json = wants_json(json)
     client = connection(url)
-    page = client.call(_ops.list_tasks(status or None, type, limit, cursor))
+    ask_for = partial(_ops.list_tasks, status or None, type, tag=tag, parent=parent)
+    page = client.call(ask_for(limit, cursor))
     tasks, corrupt = list(page.tasks), list(page.corrupt)
     while page.cursor is not None and len(tasks) < limit:  # a page may be short and still not be the last
-        page = client.call(_ops.list_tasks(status or None, type, limit - len(tasks), page.cursor))
+        page = client.call(ask_for(limit - len(tasks), page.cursor))
         tasks += page.tasks
         corrupt += page.corrupt
     if shared.json:
@@ -249,6 +262,7 @@ def _print_id(task_id: str) -> None:
         out.print(task_id)
 
 
+cli.command("cancel")(_cancel.cancel)
 cli.command("failed")(_dead.failed)
 cli.command("replay")(_dead.replay)
 cli.command("archive")(_dead.archive)

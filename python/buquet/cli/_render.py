@@ -1,11 +1,12 @@
 """Tasks and timelines for people."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from rich.table import Table
 
-from buquet._models import History, HistoryEvent, Task, TaskStatus
+from buquet._models import CancelWish, History, HistoryEvent, Task, TaskStatus
 from buquet.cli._output import out, plain, styled
 
 _STATUS_WIDTH = max(map(len, TaskStatus))
@@ -43,6 +44,8 @@ def print_task(task: Task) -> None:
             rows.add_row(name.removesuffix("_at"), f"{moment.isoformat(' ', 'milliseconds')} ({age(moment)})")
     if task.worker:
         rows.add_row("worker", task.worker)
+    for name, value in _about(task):
+        rows.add_row(name, plain(value))
     rows.add_row("input", plain(_json(task.input)))
     if task.output is not None:
         rows.add_row("output", plain(_json(task.output)))
@@ -51,6 +54,30 @@ def print_task(task: Task) -> None:
         out.print(f"[red]{plain(task.error.type)}[/]: {plain(task.error.message, lines=True)}")
         if task.error.traceback:
             out.print(plain(task.error.traceback, lines=True))
+
+
+def _about(task: Task) -> Iterator[tuple[str, str]]:
+    """What the submitter and others said about a task."""
+    if task.expires_at is not None:
+        yield "expires", f"{task.expires_at.isoformat(' ', 'milliseconds')} ({age(task.expires_at)})"
+    if task.tags:
+        yield "tags", ", ".join(task.tags)
+    if task.metadata:
+        yield "metadata", ", ".join(f"{name}={text}" for name, text in task.metadata.items())
+    if task.parent is not None:
+        yield "parent", task.parent
+    if task.key is not None:
+        yield "key", task.key
+    if task.progress is not None:
+        message = f" {task.progress.message}" if task.progress.message else ""
+        yield "progress", f"{task.progress.value:.0%}{message} ({age(task.progress.at)})"
+    if task.cancel is not None:
+        yield "called off", f"{age(task.cancel.at)}{_by_whom(task.cancel)}"
+
+
+def _by_whom(wish: CancelWish) -> str:
+    by = f" by {wish.by}" if wish.by else ""
+    return f"{by}: {wish.reason}" if wish.reason else by
 
 
 def print_timeline(history: History) -> None:
@@ -85,6 +112,10 @@ def _describe(task: Task, previous: Task | None) -> str:
         parts.append(f"attempt {task.attempt}")
     if task.worker and task.worker != previous.worker:
         parts.append(f"on worker {task.worker}")
+    if task.cancel is not None and previous.cancel is None:
+        parts.append(f"called off{_by_whom(task.cancel)}")
+    if task.progress is not None and task.progress != previous.progress:
+        parts.append(f"{task.progress.value:.0%} {task.progress.message or ''}".rstrip())
     if task.error is not None and task.error != previous.error:
         parts.append(f"{task.error.type}: {task.error.message.splitlines()[0] if task.error.message else ''}")
     if task.output is not None and previous.output is None:

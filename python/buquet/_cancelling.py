@@ -1,0 +1,96 @@
+"""Calling tasks off."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from buquet._client import Call
+from buquet._models import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class CancelState(StrEnum):
+    """What became of the wish to call a task off."""
+
+    CANCELLED = "cancelled"
+    """It had not started, and never will."""
+    REQUESTED = "requested"
+    """It is running; its worker learns of it within a heartbeat, and unless it completes first it ends as cancelled."""
+    FINISHED = "finished"
+    """It had ended already; nothing changed."""
+    MISSING = "missing"
+    """There is no such task."""
+
+
+class CancelResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the wish to call one task off; ``status`` is set where it had ended already."""
+
+    id: str
+    state: CancelState
+    status: TaskStatus | None = None
+
+
+class CancelCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many tasks were called off: ``cancelled`` had not started, ``requested`` run and are told to stop."""
+
+    cancelled: int = 0
+    requested: int = 0
+
+    def plus(self, page: CancelPage) -> CancelCounts:
+        """These and those of one more page."""
+        return CancelCounts(cancelled=self.cancelled + page.cancelled, requested=self.requested + page.requested)
+
+
+class _Cancelled(msgspec.Struct):
+    tasks: list[CancelResult]
+
+
+class CancelPage(msgspec.Struct, frozen=True):
+    """One page of calling off by filter; go on with ``cursor`` until it is None."""
+
+    cancelled: int
+    requested: int
+    cursor: str | None = None
+
+
+def cancel(task_ids: Iterable[str], reason: str | None, by: str | None) -> Call[_Cancelled, list[CancelResult]]:
+    """Call these tasks off; gives what became of each, in order."""
+    request: dict[str, Any] = {"ids": list(task_ids), **_words(reason, by)}
+    return Call("cancel", request, _Cancelled, lambda answer: answer.tasks)
+
+
+def cancel_page(
+    filters: dict[str, str], reason: str | None, by: str | None, cursor: str | None
+) -> Call[CancelPage, CancelPage]:
+    """Call off the unfinished tasks that one page of the indexes leads to."""
+    request: dict[str, Any] = {**filters, **_words(reason, by)}
+    if cursor is not None:
+        request["cursor"] = cursor
+    return Call("cancel_many", request, CancelPage, lambda page: page)
+
+
+def filters(kind: str | None, tag: str | None, parent: str | None) -> dict[str, str]:
+    """Which tasks to call off, in the engine's terms."""
+    wanted = {"type": kind, "tag": tag, "parent": parent}
+    return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _words(reason: str | None, by: str | None) -> dict[str, str]:
+    words = {"by": whoami() if by is None else by}
+    return words if reason is None else {**words, "reason": reason}
+
+
+def whoami() -> str:
+    """This process's user and machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no entry for the user's number, as in some containers
+        user = str(os.getuid())
+    return f"{user}@{os.uname().nodename}"

@@ -1,0 +1,43 @@
+"""Options of ``buquet submit`` that tell about a task."""
+
+from buquet._about import AboutOne
+from buquet.errors import InvalidError
+
+
+def given_about(
+    *,
+    tag: list[str] | None,
+    meta: list[str] | None,
+    parent: str | None,
+    ttl: str | None,
+    key: str | None,
+    unique: bool,
+    window: str | None,
+) -> AboutOne:
+    """Collect what was given.
+
+    :raises InvalidError: a ``--meta`` has no ``=``.
+    """
+    about: AboutOne = {}
+    if tag:
+        about["tags"] = tag
+    if meta:
+        about["metadata"] = dict(map(_fact, meta))
+    if parent is not None:
+        about["parent"] = parent
+    if ttl is not None:
+        about["ttl"] = ttl
+    if key is not None:
+        about["idempotency_key"] = key
+    if unique:
+        about["unique"] = True
+    if window is not None:
+        about["unique_window"] = window
+    return about
+
+
+def _fact(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise InvalidError(f"--meta {text!r} is not NAME=TEXT")
+    return name, value
