@@ -47,12 +47,14 @@ class AboutOne(About, total=False):
 def about_fields(options: About | AboutOne) -> dict[str, Any]:
     """Check these options and put them in the engine's terms.
 
-    :raises InvalidError: an option has the wrong type, contradicts another, or there is no such option.
+    :raises InvalidError: an option has the wrong type or contradicts another.
+    :raises TypeError: there is no such option.
     """
     about = cast("AboutOne", options)
     unknown = about.keys() - AboutOne.__annotations__.keys() - About.__annotations__.keys()
     if unknown:
-        raise InvalidError(f"there is no option {min(unknown)!r}")
+        message = f"unexpected keyword argument {min(unknown)!r}"
+        raise TypeError(message)
     fields: dict[str, Any] = {}
     if "tags" in about:
         fields["tags"] = _texts(about["tags"])

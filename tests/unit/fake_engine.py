@@ -295,6 +295,22 @@ class FakeEngine(FakeSchedules):
         step = {"tasks": len(gone), "records": len(gone), "kept": 0, "bytes": 100 * len(gone)}
         return {**step, "cursor": None, "corrupt": []}
 
+    def _op_cancel(self, request: Any) -> Any:
+        return {"tasks": [self._cancel(task_id, request) for task_id in request["ids"]]}
+
+    def _cancel(self, task_id: str, request: Any) -> Any:
+        task = self.tasks.get(task_id)
+        if task is None:
+            return {"id": task_id, "state": "missing"}
+        if task["status"] in TERMINAL:
+            return {"id": task_id, "state": "finished", "status": task["status"]}
+        wish = {"at": datetime.now(UTC).isoformat(), "by": request.get("by"), "reason": request.get("reason")}
+        task.setdefault("cancel", wish)
+        if task["status"] == "running":
+            return {"id": task_id, "state": "requested"}
+        task["status"] = "cancelled"
+        return {"id": task_id, "state": "cancelled"}
+
     def _op_get(self, request: Any) -> Any:
         return {"tasks": [self.tasks.get(task_id) for task_id in request["ids"]]}
 
