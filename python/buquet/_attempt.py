@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from buquet import _codec
+from buquet._current import enter
 from buquet._durations import wire_duration, wire_time
 from buquet._models import Payload
 from buquet.errors import CodecError, DecodeError, EncodeError, PermanentError, RescheduleError, RetryableError
@@ -117,6 +119,12 @@ class Attempt(msgspec.Struct, frozen=True):
 
 def run_sync(handler: Handler, delivery: Delivery, context: TaskContext) -> Attempt:
     """Call a plain ``def`` handler. Never raises: what it raises is part of the answer."""
+    # In a context of its own: the thread goes on to other tasks.
+    return copy_context().run(_run_sync, handler, delivery, context)
+
+
+def _run_sync(handler: Handler, delivery: Delivery, context: TaskContext) -> Attempt:
+    enter(context.id)
     try:
         args, kwargs = bind(handler, delivery, context)
         result = handler.function(*args, **kwargs)

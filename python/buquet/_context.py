@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from buquet._durations import Duration, seconds
+from buquet._progress import check
+from buquet.errors import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -27,6 +29,9 @@ class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: int = 0
     deadline: datetime | None = None
     submitted_at: datetime | None = None
+    tags: list[str] = []
+    metadata: dict[str, str] = {}
+    parent: str | None = None
 
 
 class ContextControl(Protocol):
@@ -34,6 +39,14 @@ class ContextControl(Protocol):
 
     def lost(self) -> bool:
         """Whether the lease is gone or given up."""
+        ...
+
+    def called_off(self) -> bool:
+        """Whether somebody wants the task called off."""
+        ...
+
+    def report(self, value: float, message: str | None) -> None:
+        """Tell how far the attempt has come; returns at once."""
         ...
 
     async def extend(self, by: Duration) -> datetime:
@@ -107,6 +120,21 @@ class TaskContext:
         return self._info.submitted_at
 
     @property
+    def tags(self) -> list[str]:
+        """The words that the task was submitted with."""
+        return self._info.tags
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The facts that the task was submitted with."""
+        return self._info.metadata
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the task that submitted this one."""
+        return self._info.parent
+
+    @property
     def deadline(self) -> datetime | None:
         """When the attempt's time is up, by this machine's clock; ``extend`` moves it."""
         return self._deadline
@@ -115,6 +143,48 @@ class TaskContext:
     def lease_lost(self) -> bool:
         """True once the attempt is given up, its lease lost or its time up: stop, the result would be dropped."""
         return self._control.lost()
+
+    @property
+    def cancelled(self) -> bool:
+        """True once somebody has called the task off: stop, with ``raise_if_cancelled`` for example.
+
+        This is for handlers on threads: an ``async def`` handler gets an ``asyncio.CancelledError`` besides, and one
+        in a process is ended with it.
+        """
+        return self._control.called_off()
+
+    def raise_if_cancelled(self) -> None:
+        """Stop here if somebody has called the task off.
+
+        :raises StoppedError: somebody has; let it pass.
+
+        Example::
+
+            for row in rows:
+                ctx.raise_if_cancelled()
+                load(row)
+        """
+        if self.cancelled:
+            raise StoppedError("the task was called off")
+
+    def progress(self, value: float, message: str | None = None) -> None:
+        """Tell how far the attempt has come. Cheap: call it as often as you like, from any handler.
+
+        Only the latest report is written, about once in ten seconds on S3 and once a second on an embedded store;
+        ``handle.progress()`` and ``buquet status`` show it.
+
+        :param value: 0.0 (begun) to 1.0 (done).
+        :param message: what it is doing, up to 500 characters.
+        :raises InvalidError: the value is out of range or the message too long.
+
+        Example::
+
+            for number, image in enumerate(images):
+                ctx.progress(number / len(images), f"resizing {image.name}")
+                resize(image)
+        """
+        check(value, message)
+        self._control.report(value, message)
 
     async def extend(self, by: Duration) -> datetime:
         """Ask for more time from an ``async def`` handler; gives the new deadline.
@@ -151,6 +221,12 @@ class _Detached:
 
     def lost(self) -> bool:
         return False
+
+    def called_off(self) -> bool:
+        return False
+
+    def report(self, value: float, message: str | None) -> None:
+        """Nobody is there to be told."""
 
     async def extend(self, by: Duration) -> datetime:
         return self.extend_sync(by)

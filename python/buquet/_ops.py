@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet._client import Call
+from buquet._current import current_task_id
 from buquet._models import CorruptObject, History, Payload, StoreInfo, Task, TaskPage, TaskStatus, Usage, WorkerInfo
 from buquet.errors import InvalidError, NotFoundError
 
@@ -92,6 +93,9 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int
     expires_at: datetime
     submitted_at: datetime | None = None
+    tags: list[str] = []
+    metadata: dict[str, str] = {}
+    parent: str | None = None
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -102,6 +106,15 @@ class Loss(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class CalledOff(msgspec.Struct, frozen=True):
+    """Somebody wants a task called off while its attempt runs."""
+
+    id: str
+    lease: str
+    by: str | None = None
+    reason: str | None = None
+
+
 class Assignments(msgspec.Struct, frozen=True):
     """What ``worker.next`` answers.
 
@@ -110,6 +123,7 @@ class Assignments(msgspec.Struct, frozen=True):
 
     assignments: list[Assignment] = []
     lost: list[Loss] = []
+    cancelled: list[CalledOff] = []
     problems: list[CorruptObject] = []
     warnings: list[str] = []
     state: str = "running"
@@ -277,6 +291,16 @@ def worker_extend(worker: str, task_id: str, lease: str, by: float | str) -> Cal
     return Call("worker.extend", request, _Extended, lambda answer: answer.expires_at)
 
 
+def worker_progress(
+    worker: str, task_id: str, lease: str, value: float, message: str | None
+) -> Call[dict[str, Any], None]:
+    """Say how far an attempt has come; written now and then."""
+    request: dict[str, Any] = {"worker": worker, "id": task_id, "lease": lease, "value": value}
+    if message is not None:
+        request["message"] = message
+    return Call("worker.progress", request, dict[str, Any], lambda _: None)
+
+
 def worker_drain(worker: str) -> Call[dict[str, Any], None]:
     """Stop claiming."""
     return Call("worker.drain", {"worker": worker}, dict[str, Any], lambda _: None)
@@ -337,7 +361,11 @@ def dev_server_stop(server: str) -> Call[dict[str, Any], None]:
 
 
 def _given(options: SubmitOptions) -> dict[str, Any]:
-    return {name: value for name in options.__struct_fields__ if (value := getattr(options, name)) is not msgspec.UNSET}
+    """What is set; a task that a handler submits is a child of the running one."""
+    parent = current_task_id()
+    inherited = {} if parent is None else {"parent": parent}
+    given = {name: getattr(options, name) for name in options.__struct_fields__}
+    return inherited | {name: value for name, value in given.items() if value is not msgspec.UNSET}
 
 
 def _status(value: TaskStatus | str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import pickle
 import signal
+import time
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from buquet._durations import Duration
     from buquet._vault import Parts
     from buquet.codecs import Codec
+
+
+_REPORT_PAUSE = 0.05
+"""Seconds between two reports of progress that are sent to the parent."""
 
 
 class ChildTask(NamedTuple):
@@ -119,13 +124,23 @@ def _pack(attempt: Attempt) -> tuple[bytes, bytes | None]:
 
 
 class _ParentControl:
-    """The context's way to the worker: over the pipe. A lost lease kills this process."""
+    """The context's way to the worker: over the pipe. A lost lease or a cancellation kills this process."""
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
+        self._reported = 0.0
 
     def lost(self) -> bool:
         return False
+
+    def called_off(self) -> bool:
+        return False
+
+    def report(self, value: float, message: str | None) -> None:
+        now = time.monotonic()
+        if now - self._reported >= _REPORT_PAUSE or value >= 1:
+            self._reported = now
+            self._connection.send(("progress", (value, message)))
 
     async def extend(self, by: Duration) -> datetime:
         return self.extend_sync(by)

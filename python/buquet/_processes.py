@@ -183,6 +183,9 @@ class _Child:
             if kind == "taken":
                 connection.send(job.begin())
                 continue
+            if kind == "progress":
+                job.control.report(*value)
+                continue
             connection.send(_extend(job.control, value))
 
     def kill(self) -> None:

@@ -13,9 +13,11 @@ import msgspec
 from buquet import _ops
 from buquet._attempt import bind, completed, failed, pack_result, run_sync
 from buquet._context import AttemptInfo, TaskContext
+from buquet._current import enter
 from buquet._durations import Duration, seconds, wire_duration
 from buquet._loop_channel import run_in_thread
 from buquet._processes import ProcessJob
+from buquet._progress import Reporter
 from buquet._sending import send_async
 from buquet.errors import BuquetError, InvalidError, LeaseLostError
 
@@ -34,8 +36,8 @@ _logger = logging.getLogger("buquet.worker")
 # How old a lease may be, in seconds, for the attempt's whole time to fit into it.
 _LEASE_STALE = 1.0
 
-Interruption: TypeAlias = Literal["timeout", "lost", "stopped"]
-Ending: TypeAlias = Literal["done", "timeout", "lost", "stopped"]
+Interruption: TypeAlias = Literal["timeout", "lost", "stopped", "cancelled"]
+Ending: TypeAlias = Literal["done", "timeout", "lost", "stopped", "cancelled"]
 
 
 class Run:
@@ -62,6 +64,7 @@ class Run:
         self.deadline = self.loop.time() + self._timeout
         self.work: Work | None = None
         self.is_lost = False
+        self.is_called_off = False
         self._ending: Ending | None = None
         self._ended = ended
         self._timer: asyncio.TimerHandle | None = None
@@ -77,12 +80,17 @@ class Run:
             max_retries=assignment.max_retries,
             deadline=self._wall_deadline(),
             submitted_at=assignment.submitted_at,
+            tags=assignment.tags,
+            metadata=assignment.metadata,
+            parent=assignment.parent,
         )
+        self._reporter: Reporter | None = None
         self.context = TaskContext(self.info, self)
 
     def start(self, threads: ThreadPool, processes: ProcessPool) -> None:
         """Start the handler where it belongs: on the loop, on a thread, or in a process."""
         handler = self.handler
+        self._reporter = Reporter(self._client, self._worker_id, self.assignment)
         delivery = self._client.vault.delivery(self.assignment, self.assignment.input, "input")
         if handler.is_async:
             task = self.loop.create_task(run_async(handler, delivery, self.context))
@@ -116,6 +124,25 @@ class Run:
         if why == "lost":
             self.is_lost = True
         self._end(why)
+
+    def call_off(self) -> None:
+        """Tell the handler to stop; what it then comes to counts. One in a process is ended at once."""
+        if self.is_called_off or self._ending is not None:
+            return
+        self.is_called_off = True
+        if self.handler.pool == "process":
+            self.interrupt("cancelled")
+        elif self.handler.is_async and self.work is not None:
+            self.work.abandon()
+
+    def called_off(self) -> bool:
+        """Whether somebody wants the task called off."""
+        return self.is_called_off
+
+    def report(self, value: float, message: str | None) -> None:
+        """Tell the engine how far the attempt has come, from any thread."""
+        if self._reporter is not None and not self.lost():
+            self._reporter.report(value, message)
 
     def _end(self, ending: Ending) -> None:
         if self._ending is not None:
@@ -217,6 +244,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 async def run_async(handler: Handler, delivery: Delivery, context: TaskContext) -> Attempt:
     """Call an ``async def`` handler. Never raises: what it raises is part of the answer."""
+    enter(context.id)
     try:
         if delivery.is_remote:
             args, kwargs = await run_in_thread(lambda: bind(handler, delivery, context))

@@ -19,14 +19,14 @@ from buquet._run import Run
 from buquet._settler import Settler
 from buquet._signature import TaskSignature
 from buquet._threads import ThreadPool
-from buquet.errors import BuquetError, ClosedError, InvalidError, LayoutError
+from buquet.errors import BuquetError, ClosedError, InvalidError, LayoutError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
     from buquet._client import Client
     from buquet._context import TaskContext
-    from buquet._ops import Assignment, Assignments, Settled
+    from buquet._ops import Assignment, Assignments, CalledOff, Settled
     from buquet._run import Ending, Work
     from buquet._schedules import Declarations
     from buquet._worker import Settings
@@ -190,6 +190,8 @@ class Runner:
             _logger.warning("%s", warning)
         for loss in answer.lost:
             self._lose(loss.id, loss.lease, loss.reason)
+        for wish in answer.cancelled:
+            self._call_off(wish)
         for assignment in answer.assignments:
             self._take(assignment)
         if answer.state != "running":
@@ -240,6 +242,14 @@ class Runner:
         if run is not None:
             _logger.warning("task %s: the lease is lost (%s)", task_id, reason)
             run.interrupt("lost")
+
+    def _call_off(self, wish: CalledOff) -> None:
+        run = self._running.get((wish.id, wish.lease))
+        if run is not None:
+            _logger.info(
+                "task %s: called off by %s: %s", wish.id, wish.by or "somebody", wish.reason or "no reason given"
+            )
+            run.call_off()
 
     def _free_slot(self, run: Run) -> None:
         if self._running.pop(run.key, None) is not None:
@@ -376,9 +386,13 @@ def _no_handler() -> None:
 def _attempt(run: Run, work: Work) -> Attempt:
     """What the handler came to. That it was never even called must not cost the task its outcome."""
     try:
-        return work.future.result()
+        attempt = work.future.result()
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - somebody cancelled all tasks of the loop, say
-        return _not_run(run, error)
+        has_stopped = isinstance(error, asyncio.CancelledError)  # before its handler had begun
+        attempt = None if run.is_called_off and has_stopped else _not_run(run, error)
+    if attempt is None or (run.is_called_off and isinstance(attempt.error, StoppedError | asyncio.CancelledError)):
+        return Attempt(Outcome(outcome="cancel"))
+    return attempt
 
 
 def _not_run(run: Run, error: BaseException) -> Attempt:
@@ -393,6 +407,8 @@ def _ended_early(ending: Ending, run: Run) -> Attempt | None:
         return Attempt(Outcome(outcome="timeout", message=message, retry=run.handler.retries(error)), error=error)
     if ending == "stopped":
         return Attempt(Outcome(outcome="release"))
+    if ending == "cancelled":
+        return Attempt(Outcome(outcome="cancel"))
     return None
 
 

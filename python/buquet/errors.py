@@ -25,7 +25,8 @@
     └── HandlerError                       raised *by* handlers, to steer what happens next
         ├── RetryableError                  try again, after a delay of the handler's choice
         ├── PermanentError                  fail now, whatever retries are left
-        └── RescheduleError                 run again later, without spending a retry
+        ├── RescheduleError                 run again later, without spending a retry
+        └── StoppedError                    stop, since somebody called the task off
 
 Every class has a ``code``, the name that crosses the C ABI and appears in ``--json`` output.
 """
@@ -60,6 +61,7 @@ __all__ = [
     "PermanentError",
     "RescheduleError",
     "RetryableError",
+    "StoppedError",
     "TaskCancelledError",
     "TaskExpiredError",
     "TaskFailedError",
@@ -276,6 +278,12 @@ class RescheduleError(HandlerError):
         super().__init__(message)
         self.delay = delay
         self.at = at
+
+
+class StoppedError(HandlerError):
+    """Raised by ``ctx.raise_if_cancelled()``: the handler stops because somebody called its task off."""
+
+    code = "stopped"
 
 
 def from_code(code: str, message: str) -> BuquetError:

@@ -1,0 +1,73 @@
+"""Reports of progress on their way from a handler to the engine: the latest only, and not too often."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from buquet import _ops
+from buquet.errors import BuquetError, InvalidError, LeaseLostError
+
+if TYPE_CHECKING:
+    from buquet._client import Client
+    from buquet._ops import Assignment
+
+_logger = logging.getLogger("buquet.worker")
+
+_PAUSE = 0.2
+"""Seconds between two reports of one attempt; the engine writes them even less often."""
+
+MESSAGE_CHARS = 500
+
+
+def check(value: object, message: object) -> None:
+    """Refuse what is no part of the whole, or says too much.
+
+    :raises InvalidError: naming the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidError(f"progress is {value!r}; give a number from 0.0 (begun) to 1.0 (done)")
+    if message is not None and not (isinstance(message, str) and len(message) <= MESSAGE_CHARS):
+        raise InvalidError(f"the progress message must be text of up to {MESSAGE_CHARS} characters")
+
+
+class Reporter:
+    """Sends what an attempt reports. ``report`` may be called from any thread and returns at once."""
+
+    def __init__(self, client: Client, worker_id: str, assignment: Assignment) -> None:
+        """Report for one attempt, on the running loop."""
+        self._client = client
+        self._worker_id = worker_id
+        self._assignment = assignment
+        self._loop = asyncio.get_running_loop()
+        self._latest: tuple[float, str | None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def report(self, value: float, message: str | None) -> None:
+        """Take a report; an earlier one that was not sent yet is dropped."""
+        first = self._latest is None
+        self._latest = (value, message)
+        if first:
+            with contextlib.suppress(RuntimeError):  # the loop is gone
+                self._loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        if self._sending is None:
+            self._sending = self._loop.create_task(self._send())
+
+    async def _send(self) -> None:
+        try:
+            while self._latest is not None:
+                (value, message), self._latest = self._latest, None
+                task_id, lease = self._assignment.id, self._assignment.lease
+                try:
+                    await self._client.call_async(_ops.worker_progress(self._worker_id, task_id, lease, value, message))
+                except LeaseLostError:
+                    return  # who lost it is told so elsewhere
+                except BuquetError as error:
+                    _logger.debug("task %s: its progress could not be reported: %s", task_id, error)
+                await asyncio.sleep(_PAUSE)
+        finally:
+            self._sending = None
