@@ -160,9 +160,11 @@ class TaskContext:
 
         Example::
 
-            for row in rows:
-                ctx.raise_if_cancelled()
-                load(row)
+            @app.task
+            def load_all(ctx: TaskContext, rows: list[int]) -> None:
+                for row in rows:
+                    ctx.raise_if_cancelled()
+                    load(row)
         """
         if self.cancelled:
             raise StoppedError("the task was called off")
@@ -179,9 +181,11 @@ class TaskContext:
 
         Example::
 
-            for number, image in enumerate(images):
-                ctx.progress(number / len(images), f"resizing {image.name}")
-                resize(image)
+            @app.task
+            def resize_all(ctx: TaskContext, paths: list[str]) -> None:
+                for number, path in enumerate(paths):
+                    ctx.progress(number / len(paths), f"resizing {path}")
+                    resize(path)
         """
         check(value, message)
         self._control.report(value, message)
