@@ -107,16 +107,15 @@ class Queue(ScheduleCalls):
         :param priority: 0 to 9, 9 runs first (default 5).
         :param delay: earliest start from now, a duration. Not together with ``at``.
         :param at: earliest start, an aware datetime.
-        :param tags: up to 16 words to find it by.
-        :param metadata: texts by name, up to 4 KiB together.
-        :param parent: the id of the task it belongs to; in a handler, the running task when left out.
-        :param ttl: from how long after now it is too late to start it, a duration.
-        :param expires_at: the same as an aware datetime.
-        :param idempotency_key: makes it the only task of this key: a second submit gives the first's handle.
-        :param unique: the same, by the input instead of a key.
-        :param unique_scope: among the tasks of its ``"type"`` (the default) or of the whole ``"queue"``.
-        :param unique_window: for how long after the first submit, a duration of 1 s or more; default: as long as it
-            is stored.
+        :param about: what else is told about it:
+
+            - ``tags``: up to 16 words to find it by; ``metadata``: texts by name, up to 4 KiB together
+            - ``parent``: the id of the task it belongs to; in a handler, the running task when left out
+            - ``ttl``: after how long it is too late to start it, a duration; or ``expires_at``, an aware datetime
+            - ``idempotency_key``: makes it the only task of this key, so that a second submit gives the first's handle;
+              ``unique=True``: the same, by the input instead of a key
+            - ``unique_scope``: among the tasks of its ``"type"`` (the default) or of the whole ``"queue"``
+            - ``unique_window``: for how long after the first submit, 1 s or more; default: as long as it is stored
         :raises InvalidError: an argument is wrong; nothing was stored.
         :raises ConflictError: the key belongs to a task of another type or input; nothing was stored.
         :raises UnavailableError: the store does not answer; the task may or may not be stored.
