@@ -139,6 +139,7 @@ class _ParentControl:
         self._latest: tuple[float, str | None] | None = None
         self._timer: threading.Timer | None = None
         self._reported = 0.0
+        self._is_over = False
 
     def lost(self) -> bool:
         return False
@@ -150,29 +151,33 @@ class _ParentControl:
         """Send the report, or leave it to a timer that waits anyway: the last one always gets through."""
         with self._latest_lock:
             self._latest = (value, message)
-            if self._timer is not None:
+            if self._timer is not None or self._is_over:
                 return
             pause = self._reported + _REPORT_PAUSE - time.monotonic()
             if pause > 0:
-                self._timer = threading.Timer(pause, self._send_latest)
-                self._timer.daemon = True
-                self._timer.start()
+                timer = threading.Timer(pause, self._send_latest)
+                timer.daemon = True
+                with contextlib.suppress(RuntimeError):  # no thread to be had: the next report or the end sends it
+                    timer.start()
+                    self._timer = timer
                 return
         self._send_latest()
 
     def finish(self) -> None:
-        """Send what is left; nothing is sent after it."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._send_latest()
+        """Send what is left, and nothing after it: a thread that the handler leaves behind must not report here."""
+        with self._latest_lock:
+            self._is_over = True
+            if self._timer is not None:
+                self._timer.cancel()
+        self._send_latest(last=True)
 
-    def _send_latest(self) -> None:
+    def _send_latest(self, *, last: bool = False) -> None:
         # The lock is held from taking to sending: who finishes waits for a timer that sends.
         with self._lock:
             with self._latest_lock:
                 latest, self._latest, self._timer = self._latest, None, None
                 self._reported = time.monotonic()
-            if latest is not None:
+            if latest is not None and (last or not self._is_over):
                 with contextlib.suppress(OSError):  # the parent is gone, and soon this process
                     self._connection.send(("progress", latest))
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from buquet import Buquet, InvalidError, Queue, TaskContext, TaskStatus, Worker, _progress
-from buquet._client import Client
 from buquet._context import local_context
 from buquet._current import current_task_id
 from tests.support.waiting import wait_until
 from tests.unit import process_tasks
 
 if TYPE_CHECKING:
-    from buquet import Task
+    from buquet import Task, TaskHandle
     from tests.unit.fake_engine import FakeEngine
 
 
@@ -24,11 +23,11 @@ def outcomes(engine: FakeEngine) -> list[str]:
     return [outcome["outcome"] for request in engine.requests("worker.settle") for outcome in request["outcomes"]]
 
 
-async def called_off(queue: Queue, task_id: str, running: asyncio.Event) -> Task:
+async def called_off(queue: Queue, handle: TaskHandle[Any], running: asyncio.Event) -> Task:
     """Call the task off once its handler runs, and wait until it has ended."""
     await asyncio.wait_for(running.wait(), 10)
-    await queue.cancel(task_id, reason="no longer needed", by="the test")
-    return await queue.wait(task_id, timeout=10)
+    await queue.cancel([handle], reason="no longer needed", by="the test")
+    return await queue.wait(handle, timeout=10)
 
 
 async def test_an_async_handler_is_cancelled(
@@ -123,13 +122,12 @@ async def test_a_thread_sees_the_wish_and_decides(queue: Queue, engine: FakeEngi
 
 def test_a_process_is_ended(app: Buquet, engine: FakeEngine) -> None:
     sleep = app.task(pool="process")(process_tasks.sleep_for_ever)
-    square = app.task(pool="process")(process_tasks.square)
+    square = app.task(process_tasks.square)  # a worker of processes alone would take one task at a time
     with app.worker(processes=1):
         handle, waiting = sleep.submit(), sleep.submit()  # one waits for the only process
         wait_until(lambda: (handle.status(), waiting.status()) == ("running", "running"), within=30, what="both")
         for task in (waiting, handle):
             task.cancel("enough")
-            assert app.queue is not None
             wait_until(lambda task=task: task.status() == "cancelled", within=30, what="its end")
         assert square.submit(5).result(timeout=30) == 25
     assert outcomes(engine) == ["cancel", "cancel", "complete"]
@@ -197,9 +195,9 @@ async def test_reports_of_a_lost_lease_are_dropped(queue: Queue, engine: FakeEng
         lost.set()
 
     async with worker:
-        task_id = await queue.submit("t")
+        handle = await queue.submit("t")
         await asyncio.wait_for(running.wait(), 10)
-        engine.lose(task_id)
+        engine.lose(handle.id)
         assert await asyncio.to_thread(lost.wait, 10)
     assert engine.requests("worker.progress") == []
 
