@@ -81,10 +81,10 @@ impl Queue {
             let wish = &wish;
             async move { self.core().cancel_in(record, wish, |_| ids.clone()).await }
         });
-        let changed: Vec<Result<Vec<(TaskId, Cancelling)>>> = changes.buffer_unordered(IN_FLIGHT).collect().await;
+        let answers: Vec<Result<Vec<(TaskId, Cancelling)>>> = changes.buffer_unordered(IN_FLIGHT).collect().await;
         let mut done = BTreeMap::new();
-        for changed in changed {
-            done.extend(changed?);
+        for answer in answers {
+            done.extend(answer?);
         }
         self.core().tell_workers(&done).await?;
         Ok(ids.iter().map(|id| done.get(id).copied().unwrap_or(Cancelling::Missing)).collect())
@@ -118,9 +118,9 @@ impl Queue {
         });
         let mut changes = changes.buffer_unordered(IN_FLIGHT).boxed();
         let mut done = BTreeMap::new();
-        while let Some(changed) = changes.next().await {
-            match changed {
-                Ok(changed) => done.extend(changed),
+        while let Some(answer) = changes.next().await {
+            match answer {
+                Ok(tasks) => done.extend(tasks),
                 // Whoever works on it reports it; the others are to be cancelled all the same.
                 Err(Error::Corrupt(_) | Error::Layout(_)) => {}
                 Err(error) => return Err(error),

@@ -74,7 +74,9 @@ impl Core {
             let revive = |record: &mut BatchRecord, _| record.void.then(|| record.fill(&draft));
             match self.desk.transact(*found, true, revive).await? {
                 Transacted::Done((), stored) => {
-                    return Ok(stored.map_or(Derived::Created(id.task(0)), |stored| self.created(&stored.record)));
+                    return Ok(
+                        stored.map_or_else(|| Derived::Created(id.task(0)), |stored| self.created(&stored.record))
+                    );
                 }
                 Transacted::Unchanged(stored) => return Ok(Derived::Found(Box::new(stored.record))),
                 Transacted::Unknown((), _, error) => return Err(error),

@@ -250,11 +250,11 @@ impl Queue {
 
     /// Seals what a submit left that was abandoned long ago: another one for the same slot or key might fill it.
     async fn bar(&self, found: &Found) -> Result<bool> {
-        let bar = |record: &mut BatchRecord, _| record.void.then(|| BARRED.clone_into(&mut record.kind));
+        let bar = |record: &mut BatchRecord, _: Timestamp| record.void.then(|| BARRED.clone_into(&mut record.kind));
         match self.core().desk.transact(found.stored.clone(), false, bar).await? {
             Transacted::Done((), sealed) => Ok(sealed.is_some()),
             Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => Ok(false),
-            Transacted::Unknown(_, _, error) => Err(error),
+            Transacted::Unknown((), _, error) => Err(error),
         }
     }
 }

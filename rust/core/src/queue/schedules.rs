@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 pub use self::declared::{Declared, Synced};
-pub(crate) use self::object::{LoadedSchedule, ScheduleChange, StoredSchedule};
+pub use self::object::{LoadedSchedule, ScheduleChange, StoredSchedule};
 use super::list::check_limit;
 use super::{Core, CorruptObject, Derived, Queue, READS_IN_FLIGHT, Submission};
 use crate::error::{Error, Result};

@@ -196,9 +196,9 @@ impl Field {
         let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let value = text.parse::<u8>().ok().filter(|value| plain && (self.min..=self.max).contains(value));
         value.ok_or_else(|| {
-            let names = self.names.iter().filter_map(|name| name.get(..3)).collect::<Vec<_>>().join(" ");
-            let names = if names.is_empty() { names } else { format!(" or one of {names}") };
-            format!("{text:?} is no {}: give a number from {} to {}{names}", self.what, self.min, self.max)
+            let known = self.names.iter().filter_map(|name| name.get(..3)).collect::<Vec<_>>().join(" ");
+            let known = if known.is_empty() { known } else { format!(" or one of {known}") };
+            format!("{text:?} is no {}: give a number from {} to {}{known}", self.what, self.min, self.max)
         })
     }
 }

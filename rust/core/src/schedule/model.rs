@@ -294,6 +294,6 @@ pub fn slot_record(schedule: &Schedule, slot: Timestamp) -> RecordId {
 #[must_use]
 pub fn slot_jitter(schedule: &Schedule, slot: Timestamp) -> Duration {
     let lot = crate::keys::type_hash(&slot_record(schedule, slot).to_string());
-    let jitter = u128::from(schedule.definition.jitter_ms) * u128::from(lot) >> u32::BITS;
+    let jitter = (u128::from(schedule.definition.jitter_ms) * u128::from(lot)) >> u32::BITS;
     Duration::from_millis(u64::try_from(jitter).unwrap_or(0))
 }

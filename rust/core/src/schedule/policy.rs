@@ -54,9 +54,9 @@ pub fn decide(schedule: &Schedule, timing: &Timing, now: Timestamp, last: LastRu
     let handled = newest.unwrap_or(schedule.handled).max(schedule.handled);
     let decision = Decision { handled, skipped, ..nothing };
     match schedule.definition.overlap {
-        Overlap::Allow => all(decision, &due),
-        Overlap::Skip => one(decision, &due, last),
-        Overlap::Wait => one_and_next(decision, &due, last),
+        Overlap::Allow => all(&decision, &due),
+        Overlap::Skip => one(&decision, &due, last),
+        Overlap::Wait => one_and_next(&decision, &due, last),
     }
 }
 
@@ -80,28 +80,28 @@ fn due(schedule: &Schedule, timing: &Timing, now: Timestamp) -> (Vec<Timestamp>,
 }
 
 /// Each slot fires, also one that has waited under another policy; of many the first, and the others next time.
-fn all(decision: Decision, due: &[Timestamp]) -> Decision {
+fn all(decision: &Decision, due: &[Timestamp]) -> Decision {
     let line = decision.waiting.into_iter().chain(due.iter().copied());
     let fire: Vec<Timestamp> = line.take(AT_ONCE).collect();
     let handled = if due.len() < AT_ONCE { decision.handled } else { fire.last().copied().unwrap_or(decision.handled) };
-    Decision { fire, handled, waiting: None, ..decision }
+    Decision { fire, handled, waiting: None, ..decision.clone() }
 }
 
 /// The first fires unless an earlier task runs; the others come while it does.
-fn one(decision: Decision, due: &[Timestamp], last: LastRun) -> Decision {
+fn one(decision: &Decision, due: &[Timestamp], last: LastRun) -> Decision {
     let fire = usize::from(last == LastRun::Finished).min(due.len());
     let (fire, left_out) = due.split_at(fire);
     let left_out = left_out.last().map(|slot| (*slot, SkipReason::Overlap));
-    Decision { fire: fire.to_vec(), waiting: None, skipped: left_out.or(decision.skipped), ..decision }
+    Decision { fire: fire.to_vec(), waiting: None, skipped: left_out.or(decision.skipped), ..decision.clone() }
 }
 
 /// The first fires as soon as no earlier task runs, the next one waits, the others are left out.
-fn one_and_next(decision: Decision, due: &[Timestamp], last: LastRun) -> Decision {
+fn one_and_next(decision: &Decision, due: &[Timestamp], last: LastRun) -> Decision {
     let mut line = decision.waiting.into_iter().chain(due.iter().copied());
     let fire = if last == LastRun::Finished { line.next() } else { None };
     let waiting = line.next();
     let left_out = line.last().map(|slot| (slot, SkipReason::Overlap));
-    Decision { fire: fire.into_iter().collect(), waiting, skipped: left_out.or(decision.skipped), ..decision }
+    Decision { fire: fire.into_iter().collect(), waiting, skipped: left_out.or(decision.skipped), ..decision.clone() }
 }
 
 #[cfg(test)]

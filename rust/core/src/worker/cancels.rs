@@ -51,9 +51,8 @@ impl Shared {
         for id in held {
             match self.desk().load(id).await {
                 Ok(Some(stored)) => self.notice_changes(&stored.record),
-                Ok(None) => {}
-                // Its outcome cannot be stored either, and that is reported.
-                Err(Error::Corrupt(_) | Error::Layout(_)) => {}
+                // Where it cannot be read, its outcome cannot be stored either, and that is reported.
+                Ok(None) | Err(Error::Corrupt(_) | Error::Layout(_)) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -103,7 +103,7 @@ impl Shared {
                 return;
             }
             // The store does not tell, or is going away.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             biased;

@@ -129,7 +129,10 @@ impl Shared {
             if !matches!(there, Ok(false)) {
                 firing.known.insert(known.name.clone(), known);
             }
-            outcome = outcome.and(there.map(drop));
+            outcome = match there {
+                Ok(_) => outcome,
+                Err(error) => outcome.and(Err(error)),
+            };
         }
         outcome
     }
@@ -222,11 +225,11 @@ impl Shared {
             return Ok(true);
         }
         let this: &Known = known;
-        let stores = stream::iter(&decision.fire).map(|slot| self.store_slot(this, *slot));
-        let stored: Vec<Result<(Timestamp, Derived)>> = stores.buffered(SLOTS_IN_FLIGHT).boxed().collect().await;
+        let firings = stream::iter(&decision.fire).map(|slot| self.store_slot(this, *slot));
+        let answers: Vec<Result<(Timestamp, Derived)>> = firings.buffered(SLOTS_IN_FLIGHT).boxed().collect().await;
         let (mut last_stored, mut foreign) = (None, false);
-        for stored in stored {
-            let (slot, derived) = stored?;
+        for answer in answers {
+            let (slot, derived) = answer?;
             foreign |= matches!(derived, Derived::Found(_));
             last_stored = Some((slot, derived.id()));
         }

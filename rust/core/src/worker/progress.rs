@@ -38,12 +38,8 @@ impl Shared {
             if self.lock().phase == Phase::Stopped {
                 return;
             }
-            let records: Vec<RecordId> = {
-                let inner = self.lock();
-                let mut records: Vec<RecordId> = inner.progress.keys().map(|id| id.record()).collect();
-                records.dedup();
-                records
-            };
+            let mut records: Vec<RecordId> = self.lock().progress.keys().map(|id| id.record()).collect();
+            records.dedup();
             let worker = &self;
             stream::iter(records)
                 .for_each_concurrent(IN_FLIGHT, |id| async move {

@@ -36,11 +36,11 @@ impl Stowage {
         let now = worker.now();
         let lengths: Vec<usize> =
             outcomes.iter().map(|outcome| output(outcome).map_or(0, |output| output.text().len())).collect();
-        let moves = stow(record, &lengths);
-        if moves.contains(&true) && self.at.is_none_or(|at| now > at.after(limits::PAYLOAD_FRESH)) {
+        let large = stow(record, &lengths);
+        if large.contains(&true) && self.at.is_none_or(|at| now > at.after(limits::PAYLOAD_FRESH)) {
             (self.parcels, self.at) = (Parcels::default(), None);
-            let moved = outcomes.iter().zip(moves).map(|(outcome, moves)| match output(outcome) {
-                Some(json) if moves => {
+            let stowed = outcomes.iter().zip(large).map(|(outcome, is_large)| match output(outcome) {
+                Some(json) if is_large => {
                     let parcel = Parcel::pack(record.id, json, worker.entropy());
                     let moved = move_out(outcome, &parcel);
                     self.parcels.push(parcel);
@@ -48,7 +48,7 @@ impl Stowage {
                 }
                 _ => outcome.clone(),
             });
-            self.outcomes = moved.collect();
+            self.outcomes = stowed.collect();
             // Those of the true protocol come before the commit, and those of the broken one after it.
             let (bucket, variant) = (&worker.desk().bucket, worker.settings().variant);
             if !variant.stows_late() {
@@ -73,7 +73,7 @@ impl Stowage {
     }
 }
 
-fn output(outcome: &WorkOutcome) -> Option<&Json> {
+const fn output(outcome: &WorkOutcome) -> Option<&Json> {
     match &outcome.outcome {
         Outcome::Complete { output } => Some(output),
         Outcome::CompleteStowed(stowed) => stowed.output.as_ref(),

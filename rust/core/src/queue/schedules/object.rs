@@ -96,7 +96,10 @@ impl Core {
                     return Ok(found.schedule);
                 }
                 put.check_replaces(&found.schedule)?;
-                let change = |schedule: &mut Schedule, now| Some(put.apply(schedule, module, now));
+                let change = |schedule: &mut Schedule, now| {
+                    put.apply(schedule, module, now);
+                    Some(())
+                };
                 match self.change_schedule(*found, change).await? {
                     ScheduleChange::Done((), schedule, _) => return Ok(schedule),
                     ScheduleChange::Unchanged(stored) => return Ok(stored.schedule),

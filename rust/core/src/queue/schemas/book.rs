@@ -159,7 +159,7 @@ fn shorten(text: &str) -> String {
     format!("{short}...")
 }
 
-fn pointer(path: &str) -> &str {
+const fn pointer(path: &str) -> &str {
     if path.is_empty() { "the whole" } else { path }
 }
 

@@ -42,7 +42,7 @@ impl Known {
             return;
         }
         let (least, most) = BEHIND;
-        let behind = least + (most - least).mul_f64(random);
+        let behind = least + most.saturating_sub(least).mul_f64(random);
         let next = self.timing.next_after(self.schedule.handled).map(|next| {
             // Counted from now if it is due already, or all who have just learnt of it would come at once.
             if self.mine { next } else { next.max(self.read_at).after(behind) }
