@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import pickle
 import signal
+import threading
 import time
 from datetime import datetime
 from functools import lru_cache
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from buquet.codecs import Codec
 
 
-_REPORT_PAUSE = 0.05
+_REPORT_PAUSE = 0.1
 """Seconds between two reports of progress that are sent to the parent."""
 
 
@@ -76,7 +77,11 @@ def _run(task: ChildTask, connection: Connection[Any, Any]) -> Attempt:
         outcome = Outcome(outcome="fail", error=failure(error), retry=True)
         return Attempt(outcome, error=error)
     delivery = Delivery(_vault(task), *task.parts)
-    return run_sync(handler, delivery, TaskContext(task.info, _ParentControl(connection)))
+    control = _ParentControl(connection)
+    try:
+        return run_sync(handler, delivery, TaskContext(task.info, control))
+    finally:
+        control.finish()
 
 
 def _vault(task: ChildTask) -> Vault:
@@ -128,7 +133,13 @@ class _ParentControl:
 
     def __init__(self, connection: Connection[Any, Any]) -> None:
         self._connection = connection
+        self._lock = threading.Lock()
+        """The pipe takes one message at a time."""
+        self._latest_lock = threading.Lock()
+        self._latest: tuple[float, str | None] | None = None
+        self._timer: threading.Timer | None = None
         self._reported = 0.0
+        self._is_over = False
 
     def lost(self) -> bool:
         return False
@@ -137,17 +148,46 @@ class _ParentControl:
         return False
 
     def report(self, value: float, message: str | None) -> None:
-        now = time.monotonic()
-        if now - self._reported >= _REPORT_PAUSE or value >= 1:
-            self._reported = now
-            self._connection.send(("progress", (value, message)))
+        """Send the report, or leave it to a timer that waits anyway: the last one always gets through."""
+        with self._latest_lock:
+            self._latest = (value, message)
+            if self._timer is not None or self._is_over:
+                return
+            pause = self._reported + _REPORT_PAUSE - time.monotonic()
+            if pause > 0:
+                timer = threading.Timer(pause, self._send_latest)
+                timer.daemon = True
+                with contextlib.suppress(RuntimeError):  # no thread to be had: the next report or the end sends it
+                    timer.start()
+                    self._timer = timer
+                return
+        self._send_latest()
+
+    def finish(self) -> None:
+        """Send what is left, and nothing after it: a thread that the handler leaves behind must not report here."""
+        with self._latest_lock:
+            self._is_over = True
+            if self._timer is not None:
+                self._timer.cancel()
+        self._send_latest(last=True)
+
+    def _send_latest(self, *, last: bool = False) -> None:
+        # The lock is held from taking to sending: who finishes waits for a timer that sends.
+        with self._lock:
+            with self._latest_lock:
+                latest, self._latest, self._timer = self._latest, None, None
+                self._reported = time.monotonic()
+            if latest is not None and (last or not self._is_over):
+                with contextlib.suppress(OSError):  # the parent is gone, and soon this process
+                    self._connection.send(("progress", latest))
 
     async def extend(self, by: Duration) -> datetime:
         return self.extend_sync(by)
 
     def extend_sync(self, by: Duration) -> datetime:
-        self._connection.send(("extend", by))
-        kind, value = self._connection.recv()
+        with self._lock:
+            self._connection.send(("extend", by))
+            kind, value = self._connection.recv()
         if kind == "ok" and isinstance(value, datetime):
             return value
         if isinstance(value, BuquetError):

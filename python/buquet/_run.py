@@ -152,6 +152,8 @@ class Run:
             self._timer.cancel()
         if self._keeper is not None:
             self._keeper.cancel()
+        if self._reporter is not None:
+            (self._reporter.close if ending == "lost" else self._reporter.finish)()
         if ending != "done" and self.work is not None:
             self.work.abandon()
         self._ended(self, ending)

@@ -100,6 +100,7 @@ class FakeEngine(FakeSchedules):
         self.tasks: dict[str, dict[str, Any]] = {}
         self.leases: dict[str, str] = {}
         self.lost: list[dict[str, str]] = []
+        self.called_off: list[dict[str, str | None]] = []
         self.warnings: list[str] = []
         self.calls: list[tuple[str, Any]] = []
         self.failures: dict[str, deque[BuquetError]] = {}
@@ -307,6 +308,8 @@ class FakeEngine(FakeSchedules):
         wish = {"at": datetime.now(UTC).isoformat(), "by": request.get("by"), "reason": request.get("reason")}
         task.setdefault("cancel", wish)
         if task["status"] == "running":
+            lease = self.leases[task_id]
+            self.called_off.append({"id": task_id, "lease": lease, "by": wish["by"], "reason": wish["reason"]})
             return {"id": task_id, "state": "requested"}
         task["status"] = "cancelled"
         return {"id": task_id, "state": "cancelled"}
@@ -346,12 +349,13 @@ class FakeEngine(FakeSchedules):
 
         def poll() -> Any:
             lost, found = self.lost, self._claim(request["max"])
-            warnings = self.warnings
-            if not (lost or found or warnings or self.draining or time.monotonic() >= end):
+            warnings, wishes = self.warnings, self.called_off
+            if not (lost or found or warnings or wishes or self.draining or time.monotonic() >= end):
                 return None
-            self.lost, self.warnings = [], []
+            self.lost, self.warnings, self.called_off = [], [], []
             state = "draining" if self.draining else "running"
-            return {"assignments": found, "lost": lost, "warnings": warnings, "state": state}
+            news = {"lost": lost, "cancelled": wishes, "warnings": warnings}
+            return {"assignments": found, **news, "state": state}
 
         return poll
 
@@ -383,6 +387,8 @@ class FakeEngine(FakeSchedules):
             task.update(status="completed", output=outcome["output"])
         elif kind in ("reschedule", "release"):
             task.update(status="pending", available_at=outcome.get("at") or _later(outcome.get("delay", 0)))
+        elif kind == "cancel" or task.get("cancel"):
+            task.update(status="cancelled")
         else:
             error = outcome.get("error") or {"type": "Timeout", "message": outcome.get("message", "")}
             task.update(status="pending" if retry else "failed", error=error)
@@ -393,6 +399,12 @@ class FakeEngine(FakeSchedules):
         if self.leases.get(request["id"]) != request["lease"]:
             raise LeaseLostError("the lease is gone")
         return {"expires_at": _later(request["by"])}
+
+    def _op_worker_progress(self, request: Any) -> Any:
+        if self.leases.get(request["id"]) != request["lease"]:
+            raise LeaseLostError("the lease is gone")
+        self.tasks[request["id"]]["progress"] = {"value": request["value"], "message": request.get("message")}
+        return {}
 
     def _op_worker_drain(self, _: Any) -> Any:
         self.draining = True

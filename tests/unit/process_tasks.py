@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from buquet import Buquet, PermanentError, TaskContext
+from buquet._current import current_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,13 @@ def refuse(text: str) -> None:
 def extend(ctx: TaskContext) -> bool:
     before = ctx.deadline
     return before is not None and ctx.extend_sync(7200) > before
+
+
+def report_often(ctx: TaskContext) -> str | None:
+    for step in range(200):
+        ctx.progress(step / 400, f"step {step}")
+    ctx.progress(0.5, "all steps")
+    return current_task_id()
 
 
 def twice(function: Callable[..., int]) -> Callable[..., int]:
