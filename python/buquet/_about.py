@@ -17,14 +17,15 @@ Scope = Literal["type", "queue"]
 class About(TypedDict, total=False):
     """Options of every submit.
 
-    ``tags`` are up to 16 words to find the task by, ``metadata`` up to 4 KiB of text by name, ``parent`` the
-    id of the task that it belongs to. ``ttl`` (a duration) or ``expires_at`` (an aware datetime) say from when on it
-    is too late to start it: then it ends as ``expired``.
+    ``tags`` are up to 16 words to find the task by, ``metadata`` up to 4 KiB of text by name. ``parent`` is the
+    id of the task that it belongs to: in a handler the running one when left out, none at all with None.
+    ``ttl`` (a duration) or ``expires_at`` (an aware datetime) say from when on it is too late to start it: then it
+    ends as ``expired``.
     """
 
     tags: Iterable[str]
     metadata: Mapping[str, str]
-    parent: str
+    parent: str | None
     ttl: Duration
     expires_at: datetime
 
@@ -33,9 +34,10 @@ class AboutOne(About, total=False):
     """Options of the submit of a single task.
 
     ``idempotency_key`` (up to 256 characters), or the input itself with ``unique=True``, makes it the only one: a
-    second submit gives the first's handle. ``unique_scope`` says among which tasks: those of its ``"type"`` (the
-    default) or all of the ``"queue"``; ``unique_window`` for how long after the first submit, a duration of 1 s or more
-    (default: as long as it is stored).
+    second submit gives the first's handle. ``unique=False`` takes back what the task was declared with.
+    ``unique_scope`` says among which tasks: those of its ``"type"`` (the default) or all of the ``"queue"``;
+    ``unique_window`` for how long after the first submit, a duration of 1 s or more (default: as long as it is
+    stored).
     """
 
     idempotency_key: str
@@ -61,7 +63,7 @@ def about_fields(options: About | AboutOne) -> dict[str, Any]:
     if "metadata" in about:
         fields["metadata"] = _metadata(about["metadata"])
     if "parent" in about:
-        fields["parent"] = _text(about["parent"], "parent")
+        fields["parent"] = None if about["parent"] is None else _text(about["parent"], "parent")
     if "ttl" in about and "expires_at" in about:
         raise InvalidError("give ttl= or expires_at=, not both")
     if "ttl" in about:
@@ -69,7 +71,7 @@ def about_fields(options: About | AboutOne) -> dict[str, Any]:
     if "expires_at" in about:
         fields["expires_at"] = wire_time(about["expires_at"], "expires_at")
     unique = _unique(about)
-    if unique is not None:
+    if unique is not None or "unique" in about:
         fields["unique"] = unique
     return fields
 

@@ -184,8 +184,11 @@ def submit(
 
 def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> Call[_SubmittedMany, list[str]]:
     """Store up to ``SUBMIT_MANY_LIMIT`` tasks; gives their ids in order."""
-    if options.unique is not msgspec.UNSET:
-        raise InvalidError("unique tasks are submitted one by one: leave unique= and idempotency_key= out here")
+    if options.unique not in (msgspec.UNSET, None):
+        raise InvalidError(
+            "unique tasks are submitted one by one: call submit for each of them, or say unique=False, "
+            "as in task.options(unique=False).map(...)"
+        )
     request = {"type": kind, "inputs": [msgspec.Raw(item) for item in encoded], **_given(options)}
     return Call("submit_many", request, _SubmittedMany, lambda answer: answer.ids)
 
@@ -361,11 +364,11 @@ def dev_server_stop(server: str) -> Call[dict[str, Any], None]:
 
 
 def _given(options: SubmitOptions) -> dict[str, Any]:
-    """What is set; a task that a handler submits is a child of the running one."""
-    parent = current_task_id()
-    inherited = {} if parent is None else {"parent": parent}
+    """What is set; a task that a handler submits is a child of the running one, unless it is to have no parent."""
     given = {name: getattr(options, name) for name in options.__struct_fields__}
-    return inherited | {name: value for name, value in given.items() if value is not msgspec.UNSET}
+    if options.parent is msgspec.UNSET:
+        given["parent"] = current_task_id()
+    return {name: value for name, value in given.items() if value not in (msgspec.UNSET, None)}
 
 
 def _status(value: TaskStatus | str) -> str:

@@ -30,8 +30,8 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     expires_at: str | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
-    parent: str | UnsetType = UNSET
-    unique: dict[str, Any] | UnsetType = UNSET
+    parent: str | UnsetType | None = UNSET
+    unique: dict[str, Any] | UnsetType | None = UNSET
 
     def over(self, base: SubmitOptions) -> SubmitOptions:
         """These options on top of ``base``: what is set here wins, a new start time replaces the old."""
@@ -43,6 +43,8 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             theirs.update(ttl=UNSET, expires_at=UNSET)
         if self.retry is not UNSET and base.retry is not UNSET:
             mine["retry"] = {**base.retry, **self.retry}
+        if self.unique and base.unique:
+            mine["unique"] = {**base.unique, **self.unique}
         return SubmitOptions(**{**theirs, **mine})
 
 

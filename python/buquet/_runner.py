@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet import _ops
-from buquet._attempt import Attempt, FailureInfo, Handler, Outcome, failure
+from buquet._attempt import Attempt, FailureInfo, Handler, Outcome
+from buquet._endings import attempt_of, ended_early, not_run
 from buquet._hook_calls import call_hook, call_safely
 from buquet._processes import ProcessPool, check_handlers
 from buquet._reveal import seal_error
@@ -19,7 +20,7 @@ from buquet._run import Run
 from buquet._settler import Settler
 from buquet._signature import TaskSignature
 from buquet._threads import ThreadPool
-from buquet.errors import BuquetError, ClosedError, InvalidError, LayoutError, StoppedError
+from buquet.errors import BuquetError, ClosedError, InvalidError, LayoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from buquet._client import Client
     from buquet._context import TaskContext
     from buquet._ops import Assignment, Assignments, CalledOff, Settled
-    from buquet._run import Ending, Work
+    from buquet._run import Ending
     from buquet._schedules import Declarations
     from buquet._worker import Settings
 
@@ -235,7 +236,7 @@ class Runner:
             run.start(self._threads, self._processes)
         except Exception as error:  # noqa: BLE001 - no thread to be had, say: it must not cost the task its outcome
             self._free_slot(run)
-            self._report(run, _not_run(run, error))
+            self._report(run, not_run(run, error))
 
     def _lose(self, task_id: str, lease: str, reason: str) -> None:
         run = self._running.get((task_id, lease))
@@ -265,7 +266,7 @@ class Runner:
 
     def _ended(self, run: Run, ending: Ending) -> None:
         work = run.work
-        attempt = _attempt(run, work) if work is not None and ending == "done" else _ended_early(ending, run)
+        attempt = attempt_of(run, work) if work is not None and ending == "done" else ended_early(ending, run)
         run.work = None  # it holds the result, which may be large, and a run is part of a cycle
         if attempt is not None:
             self._report(run, attempt)
@@ -381,35 +382,6 @@ class Runner:
 
 def _no_handler() -> None:
     """Stand in for the function of a type that this worker never asked for."""
-
-
-def _attempt(run: Run, work: Work) -> Attempt:
-    """What the handler came to. That it was never even called must not cost the task its outcome."""
-    try:
-        attempt = work.future.result()
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - somebody cancelled all tasks of the loop, say
-        has_stopped = isinstance(error, asyncio.CancelledError)  # before its handler had begun
-        attempt = None if run.is_called_off and has_stopped else _not_run(run, error)
-    if attempt is None or (run.is_called_off and isinstance(attempt.error, StoppedError | asyncio.CancelledError)):
-        return Attempt(Outcome(outcome="cancel"))
-    return attempt
-
-
-def _not_run(run: Run, error: BaseException) -> Attempt:
-    _logger.error("task %s: the worker failed to run it", run.assignment.id, exc_info=error)
-    return Attempt(Outcome(outcome="fail", error=failure(error), retry=True), error=error)
-
-
-def _ended_early(ending: Ending, run: Run) -> Attempt | None:
-    if ending == "timeout":
-        message = f"the attempt took longer than its timeout of {run.assignment.timeout_ms / 1000:g} s"
-        error = TimeoutError(message)
-        return Attempt(Outcome(outcome="timeout", message=message, retry=run.handler.retries(error)), error=error)
-    if ending == "stopped":
-        return Attempt(Outcome(outcome="release"))
-    if ending == "cancelled":
-        return Attempt(Outcome(outcome="cancel"))
-    return None
 
 
 async def _wait_for(event: asyncio.Event, limit: float) -> None:
