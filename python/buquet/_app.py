@@ -13,7 +13,7 @@ from buquet._doctor import Diagnosis, doctor
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
-from buquet._queue import HasId, Queue, id_of
+from buquet._queue import HasId, Queue, id_of, ids_of
 from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
 from buquet._schemas import publishable, schema_put
@@ -211,7 +211,7 @@ class Buquet(ScheduledApp, HookRegistry):
         self, tasks: Iterable[str | HasId], *, reason: str | None = None, by: str | None = None
     ) -> list[CancelResult]:
         """Call tasks off, up to 100,000; see ``Queue.cancel``, which is the same for async code."""
-        return self._client.call(cancel(map(id_of, tasks), reason, by))
+        return self._client.call(cancel(ids_of(tasks), reason, by))
 
     def cancel_matching(
         self,

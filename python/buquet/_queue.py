@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack, cast
 
 from buquet import _cancelling, _codec, _ops
 from buquet._cancelling import CancelCounts, CancelResult
@@ -31,7 +32,7 @@ from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
     from datetime import datetime
     from types import TracebackType
 
@@ -45,6 +46,7 @@ _logger = logging.getLogger("buquet")
 # Named here, because inside the class `list` is the method.
 MaybeTasks: TypeAlias = list[Task | None]
 WorkerInfos: TypeAlias = list[WorkerInfo]
+Ids: TypeAlias = list[str]
 CancelResults: TypeAlias = list[CancelResult]
 _Handles: TypeAlias = list[TaskHandle[Any]]
 
@@ -212,7 +214,7 @@ class Queue(ScheduleCalls):
         :param reason: why, up to 500 characters.
         :param by: who; this process's user and machine when left out.
         """
-        return await self._client.call_async(_cancelling.cancel(map(id_of, tasks), reason, by))
+        return await self._client.call_async(_cancelling.cancel(ids_of(tasks), reason, by))
 
     async def cancel_matching(
         self,
@@ -377,6 +379,16 @@ def connect(
 def _check_policy(retry: object) -> None:
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise InvalidError(f"retry={retry!r} must be a RetryPolicy, such as RetryPolicy(max_retries=5)")
+
+
+def ids_of(tasks: Iterable[str | HasId]) -> Ids:
+    """The ids of a collection of tasks.
+
+    :raises InvalidError: it is no collection, but a single task.
+    """
+    if isinstance(tasks, str) or not isinstance(cast("object", tasks), Iterable):
+        raise InvalidError(f"tasks={tasks!r} must be a collection of tasks or ids; put a single one into a list")
+    return [id_of(task) for task in tasks]
 
 
 def id_of(task: str | HasId) -> str:

@@ -263,6 +263,10 @@ async fn progress_is_written_now_and_then_and_along_with_other_commits() {
     settle(&worker, two, Outcome::Complete { output: Json::parse("1").unwrap() }).await;
     let seen = queue.get(&[one.id]).await.unwrap().remove(0).unwrap().task.progress.unwrap();
     assert_eq!((seen.value, seen.message.as_deref()), (1.0, Some("nearly")));
+    worker.progress(one.id, one.lease, 0.7, None).unwrap();
+    settle(&worker, one, Outcome::Complete { output: Json::parse("1").unwrap() }).await;
+    let ended = queue.get(&[one.id]).await.unwrap().remove(0).unwrap().task;
+    assert_eq!(ended.progress.map(|progress| progress.value), Some(0.7), "what it said last stays");
     let lost = worker.progress(two.id, two.lease, 0.5, None).unwrap_err();
     assert_eq!(lost.code(), "lease_lost");
 }

@@ -242,10 +242,10 @@ impl Shared {
             if landed.is_some() {
                 return None;
             }
+            // First, while the leases are there: what they last reported travels along.
+            progress::apply(record, &reports);
             let settlements: Vec<_> =
                 outcomes.iter().map(|outcome| self.apply(record, outcome, now, ignores_leases)).collect();
-            // Of those that go on, what they reported travels along.
-            progress::apply(record, &reports);
             settlements.iter().any(|done| *done != Settlement::LeaseLost).then_some(settlements)
         };
         let transacted = self.desk().transact(stored, true, change).await?;
