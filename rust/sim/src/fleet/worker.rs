@@ -229,7 +229,10 @@ impl<'a> Desk<'a> {
 impl Living {
     async fn settle(&self, worker: &Worker, batch: Vec<(Key, Decided)>) {
         for ((id, lease), decided) in &batch {
-            if let (true, Some(outcome)) = (decided.oversized, oversized()) {
+            // Built only for those few that send it: it is as large as a limit of many megabytes.
+            if decided.oversized
+                && let Some(outcome) = oversized()
+            {
                 let decision = Decision::Complete("too large".into());
                 self.settle_all(worker, vec![WorkOutcome { id: *id, lease: *lease, outcome }], vec![decision]).await;
             }
