@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from buquet._durations import Duration, seconds
-from buquet._progress import check
-from buquet.errors import StoppedError
+from buquet.errors import InvalidError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
 _logger = logging.getLogger("buquet.task")
+
+MESSAGE_CHARS = 500
+"""Most characters in a message of progress."""
 
 
 class AttemptInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +189,7 @@ class TaskContext:
                     ctx.progress(number / len(paths), f"resizing {path}")
                     resize(path)
         """
-        check(value, message)
+        check_progress(value, message)
         self._control.report(value, message)
 
     async def extend(self, by: Duration) -> datetime:
@@ -208,6 +210,17 @@ class TaskContext:
         """
         self._deadline = self._control.extend_sync(by)
         return self._deadline
+
+
+def check_progress(value: object, message: object) -> None:
+    """Refuse what is no part of the whole, or says too much.
+
+    :raises InvalidError: naming the value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InvalidError(f"progress is {value!r}; give a number from 0.0 (begun) to 1.0 (done)")
+    if message is not None and not (isinstance(message, str) and len(message) <= MESSAGE_CHARS):
+        raise InvalidError(f"the progress message must be text of up to {MESSAGE_CHARS} characters")
 
 
 class _TaskLogger(logging.LoggerAdapter[logging.Logger]):

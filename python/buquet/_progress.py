@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from buquet import _ops
-from buquet.errors import BuquetError, InvalidError, LeaseLostError
+from buquet.errors import BuquetError, LeaseLostError
 
 if TYPE_CHECKING:
     from buquet._client import Client
@@ -19,19 +19,6 @@ _logger = logging.getLogger("buquet.worker")
 
 _PAUSE = 0.2
 """Seconds between two reports of one attempt; the engine writes them even less often."""
-
-MESSAGE_CHARS = 500
-
-
-def check(value: object, message: object) -> None:
-    """Refuse what is no part of the whole, or says too much.
-
-    :raises InvalidError: naming the value.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise InvalidError(f"progress is {value!r}; give a number from 0.0 (begun) to 1.0 (done)")
-    if message is not None and not (isinstance(message, str) and len(message) <= MESSAGE_CHARS):
-        raise InvalidError(f"the progress message must be text of up to {MESSAGE_CHARS} characters")
 
 
 class Reporter:

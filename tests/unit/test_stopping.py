@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, InvalidError, Queue, TaskContext, TaskStatus, Worker, _progress
-from buquet._context import local_context
+from buquet import Buquet, InvalidError, Queue, TaskContext, TaskStatus, Worker
+from buquet._context import MESSAGE_CHARS, local_context
 from buquet._current import current_task_id
 from tests.support.waiting import wait_until
 from tests.unit import process_tasks
@@ -213,7 +213,7 @@ def test_progress_that_is_none_is_refused(value: Any, message: Any) -> None:
 
 def test_a_plain_call_reports_to_nobody() -> None:
     ctx = local_context("t")
-    ctx.progress(0.5, "x" * _progress.MESSAGE_CHARS)
+    ctx.progress(0.5, "x" * MESSAGE_CHARS)
     ctx.raise_if_cancelled()
     assert (ctx.cancelled, ctx.tags, ctx.metadata, ctx.parent) == (False, [], {}, None)
 
