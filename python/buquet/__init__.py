@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from buquet._dead_models import Estimate, Handled, Lifecycle, Purged
     from buquet._doctor import Check, CheckStatus, Diagnosis
     from buquet._files import File
-    from buquet._handle import TaskGroup, TaskHandle
+    from buquet._group import EndedHandle, GroupCounts, TaskGroup, group
+    from buquet._handle import TaskHandle
     from buquet._models import (
         CancelWish,
         History,
@@ -105,9 +106,11 @@ __all__ = [
     "DeniedError",
     "Diagnosis",
     "EncodeError",
+    "EndedHandle",
     "Estimate",
     "File",
     "FilledSlot",
+    "GroupCounts",
     "Handled",
     "History",
     "HistoryEvent",
@@ -150,6 +153,7 @@ __all__ = [
     "Worker",
     "WorkerInfo",
     "connect",
+    "group",
 ]
 
 # Names are imported at their first use, so that `import buquet` costs next to nothing.
@@ -176,7 +180,9 @@ _HOMES = {
     "DeniedError": "buquet.errors",
     "Diagnosis": "buquet._doctor",
     "EncodeError": "buquet.errors",
+    "EndedHandle": "buquet._group",
     "Estimate": "buquet._dead_models",
+    "GroupCounts": "buquet._group",
     "Handled": "buquet._dead_models",
     "FilledSlot": "buquet._schedule_models",
     "File": "buquet._files",
@@ -210,7 +216,7 @@ _HOMES = {
     "TaskError": "buquet._models",
     "TaskFailedError": "buquet.errors",
     "TaskFunction": "buquet._task",
-    "TaskGroup": "buquet._handle",
+    "TaskGroup": "buquet._group",
     "TaskHandle": "buquet._handle",
     "TaskPage": "buquet._models",
     "TaskSchema": "buquet._schemas",
@@ -222,6 +228,7 @@ _HOMES = {
     "Worker": "buquet._worker",
     "WorkerInfo": "buquet._models",
     "connect": "buquet._queue",
+    "group": "buquet._group",
 }
 
 
