@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from buquet._dead_models import Estimate, Handled, Lifecycle, Purged
     from buquet._doctor import Check, CheckStatus, Diagnosis
     from buquet._files import File
-    from buquet._handle import TaskGroup, TaskHandle
+    from buquet._group import EndedHandle, GroupCounts, TaskGroup, group
+    from buquet._handle import TaskHandle
     from buquet._models import (
         CancelWish,
         History,
@@ -106,9 +107,11 @@ __all__ = [
     "DeniedError",
     "Diagnosis",
     "EncodeError",
+    "EndedHandle",
     "Estimate",
     "File",
     "FilledSlot",
+    "GroupCounts",
     "Handled",
     "History",
     "HistoryEvent",
@@ -152,6 +155,7 @@ __all__ = [
     "Worker",
     "WorkerInfo",
     "connect",
+    "group",
 ]
 
 # Names are imported at their first use, so that `import buquet` costs next to nothing.
@@ -178,7 +182,9 @@ _HOMES = {
     "DeniedError": "buquet.errors",
     "Diagnosis": "buquet._doctor",
     "EncodeError": "buquet.errors",
+    "EndedHandle": "buquet._group",
     "Estimate": "buquet._dead_models",
+    "GroupCounts": "buquet._group",
     "Handled": "buquet._dead_models",
     "FilledSlot": "buquet._schedule_models",
     "File": "buquet._files",
@@ -213,7 +219,7 @@ _HOMES = {
     "TaskError": "buquet._models",
     "TaskFailedError": "buquet.errors",
     "TaskFunction": "buquet._task",
-    "TaskGroup": "buquet._handle",
+    "TaskGroup": "buquet._group",
     "TaskHandle": "buquet._handle",
     "TaskPage": "buquet._models",
     "TaskSchema": "buquet._schemas",
@@ -225,6 +231,7 @@ _HOMES = {
     "Worker": "buquet._worker",
     "WorkerInfo": "buquet._models",
     "connect": "buquet._queue",
+    "group": "buquet._group",
 }
 
 

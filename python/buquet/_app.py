@@ -10,6 +10,7 @@ from buquet._cancelling import CancelCounts, CancelResult, cancel, cancel_page, 
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
+from buquet._group import TaskGroup, group_of
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._options import submit_options
@@ -206,6 +207,10 @@ class Buquet(ScheduledApp, HookRegistry):
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle for a task whose id you kept; ``thumbnail.handle(id)`` is typed."""
         return TaskHandle(self._client, task_id)
+
+    def group(self, task_ids: Iterable[str]) -> TaskGroup[Any]:
+        """A group of tasks whose ids you kept; ``thumbnail.group(ids)`` is typed. Reads nothing."""
+        return group_of(self._client, task_ids, self.handle)
 
     def cancel(
         self, tasks: Iterable[str | HasId], *, reason: str | None = None, by: str | None = None

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from buquet import _cancelling, _ops
-from buquet._cancelling import CancelResult, CancelState
+from buquet._cancelling import CancelState
 from buquet._durations import Duration, wire_duration
 from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus
 from buquet.errors import InvalidError, NotFoundError, ended_without_result
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from buquet._cancelling import CancelResult
     from buquet._client import Client
 
 R_co = TypeVar("R_co", covariant=True)
-
-_CHUNK = 500
 
 
 class TaskHandle(Generic[R_co]):
@@ -53,6 +53,11 @@ class TaskHandle(Generic[R_co]):
         """Hash by the id."""
         return hash(self.id)
 
+    @property
+    def client(self) -> Client:
+        """The connection, for the layers above."""
+        return self._client
+
     def __await__(self) -> Generator[Any, Any, R_co]:
         """Wait for the result, as long as it takes."""
         return self.result_async().__await__()
@@ -66,7 +71,7 @@ class TaskHandle(Generic[R_co]):
         :raises DecodeError: the stored output does not fit the return annotation.
         :raises InvalidError: called on a running event loop, which it would block.
         """
-        _refuse_on_loop()
+        refuse_on_loop()
         return self.read(self._client.call(_wait(self.id, timeout)))
 
     async def result_async(self, timeout: Duration | None = None) -> R_co:
@@ -154,93 +159,6 @@ class TaskHandle(Generic[R_co]):
         return await run_in_thread(lambda: self.read(task))
 
 
-class TaskGroup(Sequence[TaskHandle[R_co]]):
-    """The handles of one ``map``, in the order of its inputs."""
-
-    def __init__(self, client: Client, handles: Sequence[TaskHandle[R_co]]) -> None:
-        """Group ``handles``."""
-        self._client = client
-        self._handles = handles
-        self._ended: dict[str, Task] = {}
-
-    def __repr__(self) -> str:
-        """Show the size."""
-        return f"TaskGroup({len(self)} tasks)"
-
-    def __len__(self) -> int:
-        """How many tasks there are."""
-        return len(self._handles)
-
-    def __iter__(self) -> Iterator[TaskHandle[R_co]]:
-        """Give the handles in order."""
-        return iter(self._handles)
-
-    @overload
-    def __getitem__(self, index: int) -> TaskHandle[R_co]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[TaskHandle[R_co]]: ...
-    def __getitem__(self, index: int | slice) -> TaskHandle[R_co] | Sequence[TaskHandle[R_co]]:
-        """One handle, or a slice of them."""
-        return self._handles[index]
-
-    def __await__(self) -> Generator[Any, Any, list[R_co]]:
-        """Wait for all results."""
-        return self.results_async().__await__()
-
-    @property
-    def ended(self) -> list[Task]:
-        """The tasks that had ended when last asked, without asking again."""
-        return [self._ended[handle.id] for handle in self._handles if handle.id in self._ended]
-
-    def refresh(self) -> list[Task]:
-        """Ask for the tasks that had not ended yet; gives all that have ended by now."""
-        for ids in _chunks(self._open_ids()):
-            self._note(ids, self._client.call(_ops.get_many(ids)))
-        return self.ended
-
-    async def refresh_async(self) -> list[Task]:
-        """Like ``refresh``, for async code."""
-        for ids in _chunks(self._open_ids()):
-            self._note(ids, await self._client.call_async(_ops.get_many(ids)))
-        return self.ended
-
-    def results(self, timeout: Duration | None = None) -> list[R_co]:
-        """Wait for all tasks and give their results, in the order of the inputs.
-
-        :param timeout: the longest wait for one task, a duration.
-        :raises TaskFailedError: a task ended without a result: the first in order.
-        :raises WaitTimeoutError: a task had not ended in time; it goes on.
-        """
-        _refuse_on_loop()
-        self.refresh()
-        while ids := self._open_ids()[:_CHUNK]:
-            # The last of a chunk ends about when the chunk does, so few reads are needed.
-            self._client.call(_wait(ids[-1], timeout))
-            self._note(ids, self._client.call(_ops.get_many(ids)))
-        return self._read_all()
-
-    async def results_async(self, timeout: Duration | None = None) -> list[R_co]:
-        """Like ``results``, for async code. ``await group`` is the same without a timeout."""
-        await self.refresh_async()
-        while ids := self._open_ids()[:_CHUNK]:
-            await self._client.call_async(_wait(ids[-1], timeout))
-            self._note(ids, await self._client.call_async(_ops.get_many(ids)))
-        return [await handle.read_async(self._ended[handle.id]) for handle in self._handles]
-
-    def _open_ids(self) -> list[str]:
-        return [handle.id for handle in self._handles if handle.id not in self._ended]
-
-    def _note(self, ids: Sequence[str], tasks: Sequence[Task | None]) -> None:
-        for task_id, task in zip(ids, tasks, strict=True):
-            if task is None:
-                raise NotFoundError(f"there is no task {task_id} in this queue")
-            if task.status.is_terminal:
-                self._ended[task_id] = task
-
-    def _read_all(self) -> list[R_co]:
-        return [handle.read(self._ended[handle.id]) for handle in self._handles]
-
-
 def _existing(results: Sequence[CancelResult]) -> CancelResult:
     if results[0].state is CancelState.MISSING:
         raise NotFoundError(f"there is no task {results[0].id} in this queue")
@@ -255,12 +173,8 @@ def _whole(events: list[HistoryEvent], last: History) -> History:
     return History(events=events, cursor=None, complete=last.complete)
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _CHUNK):
-        yield ids[start : start + _CHUNK]
-
-
-def _refuse_on_loop() -> None:
+def refuse_on_loop() -> None:
+    """Refuse to block a running event loop."""
     asyncio = sys.modules.get("asyncio")
     try:
         if asyncio is None:

@@ -12,7 +12,8 @@ from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
 from buquet._durations import Duration, wire_duration
-from buquet._handle import TaskGroup, TaskHandle
+from buquet._group import TaskGroup, group_of
+from buquet._handle import TaskHandle
 from buquet._models import (
     History,
     RetryPolicy,
@@ -174,6 +175,10 @@ class Queue(ScheduleCalls):
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle for a task whose id you kept. Reads nothing."""
         return TaskHandle(self._client, task_id)
+
+    def group(self, task_ids: Iterable[str]) -> TaskGroup[Any]:
+        """A group of tasks whose ids you kept. Reads nothing."""
+        return group_of(self._client, task_ids, self.handle)
 
     async def get(self, task: str | HasId) -> Task:
         """Read one task.

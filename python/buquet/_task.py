@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 from buquet import _ops
 from buquet._attempt import ExceptionTypes, Handler, Pool
 from buquet._context import TaskContext, local_context
-from buquet._handle import TaskGroup, TaskHandle
+from buquet._group import TaskGroup, group_of
+from buquet._handle import TaskHandle
 from buquet._options import SubmitOptions, submit_options
 from buquet._schemas import check_schema
 from buquet._sending import send_async, submissions, submissions_async
@@ -154,6 +155,10 @@ class BoundTask(Generic[P, R]):
     def handle(self, task_id: str) -> TaskHandle[R]:
         """A typed handle for a task of this type whose id you kept. Reads nothing."""
         return self._handle(task_id)
+
+    def group(self, task_ids: Iterable[str]) -> TaskGroup[R]:
+        """A typed group of tasks of this type whose ids you kept. Reads nothing."""
+        return group_of(self._definition.client, task_ids, self._handle)
 
     def encoded(self, arguments: Mapping[str, Any]) -> tuple[bytes, SubmitOptions]:
         """The input of a call with these arguments by name, and the options it would be submitted with."""

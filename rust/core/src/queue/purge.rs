@@ -193,13 +193,14 @@ impl Queue {
 
     async fn purge_record(&self, found: Found, purge: &Purge, filter: &DeadFilter, dry: bool) -> Result<Done> {
         let (record, now) = (&found.stored.record, self.bucket().now());
-        // Nothing is left to be sealed where a purge was interrupted, or a submit abandoned long ago.
+        // A void place that is not barred may yet be filled, by the submit of a slot or a key that comes again.
+        if record.void && record.kind != BARRED {
+            return Ok(Done::default());
+        }
+        // Nothing is left to be sealed where a purge was interrupted, or a place barred.
         if record.is_purged() || record.void {
-            if dry || found.stored.written > now.before(self.leftover()) {
-                return Ok(Done::default());
-            }
-            let sealed = record.is_purged() || record.kind == BARRED || self.bar(&found).await?;
-            return if sealed { self.delete_record(&found, Done::default()).await } else { Ok(Done::default()) };
+            let left = found.stored.written <= now.before(self.leftover());
+            return if left && !dry { self.delete_record(&found, Done::default()).await } else { Ok(Done::default()) };
         }
         if !filter.admits_record(record) {
             return Ok(Done::default());
@@ -246,16 +247,6 @@ impl Queue {
             self.bucket().delete_many(&[entry.to_string()]).await?;
         }
         Ok(Done { deleted: Some(found.size), ..done })
-    }
-
-    /// Seals what a submit left that was abandoned long ago: another one for the same slot or key might fill it.
-    async fn bar(&self, found: &Found) -> Result<bool> {
-        let bar = |record: &mut BatchRecord, _: Timestamp| record.void.then(|| BARRED.clone_into(&mut record.kind));
-        match self.core().desk.transact(found.stored.clone(), false, bar).await? {
-            Transacted::Done((), sealed) => Ok(sealed.is_some()),
-            Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => Ok(false),
-            Transacted::Unknown((), _, error) => Err(error),
-        }
     }
 }
 

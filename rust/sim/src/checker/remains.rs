@@ -16,9 +16,8 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
     for key in evidence.objects.keys() {
         let (kind, rest) = key.split_once('/').unwrap_or((key, ""));
         match kind {
-            "buquet.json" | "bell.json" | "tasks" | "schedules" => {}
-            // Those of failed tasks lead to them: see there.
-            "failed" => {}
+            // Entries of failed tasks lead to them: see there.
+            "buquet.json" | "bell.json" | "tasks" | "schedules" | "failed" => {}
             "ready" if rest == "!schedules" => {}
             "workers" => {
                 let id = rest.trim_end_matches(".json");
@@ -28,10 +27,9 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
                 let calm = evidence.scenario.kind != Kind::Rough;
                 found.require(!(stopped && calm), "nothing is left over", || format!("{key} of a stopped worker"));
             }
-            // What attempts left whose commit never came is collected later.
-            "payloads" if evidence.scenario.kind == Kind::Rough => {}
-            // A process that dies while it probes a new store leaves some of its objects.
-            "probe" if evidence.scenario.kind == Kind::Rough => {}
+            // What attempts left whose commit never came is collected later; a process that dies while it probes a new
+            // store leaves some of its objects.
+            "payloads" | "probe" if evidence.scenario.kind == Kind::Rough => {}
             _ => found.add("nothing is left over", key.clone()),
         }
     }

@@ -1,0 +1,145 @@
+"""What to ask the engine next until all members of a group have ended: few requests, and yet soon."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from buquet import _ops
+from buquet.errors import NotFoundError, WaitTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from buquet._client import Call
+    from buquet._models import Task, TaskStatus
+
+CHUNK = 500
+"""Most tasks of one answer, which has their inputs and results in it."""
+_RECORDS = 100
+_SECONDS_PER_RECORD = 0.02
+_SHORTEST = 0.1
+_LONGEST = 2.0
+
+
+class Seen:
+    """What is known of a group's members, shared by all that watch it."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.ended: dict[str, Task] = {}
+        self.statuses: dict[str, TaskStatus] = {}
+
+    def note(self, ids: Sequence[str], tasks: Sequence[Task | None]) -> None:
+        """Take in an answer.
+
+        :raises NotFoundError: a task does not exist.
+        """
+        for task_id, task in zip(ids, tasks, strict=True):
+            if task is None:
+                raise NotFoundError(f"there is no task {task_id} in this queue")
+            self.statuses[task_id] = task.status
+            if task.status.is_terminal:
+                self.ended[task_id] = task
+
+
+class Step(NamedTuple):
+    """One operation, the tasks that it tells of, and those to ask for if the operation is not out of time."""
+
+    call: Call[Any, list[Task | None]]
+    ids: Sequence[str]
+    further: Sequence[str] = ()
+
+
+class Watch:
+    """Follows a group from step to step; whoever runs the steps does so blocking or not.
+
+    It waits for the last open task of a chunk, as that ends about when the chunk does, and then reads the chunk.
+    Only with ``often`` it also looks at all open tasks now and then, the less often the more records that takes.
+    """
+
+    def __init__(self, ids: Sequence[str], seen: Seen, limit: float | None, *, often: bool) -> None:
+        """Start with a look at everything, so that a task that does not exist is told of at once."""
+        self._total = len(ids)
+        self._open = list(ids)
+        self._seen = seen
+        self._limit = limit
+        self._deadline = None if limit is None else time.monotonic() + limit
+        self._often = often
+        self._look: deque[Sequence[str]] = deque(chunks([task_id for task_id in ids if task_id not in seen.ended]))
+        self._offset = 0
+        self._idle = _SHORTEST
+        self._news = False
+        self._due = time.monotonic() + self._pause()
+
+    def take(self) -> list[str]:
+        """The members that have ended and were not taken yet."""
+        ended = self._seen.ended
+        taken = [task_id for task_id in self._open if task_id in ended]
+        if taken:
+            self._news = True
+            self._open = [task_id for task_id in self._open if task_id not in ended]
+        return taken
+
+    def next(self) -> Step | None:
+        """The next step; None once all have ended.
+
+        :raises WaitTimeoutError: the time is up.
+        """
+        now = time.monotonic()
+        if not self._open:
+            return None
+        if not self._look and self._often and now >= self._due:
+            self._begin_look(now)
+        if self._look:
+            ids = self._look.popleft()
+            return Step(_ops.get_many(ids), ids)
+        if self._deadline is not None and now >= self._deadline:
+            many = f"{len(self._open):,} of {self._total:,} tasks have not"
+            raise WaitTimeoutError(f"{many} ended after {self._limit:g} s, such as {self._open[0]}; they go on")
+        ends = [end for end in (self._deadline, self._due if self._often else None) if end is not None]
+        *others, last = self._open[:CHUNK]
+        call = _ops.wait(last, max(0.0, min(ends) - now) if ends else None)
+        return Step(call.then(_as_list), [last], others)
+
+    def note(self, step: Step, tasks: Sequence[Task | None] | None) -> list[str]:
+        """Take in the answer to a step, None if it was out of time; gives the members that have ended since."""
+        if tasks is not None:
+            self._seen.note(step.ids, tasks)
+            self._look.extend(chunks(step.further))
+        return self.take()
+
+    def _begin_look(self, now: float) -> None:
+        window = self._window()
+        self._look.extend(chunks(window))
+        self._idle = _SHORTEST if self._news else min(2 * self._idle, _LONGEST)
+        self._news = False
+        self._due = now + max(self._idle, self._pause())
+
+    def _window(self) -> list[str]:
+        """The open members of as many records as one look may read: of the next ones each time.
+
+        The ids of one record differ in their last four digits only; the record is what is read and paid for.
+        """
+        records = list(dict.fromkeys(task_id[:-4] for task_id in self._open))
+        if len(records) <= _RECORDS:
+            return self._open
+        start = self._offset % len(records)
+        chosen = set((records + records)[start : start + _RECORDS])
+        self._offset = start + _RECORDS
+        return [task_id for task_id in self._open if task_id[:-4] in chosen]
+
+    def _pause(self) -> float:
+        records = len({task_id[:-4] for task_id in self._open})
+        return min(max(_SHORTEST, _SECONDS_PER_RECORD * records), _LONGEST)
+
+
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The ids in parts that fit one answer."""
+    for start in range(0, len(ids), CHUNK):
+        yield ids[start : start + CHUNK]
+
+
+def _as_list(task: Task) -> list[Task | None]:
+    return [task]

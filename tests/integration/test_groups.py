@@ -1,0 +1,86 @@
+"""Groups with a real worker: followed, counted, called off, and what that costs in requests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from buquet import Buquet, NotFoundError, TaskFailedError, connect, group
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MANY = 10_000
+RECORDS = MANY // 100
+MISSING = "00000000-0000-8000-8000-000000000000"
+
+
+def halves(path: Path) -> Buquet:
+    """An app whose one task halves even numbers."""
+    app = Buquet(url=f"sqlite:{path}/queue.db")
+
+    @app.task(name="halve", retries=0)
+    async def halve(number: int) -> int:
+        if number % 2:
+            raise ValueError(f"{number} is odd")
+        return number // 2
+
+    del halve
+    return app
+
+
+async def test_a_group_of_ten_thousand_costs_requests_by_the_hundred(tmp_path: Path) -> None:
+    app = halves(tmp_path)
+    async with app, connect(f"sqlite:{tmp_path}/queue.db") as queue:
+        before = (await queue.usage()).requests
+        members = await queue.submit_many("halve", [{"number": 2 * number} for number in range(MANY)])
+        submitted = (await queue.usage()).requests
+        assert submitted.put - before.put <= 2 * RECORDS + 100
+        async with app.worker(concurrency=200):
+            assert await members.results_async(timeout=300) == list(range(MANY))
+        read = (await queue.usage()).requests
+        assert read.get - submitted.get <= 20 * RECORDS
+
+
+async def test_a_group_is_called_off_with_two_requests_a_record(tmp_path: Path) -> None:
+    async with connect(f"sqlite:{tmp_path}/queue.db") as queue:
+        members = await queue.submit_many("nobody", range(MANY))
+        before = (await queue.usage()).requests
+        await members.cancel_async("not needed")
+        counts = await members.counts_async()
+        after = (await queue.usage()).requests
+        assert (counts.cancelled, counts.done) == (MANY, MANY)
+        assert after.put - before.put <= RECORDS + 10
+        assert after.get - before.get <= 2 * RECORDS + 100
+
+
+def test_members_are_given_as_they_end_whatever_became_of_them(tmp_path: Path) -> None:
+    app = halves(tmp_path)
+    halve = app.tasks["halve"]
+    with app, app.worker():
+        members = group(halve.map([2, 4]), halve.submit(1))
+        ended = {handle.id: handle.task.status.value for handle in members.as_completed(timeout=60)}
+        assert [ended[task_id] for task_id in members.ids] == ["completed", "completed", "failed"]
+        assert (members.counts().completed, members.counts().failed) == (2, 1)
+        with pytest.raises(TaskFailedError, match="1 is odd"):
+            members.results()
+        *results, error = members.results(return_exceptions=True)
+        assert (results, type(error)) == ([1, 2], TaskFailedError)
+        again = app.group(members.ids)
+        assert again.wait(timeout=60).done == 3
+
+
+def test_a_member_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with Buquet(url=f"sqlite:{tmp_path}/queue.db") as app, pytest.raises(NotFoundError, match=MISSING):
+        app.group([MISSING]).results()
+
+
+async def test_a_group_is_followed_from_async_code(tmp_path: Path) -> None:
+    app = halves(tmp_path)
+    async with app, app.worker():
+        members = await app.queue.submit_many("halve", [{"number": number} for number in (2, 4, 6)])
+        seen = [handle.task.output async for handle in members.as_completed_async(timeout=60)]
+        assert sorted(seen) == [1, 2, 3]
+        assert await asyncio.wait_for(members.wait_async(), 60)
