@@ -131,6 +131,7 @@ fn the_manual_explains_every_code_of_an_error() {
         Error::Layout,
         Error::Corrupt,
         Error::LeaseLost,
+        Error::Conflict,
         Error::Denied,
         Error::Unsupported,
         Error::Unavailable,

@@ -178,7 +178,7 @@ static void more_than_the_limits(bq_queue *queue) {
   }
   repeated(queue, "submit", "{\"type\":\"", "x", 129, "\",\"input\":1}");
   repeated(queue, "submit", "{\"type\":\"", "x", 1 << 20, "\",\"input\":1}");
-  repeated(queue, "submit", "{\"type\":\"t\",\"input\":\"", "x", 131071, "\"}");
+  repeated(queue, "submit", "{\"type\":\"t\",\"input\":\"", "x", 4194303, "\"}");
   repeated(queue, "submit_many", "{\"type\":\"t\",\"inputs\":[0", ",0", 100000, "]}");
   repeated(queue, "get", "{\"ids\":[\"\"", ",\"\"", 100000, "]}");
   repeated(queue, "history", "{\"id\":\"", "0", 1 << 20, "\"}");

@@ -128,11 +128,10 @@ fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
         (Status::Running, Status::Running) if was.lease == is.lease => unchanged(was, is),
         (Status::Running, Status::Running) => Err("went from one lease to another without an end".into()),
         (Status::Running, Status::Pending | Status::Completed | Status::Failed) if was.attempt == is.attempt => Ok(()),
-        (Status::Completed | Status::Failed, Status::Archived)
+        (Status::Completed | Status::Failed | Status::Archived, Status::Archived)
         | (Status::Pending, Status::Pending)
         | (Status::Completed, Status::Completed)
-        | (Status::Failed, Status::Failed)
-        | (Status::Archived, Status::Archived) => unchanged(was, is),
+        | (Status::Failed, Status::Failed) => unchanged(was, is),
         (from, to) => Err(format!("{} -> {}", from.name(), to.name())),
     }
 }
