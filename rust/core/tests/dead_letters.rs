@@ -61,7 +61,7 @@ async fn failed(store: &Arc<MemoryStore>, kind: &str, count: usize, error: &str)
     (queue, ids)
 }
 
-fn step(limit: usize) -> Step {
+const fn step(limit: usize) -> Step {
     Step { limit, cursor: None, dry_run: false }
 }
 
@@ -187,8 +187,8 @@ async fn two_replays_at_once_make_one() {
     let other = queue_on(&store, 2).await;
     let changes = Changes::default();
     let action = Move::Replay(&changes);
-    let (one, two) = tokio::join!(queue.move_tasks(&ids, action), other.move_tasks(&ids, action));
-    let moved = [one, two].map(|moved| moved.unwrap()[0].verdict.is_ok());
+    let both = futures::future::join_all([&queue, &other].map(|queue| queue.move_tasks(&ids, action))).await;
+    let moved: Vec<bool> = both.into_iter().map(|moved| moved.unwrap()[0].verdict.is_ok()).collect();
     assert_eq!(moved.iter().filter(|moved| **moved).count(), 1, "{moved:?}");
     let worker = worker_on(&queue).await;
     assert_eq!(worker.next(5, SOON).await.unwrap().assignments.len(), 1);

@@ -134,7 +134,7 @@ async fn work_that_no_worker_handles_is_named() {
     let worker = worker_on(&queue, "greet").await;
     submit(&queue, "gret").await;
     assert_eq!(check(&report(&store).await, "ready").status, Status::Ok, "it has only just come");
-    sleep(Duration::from_secs(300)).await;
+    sleep(Duration::from_mins(5)).await;
     let report = report(&store).await;
     let found = check(&report, "ready");
     assert_eq!((report.status, found.status), (Status::Failed, Status::Failed));
@@ -151,11 +151,11 @@ async fn a_dead_worker_and_what_it_holds_are_found() {
     submit(&queue, "t").await;
     assert_eq!(worker.next(1, Duration::from_secs(5)).await.unwrap().assignments.len(), 1);
     drop(worker);
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_mins(2)).await;
     let dead = report(&store).await;
     assert_eq!(check(&dead, "workers").status, Status::Failed, "{dead:#?}");
     assert!(check(&dead, "workers").what.contains("1 lease held by dead workers"), "{dead:#?}");
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     let late = report(&store).await;
     assert!(check(&late, "leases").what.contains("past their time"), "{late:#?}");
 }

@@ -153,12 +153,12 @@ async fn a_task_that_nobody_starts_in_its_time_expires_for_those_who_wait_and_fo
     let store = Arc::new(MemoryStore::new());
     let queue = queue_on(&store, 1).await;
     let about = About { expiry: Some(When::After(SOON)), ..About::default() };
-    let [waited, worked] = [many(&queue, "t", 1, &about).await[0], many(&queue, "t", 1, &about).await[0]];
-    let ended = queue.wait(waited, Some(Duration::from_mins(1))).await.unwrap();
+    let [watched, ignored] = [many(&queue, "t", 1, &about).await[0], many(&queue, "t", 1, &about).await[0]];
+    let ended = queue.wait(watched, Some(Duration::from_mins(1))).await.unwrap();
     assert_eq!(ended.task.status, TaskStatus::Expired);
     let worker = worker_on(&queue, 0).await;
     assert!(worker.next(4, SOON).await.unwrap().assignments.is_empty());
-    assert_eq!(statuses(&queue, &[worked]).await, [TaskStatus::Expired]);
+    assert_eq!(statuses(&queue, &[ignored]).await, [TaskStatus::Expired]);
     worker.stop().await;
     queue.flush().await;
     assert!(store.keys("ready/").is_empty() && store.keys("leases/").is_empty());
@@ -230,13 +230,13 @@ async fn a_record_that_went_missing_does_not_block_its_key() {
 async fn a_window_counts_from_the_first_submit_wherever_the_clock_stood() {
     let store = Arc::new(MemoryStore::new());
     let queue = queue_on(&store, 1).await;
-    let window = Duration::from_secs(60);
+    let window = Duration::from_mins(1);
     let unique = Unique { window: Some(window), ..keyed("k") };
     for offset in [0, 20, 40, 59] {
         tokio::time::sleep(Duration::from_secs(200 + offset)).await;
         let (id, created) = queue.submit_unique(&submission(), &unique).await.unwrap();
         assert!(created, "at {offset}");
-        tokio::time::sleep(window - SOON).await;
+        tokio::time::sleep(window.saturating_sub(SOON)).await;
         assert_eq!(queue.submit_unique(&submission(), &unique).await.unwrap(), (id, false), "at {offset}");
         tokio::time::sleep(SOON * 2).await;
         let (next, created) = queue.submit_unique(&submission(), &unique).await.unwrap();

@@ -59,7 +59,7 @@ fn a_profile_brings_its_own_options() {
     let file =
         "[default.worker]\nconcurrency = 3\n[profiles.big]\nurl = 'memory:'\n[profiles.big.worker]\ndrain = '5m'";
     let resolved = with_file(file, &EngineConfig::default(), &[("BUQUET_PROFILE", "big")]).unwrap();
-    assert_eq!(resolved.options.span(Key::Drain), Duration::from_secs(300));
+    assert_eq!(resolved.options.span(Key::Drain), Duration::from_mins(5));
     assert_eq!(resolved.options.count(Key::Concurrency), Some(20), "profiles share nothing");
     assert_eq!(resolved.profile, Some(("big".into(), "BUQUET_PROFILE".into())));
     let resolved = with_file(file, &in_memory(), &[]).unwrap();

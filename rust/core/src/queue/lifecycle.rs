@@ -328,7 +328,7 @@ mod tests {
         // Replaced at 30 and at 20; the newest is not old.
         let estimate = Estimate::of(&[(vec![version(30), version(20), version(10)], 1_000)], 16, false, Timestamp(25));
         assert_eq!((estimate.old_versions, estimate.old_bytes, estimate.removable_bytes), (32.0, 32_000.0, 16_000.0));
-        assert!((estimate.dollars_a_month - 32_000.0 / 1e9 * 0.023).abs() < 1e-12);
+        assert!((estimate.dollars_a_month - 0.000_000_736).abs() < 1e-12);
     }
 
     #[test]

@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn scope_key_window_and_slot_tell_records_apart() {
-        let windowed = Unique { window: Some(Duration::from_secs(60)), ..keyed("k") };
+        let windowed = Unique { window: Some(Duration::from_mins(1)), ..keyed("k") };
         let across = Unique { scope: Scope::Queue, ..keyed("k") };
         let ids = [
             keyed("k").record("a", "k", None),

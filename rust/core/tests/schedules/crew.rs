@@ -1,5 +1,4 @@
 //! A queue with workers of several processes, and somebody who does what comes.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -58,7 +58,7 @@ async fn a_slot_is_left_out_while_the_last_task_runs() {
     sleep_until(&store, at(10)).await;
     let first = crew.one().await.unwrap();
     sleep_until(&store, at(13)).await;
-    let extended = crew.worker.extend(first.id, first.lease, Duration::from_mins(60)).await;
+    let extended = crew.worker.extend(first.id, first.lease, Duration::from_hours(1)).await;
     assert!(extended.is_ok());
     sleep_until(&store, at(25)).await;
     assert_eq!(slots(&crew.queue).await, [10]);
@@ -76,7 +76,7 @@ async fn one_slot_waits_for_the_last_task_and_others_are_left_out() {
     crew.queue.put_schedule(put(Definition { overlap: Overlap::Wait, ..every(10) })).await.unwrap();
     sleep_until(&store, at(10)).await;
     let first = crew.one().await.unwrap();
-    crew.worker.extend(first.id, first.lease, Duration::from_mins(60)).await.unwrap();
+    crew.worker.extend(first.id, first.lease, Duration::from_hours(1)).await.unwrap();
     sleep_until(&store, at(35)).await;
     assert_eq!(slots(&crew.queue).await, [10]);
     assert_eq!(crew.queue.schedule("reports").await.unwrap().waiting, Some(at(20)));

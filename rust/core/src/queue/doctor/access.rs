@@ -217,8 +217,8 @@ pub(super) fn judge_versioning(kind: StoreKind, url: &str, keeps: &Result<bool, 
 mod tests {
     use super::*;
 
-    fn denied() -> Refusal {
-        Some(StoreError::new(StoreErrorKind::Denied, "403 AccessDenied"))
+    fn denied() -> StoreError {
+        StoreError::new(StoreErrorKind::Denied, "403 AccessDenied")
     }
 
     fn allowed() -> Tried {
@@ -248,25 +248,25 @@ mod tests {
     #[test]
     fn a_missing_permission_is_named_and_what_only_histories_need_is_a_warning() {
         assert_eq!(judge_permissions(StoreKind::S3, &allowed()).status, Status::Ok);
-        let check = judge_permissions(StoreKind::S3, &Tried { delete: denied(), ..allowed() });
+        let check = judge_permissions(StoreKind::S3, &Tried { delete: Some(denied()), ..allowed() });
         assert_eq!(check.status, Status::Failed);
         assert!(check.advice.contains("s3:DeleteObject"), "{check:?}");
-        let check = judge_permissions(StoreKind::S3, &Tried { list_versions: denied(), ..allowed() });
+        let check = judge_permissions(StoreKind::S3, &Tried { list_versions: Some(denied()), ..allowed() });
         assert_eq!(check.status, Status::Warning);
         assert!(check.what.contains("histories") && check.advice.contains("s3:ListBucketVersions"), "{check:?}");
-        assert!(!Tried { put: denied(), ..allowed() }.suffices());
+        assert!(!Tried { put: Some(denied()), ..allowed() }.suffices());
     }
 
     #[test]
     fn where_nothing_is_allowed_the_credentials_are_in_doubt() {
         let none = Tried {
-            put: denied(),
-            get: denied(),
-            list: denied(),
+            put: Some(denied()),
+            get: Some(denied()),
+            list: Some(denied()),
             delete: None,
-            list_versions: denied(),
+            list_versions: Some(denied()),
             get_version: None,
-            versioning: Err(denied().unwrap()),
+            versioning: Err(denied()),
         };
         let check = judge_permissions(StoreKind::S3, &none);
         assert!(check.status == Status::Failed && check.advice.contains("credentials"), "{check:?}");

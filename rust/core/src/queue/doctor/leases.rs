@@ -69,7 +69,7 @@ mod tests {
     use crate::entropy::Entropy;
     use crate::id::{LeaseId, RecordId, WorkerId};
 
-    fn leases(minutes: &[i64]) -> Result<Leases> {
+    fn leases(minutes: &[i64]) -> Leases {
         let entropy = Entropy::seeded(7);
         let entry = |minute: &i64| LeaseEntry {
             minute: *minute,
@@ -78,14 +78,14 @@ mod tests {
             worker: WorkerId::random(&entropy),
         };
         let entries = minutes.iter().map(|minute| (entry(minute), Timestamp(0))).collect();
-        Ok(Leases { entries, more: false, now: Timestamp(100 * 60_000) })
+        Leases { entries, more: false, now: Timestamp(100 * 60_000) }
     }
 
     #[test]
     fn a_lease_is_late_once_a_sweep_should_have_taken_it_back() {
-        assert_eq!(judge(&leases(&[105, 100, 98]), 1).status, Status::Ok);
-        let check = judge(&leases(&[105, 90]), 1);
+        assert_eq!(judge(&Ok(leases(&[105, 100, 98])), 1).status, Status::Ok);
+        let check = judge(&Ok(leases(&[105, 90])), 1);
         assert!(check.status == Status::Warning && check.what.contains("10 min"), "{check:?}");
-        assert_eq!(judge(&leases(&[90]), 0).status, Status::Failed);
+        assert_eq!(judge(&Ok(leases(&[90])), 0).status, Status::Failed);
     }
 }
