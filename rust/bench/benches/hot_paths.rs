@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use buquet_core::entropy::Entropy;
 use buquet_core::queue::{Queue, Settings, Submission};
-use buquet_core::record::{Json, Options};
+use buquet_core::record::Json;
 use buquet_core::store::StoreKind;
 use buquet_core::store::memory::MemoryStore;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
