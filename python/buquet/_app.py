@@ -13,8 +13,9 @@ from buquet._doctor import Diagnosis, doctor
 from buquet._group import TaskGroup, group_of
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
+from buquet._ids import HasId, id_of, ids_of
 from buquet._options import submit_options
-from buquet._queue import HasId, Queue, id_of, ids_of
+from buquet._queue import Queue
 from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
 from buquet._schemas import publishable, schema_put

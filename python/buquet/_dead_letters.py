@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from buquet._client import Client
     from buquet._dead_models import Handled, Lifecycle, Purged
     from buquet._durations import Duration
+    from buquet._ids import HasId
     from buquet._models import RetryPolicy
     from buquet._options import SubmitOptions
-    from buquet._queue import HasId
 
 
 class DeadLetters:

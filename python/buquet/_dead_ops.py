@@ -9,8 +9,10 @@ import msgspec
 from buquet._client import Call
 from buquet._dead_models import Handled, Lifecycle, Purged
 from buquet._durations import wire_duration
+from buquet._ids import ids_of
 from buquet._models import CorruptObject, RetryPolicy, TaskPage, TaskStatus
-from buquet._options import submit_options
+from buquet._ops import status_name
+from buquet._options import check_policy, submit_options
 from buquet.errors import CorruptError, InvalidError, NotFoundError
 
 if TYPE_CHECKING:
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from buquet._durations import Duration
+    from buquet._ids import HasId
     from buquet._options import SubmitOptions
-    from buquet._queue import HasId
 
 PAGE = 100
 """Records of one step, tasks of one page."""
@@ -72,8 +74,7 @@ def changes(
     at: datetime | None,
 ) -> SubmitOptions:
     """What is different when a task runs again."""
-    if retry is not None and not isinstance(retry, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidError(f"retry={retry!r} must be a RetryPolicy, such as RetryPolicy(max_retries=5)")
+    check_policy(retry)
     return submit_options(retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at)
 
 
@@ -87,7 +88,7 @@ def move(
     op: str, tasks: Iterable[str | HasId], options: SubmitOptions | None
 ) -> Iterator[Call[_Results, list[Result]]]:
     """Replay or archive tasks by their ids, in as many operations as that takes."""
-    ids = [task if isinstance(task, str) else task.id for task in tasks]
+    ids = ids_of(tasks)
     for start in range(0, len(ids), _IDS):
         request = {"ids": ids[start : start + _IDS], **_given(options)}
         yield Call(op, request, _Results, lambda answer: answer.results)
@@ -149,7 +150,7 @@ class Many(Generic[T]):
     ) -> Many[Purged]:
         """Delete finished tasks."""
         statuses = [status] if isinstance(status, str) else list(status)
-        request = {**wanted, "status": [_status(item) for item in statuses], "dry_run": dry_run}
+        request = {**wanted, "status": [status_name(item) for item in statuses], "dry_run": dry_run}
         return Many("purge", request, Purged(), cursor=cursor)
 
     def call(self) -> Call[_Step, _Step]:
@@ -168,11 +169,3 @@ class Many(Generic[T]):
 
 def _given(options: SubmitOptions | None) -> dict[str, Any]:
     return {} if options is None else msgspec.to_builtins(options)
-
-
-def _status(value: TaskStatus | str) -> str:
-    try:
-        return TaskStatus(value).value
-    except ValueError:
-        known = ", ".join(TaskStatus)
-        raise InvalidError(f"there is no status {value!r}; known are {known}") from None

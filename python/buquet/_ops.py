@@ -232,7 +232,7 @@ def list_tasks(
     request |= {name: value for name, value in (("tag", tag), ("parent", parent)) if value is not None}
     if status is not None:
         wanted = [status] if isinstance(status, str) else status
-        request["status"] = [_status(item) for item in wanted]
+        request["status"] = [status_name(item) for item in wanted]
     if kind is not None:
         request["type"] = kind
     if cursor is not None:
@@ -371,7 +371,11 @@ def _given(options: SubmitOptions) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value not in (msgspec.UNSET, None)}
 
 
-def _status(value: TaskStatus | str) -> str:
+def status_name(value: TaskStatus | str) -> str:
+    """The status's name.
+
+    :raises InvalidError: there is no such status.
+    """
     try:
         return TaskStatus(value).value
     except ValueError:

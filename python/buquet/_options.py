@@ -81,6 +81,12 @@ def submit_options(
     return SubmitOptions(**fields)
 
 
+def check_policy(retry: object) -> None:
+    """Refuse what is no retry policy; None passes."""
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise InvalidError(f"retry={retry!r} must be a RetryPolicy, such as RetryPolicy(max_retries=5)")
+
+
 def _retry(retries: object, backoff: object) -> dict[str, float | str]:
     check_count(retries, "retries")
     wire: dict[str, float | str] = {}

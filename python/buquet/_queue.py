@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from buquet import _cancelling, _codec, _ops
 from buquet._cancelling import CancelCounts, CancelResult
@@ -14,6 +13,7 @@ from buquet._doctor import Diagnosis, doctor
 from buquet._durations import Duration, wire_duration
 from buquet._group import TaskGroup, group_of
 from buquet._handle import TaskHandle
+from buquet._ids import HasId, id_of, ids_of
 from buquet._models import (
     History,
     RetryPolicy,
@@ -25,15 +25,14 @@ from buquet._models import (
     WorkerInfo,
     check_count,
 )
-from buquet._options import submit_options
+from buquet._options import check_policy, submit_options
 from buquet._schedule_calls import ScheduleCalls
 from buquet._schemas import Schemas
 from buquet._sending import send_async, submissions_async
 from buquet.codecs import check_codecs
-from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
     from datetime import datetime
     from types import TracebackType
 
@@ -47,18 +46,8 @@ _logger = logging.getLogger("buquet")
 # Named here, because inside the class `list` is the method.
 MaybeTasks: TypeAlias = list[Task | None]
 WorkerInfos: TypeAlias = list[WorkerInfo]
-Ids: TypeAlias = list[str]
 CancelResults: TypeAlias = list[CancelResult]
 _Handles: TypeAlias = list[TaskHandle[Any]]
-
-
-class HasId(Protocol):
-    """Anything with a task's id: a handle or a task."""
-
-    @property
-    def id(self) -> str:
-        """The task's id."""
-        ...
 
 
 class Queue(ScheduleCalls):
@@ -129,7 +118,7 @@ class Queue(ScheduleCalls):
             print(await task)
         """
         check_count(max_retries, "max_retries")
-        _check_policy(retry)
+        check_policy(retry)
         options = submit_options(
             retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
@@ -159,7 +148,7 @@ class Queue(ScheduleCalls):
         :raises InvalidError: an argument is wrong; the message says which.
         """
         check_count(max_retries, "max_retries")
-        _check_policy(retry)
+        check_policy(retry)
         options = submit_options(
             retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
@@ -379,23 +368,3 @@ def connect(
             ...
     """
     return Connecting(Config(url=url, region=region, endpoint=endpoint, profile=profile), codecs)
-
-
-def _check_policy(retry: object) -> None:
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        raise InvalidError(f"retry={retry!r} must be a RetryPolicy, such as RetryPolicy(max_retries=5)")
-
-
-def ids_of(tasks: Iterable[str | HasId]) -> Ids:
-    """The ids of a collection of tasks.
-
-    :raises InvalidError: it is no collection, but a single task.
-    """
-    if isinstance(tasks, str) or not isinstance(cast("object", tasks), Iterable):
-        raise InvalidError(f"tasks={tasks!r} must be a collection of tasks or ids; put a single one into a list")
-    return [id_of(task) for task in tasks]
-
-
-def id_of(task: str | HasId) -> str:
-    """The id of a task, a handle, or what is one already."""
-    return task if isinstance(task, str) else task.id

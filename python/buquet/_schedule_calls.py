@@ -9,7 +9,7 @@ import msgspec
 from buquet import _codec, _schedule_ops
 from buquet._handle import TaskHandle
 from buquet._models import RetryPolicy, check_count
-from buquet._options import submit_options
+from buquet._options import check_policy, submit_options
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class ScheduleCalls:
             await queue.create_schedule("reports", "send_email", {"to": "a@b.c"}, cron="0 9 * * mon-fri")
         """
         check_count(max_retries, "max_retries")
-        if retry is not None and not isinstance(retry, RetryPolicy):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidError(f"retry={retry!r} must be a RetryPolicy, such as RetryPolicy(max_retries=5)")
+        check_policy(retry)
         definition = _schedule_ops.Definition(
             name=name,
             type=type,

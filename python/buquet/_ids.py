@@ -1,0 +1,32 @@
+"""Tasks by their ids: what names one, and collections of such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, cast
+
+from buquet.errors import InvalidError
+
+
+class HasId(Protocol):
+    """Anything with a task's id: a handle or a task."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        ...
+
+
+def id_of(task: str | HasId) -> str:
+    """The id of a task, a handle, or what is one already."""
+    return task if isinstance(task, str) else task.id
+
+
+def ids_of(tasks: Iterable[str | HasId]) -> list[str]:
+    """The ids of a collection of tasks.
+
+    :raises InvalidError: it is no collection, but a single task.
+    """
+    if isinstance(tasks, str) or not isinstance(cast("object", tasks), Iterable):
+        raise InvalidError(f"tasks={tasks!r} must be a collection of tasks or ids; put a single one into a list")
+    return [id_of(task) for task in tasks]
