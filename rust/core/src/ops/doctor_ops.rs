@@ -8,8 +8,8 @@ use crate::config::Target;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::keys;
-use crate::queue::Settings;
 use crate::queue::doctor::{Examination, Report, Visit, examine, no_database, policy};
+use crate::queue::{Settings, check_cursor};
 use crate::store::open::{open, system_time};
 
 /// How thoroughly to look.
@@ -36,12 +36,7 @@ impl Engine {
         if self.is_closed() {
             return Err(Error::Closed("the engine was closed".into()));
         }
-        if let Some(cursor) = request.cursor.as_ref().filter(|cursor| !cursor.starts_with(keys::TASKS)) {
-            let shown: String = cursor.chars().take(64).collect();
-            return Err(Error::Invalid(format!(
-                "{shown:?} is not a cursor: pass the one of the answer before, unchanged"
-            )));
-        }
+        check_cursor(request.cursor.as_deref(), keys::TASKS)?;
         let store = match (self.queue.get(), &self.resolved.target) {
             (Some(queue), _) => queue.bucket().shared_store(),
             (None, target @ Target::Sqlite { path }) if !path.exists() => {

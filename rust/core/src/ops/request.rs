@@ -143,14 +143,7 @@ impl Retry {
 
     /// What is asked for, and `defaults` for the rest.
     fn policy(&self, defaults: &RetryPolicy) -> RetryPolicy {
-        RetryPolicy {
-            max_retries: self.max_retries.unwrap_or(defaults.max_retries),
-            initial_ms: self.initial.map_or(defaults.initial_ms, Span::millis),
-            max_ms: self.max.map_or(defaults.max_ms, Span::millis),
-            multiplier: self.multiplier.unwrap_or(defaults.multiplier),
-            jitter: self.jitter.unwrap_or(defaults.jitter),
-            ..defaults.clone()
-        }
+        self.changes().apply(defaults.clone())
     }
 }
 

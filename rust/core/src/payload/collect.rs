@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::id::{PayloadId, RecordId};
 use crate::keys;
 use crate::limits;
-use crate::queue::{CorruptObject, Queue, check_limit};
+use crate::queue::{CorruptObject, Queue, check_cursor, check_limit};
 use crate::record::Task;
 use crate::store::Listed;
 
@@ -54,14 +54,7 @@ impl Queue {
                 limits::PAYLOAD_GRACE.as_secs() / 3600
             )));
         }
-        if let Some(cursor) = cursor
-            && !cursor.starts_with(keys::PAYLOADS)
-        {
-            let shown: String = cursor.chars().take(64).collect();
-            return Err(Error::Invalid(format!(
-                "{shown:?} is not a cursor: pass the one of the page before, unchanged"
-            )));
-        }
+        check_cursor(cursor, keys::PAYLOADS)?;
         let answer = self.bucket().list(keys::PAYLOADS, cursor, limit).await?;
         let mut collected = Collected::default();
         let mut suspects: BTreeMap<RecordId, Vec<(PayloadId, &Listed)>> = BTreeMap::new();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream};
 
+use super::list::not_a_cursor;
 use super::{Core, Queue};
 use crate::error::{Error, Result};
 use crate::id::{RecordId, TaskId};
@@ -107,10 +108,7 @@ impl Queue {
         let cursor = cursor.unwrap_or(keys::READY);
         // Waiting work first: what starts meanwhile is found again among the running.
         let index = [keys::READY, keys::LEASES].into_iter().find(|index| cursor.starts_with(index));
-        let index = index.ok_or_else(|| {
-            let shown: String = cursor.chars().take(64).collect();
-            Error::Invalid(format!("{shown:?} is not a cursor: pass the one of the call before, unchanged"))
-        })?;
+        let index = index.ok_or_else(|| not_a_cursor(cursor))?;
         let page = self.bucket().list(index, Some(cursor), limits::PAGE / 4).await?.value;
         let changes = stream::iter(records_of(&page, filter.kind.as_deref())).map(|record| {
             let wish = &wish;

@@ -110,9 +110,13 @@ pub fn check_limit(limit: usize) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`] with the cursor.
 pub fn check_cursor(cursor: Option<&str>, prefix: &str) -> Result<()> {
-    let Some(cursor) = cursor.filter(|cursor| !cursor.starts_with(prefix)) else { return Ok(()) };
+    cursor.filter(|cursor| !cursor.starts_with(prefix)).map_or(Ok(()), |cursor| Err(not_a_cursor(cursor)))
+}
+
+/// The error for what is given as a cursor and is none.
+pub fn not_a_cursor(cursor: &str) -> Error {
     let shown: String = cursor.chars().take(64).collect();
-    Err(Error::Invalid(format!("{shown:?} is not a cursor: pass the one of the page before, unchanged")))
+    Error::Invalid(format!("{shown:?} is not a cursor: pass the one of the page before, unchanged"))
 }
 
 impl Core {

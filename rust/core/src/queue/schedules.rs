@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 pub use self::declared::{Declared, Synced};
 pub use self::object::{LoadedSchedule, ScheduleChange, StoredSchedule};
-use super::list::check_limit;
+use super::list::{check_limit, not_a_cursor};
 use super::{Core, CorruptObject, Derived, Queue, READS_IN_FLIGHT, Submission};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
@@ -96,10 +96,7 @@ impl Queue {
         if let Some(cursor) = cursor
             && keys::parse_schedule(cursor).is_none()
         {
-            let shown: String = cursor.chars().take(64).collect();
-            return Err(Error::Invalid(format!(
-                "{shown:?} is not a cursor: pass the one of the page before, unchanged"
-            )));
+            return Err(not_a_cursor(cursor));
         }
         let page = self.bucket().list(keys::SCHEDULES, cursor, limit).await?.value;
         let reads = stream::iter(page.entries.iter().filter_map(|entry| keys::parse_schedule(&entry.key)))

@@ -10,6 +10,7 @@ use super::model::{BatchRecord, Task};
 use super::readable;
 use crate::error::{Error, Result};
 use crate::id::CommitId;
+use crate::limits;
 
 /// The newest record format this code reads: that of records with payloads in objects of their own.
 pub const FORMAT: u32 = 2;
@@ -102,6 +103,35 @@ impl CommitMark {
     }
 }
 
+/// Refuses an object of a later format than the newest that is known here.
+///
+/// # Errors
+/// [`Error::Layout`] saying what to do.
+pub fn refuse_newer(key: &str, format: u32, newest: u32) -> Result<()> {
+    if format <= newest {
+        return Ok(());
+    }
+    Err(Error::Layout(format!(
+        "{key} has format {format}, and this version of buquet reads up to {newest}: upgrade buquet"
+    )))
+}
+
+/// What is wrong with an object, cut short: it may quote from the object, and there may be any amount of it.
+#[must_use]
+pub fn quoted(what: &str) -> String {
+    what.chars().take(MESSAGE_CHARS).collect()
+}
+
+/// Marks the next revision of an object as written by `by`; those who wrote the last ones stay in its trail.
+pub fn advance(rev: &mut u64, commit: &mut CommitId, trail: &mut Vec<CommitId>, by: CommitId) {
+    if *rev > 0 {
+        trail.insert(0, *commit);
+        trail.truncate(limits::TRAIL);
+    }
+    *rev += 1;
+    *commit = by;
+}
+
 impl BatchRecord {
     /// The stored form.
     ///
@@ -123,19 +153,13 @@ impl BatchRecord {
             format: u32,
         }
         let corrupt = |what: String| {
-            // What is wrong may be quoted, and there may be any amount of it.
-            let what: String = what.chars().take(MESSAGE_CHARS).collect();
-            Error::Corrupt(format!("{key} is not a valid record: {what}; look at the object"))
+            Error::Corrupt(format!("{key} is not a valid record: {}; look at the object", quoted(&what)))
         };
         let read: serde_json::Result<Self> = serde_json::from_slice(body);
         // Of what a newer version wrote, only the format need make sense.
         let format_alone = |_: &_| serde_json::from_slice(body).map_or(PLAIN_FORMAT, |Format { format }| format);
         let format = read.as_ref().map_or_else(format_alone, |record| record.format);
-        if format > FORMAT {
-            return Err(Error::Layout(format!(
-                "{key} has format {format}, and this version of buquet reads up to {FORMAT}: upgrade buquet"
-            )));
-        }
+        refuse_newer(key, format, FORMAT)?;
         let record = read.map_err(|error| corrupt(error.to_string()))?;
         if record.tasks.len() > usize::from(u16::MAX) {
             return Err(corrupt("it holds more than 65,535 tasks".into()));

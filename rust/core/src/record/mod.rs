@@ -18,6 +18,7 @@ mod transition;
 pub use backoff::RetryPolicy;
 pub use cancel::Cancelling;
 pub use codec::{CommitMark, Json};
+pub(crate) use codec::{advance, quoted, refuse_newer};
 pub use dead::{FailedRef, Overrides, failed_entry_state};
 pub use extras::{Cancel, Extras, Progress, check_tag};
 pub use index::{EntryState, IndexPlan, is_overdue, lease_entry_state, plan_index, ready_entry_state};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::codec::{FORMAT, Json, PLAIN_FORMAT};
+use super::codec::{FORMAT, Json, PLAIN_FORMAT, advance};
 use super::dead::{FailedRef, Overrides};
 use super::extras::{Cancel, Extras, Progress};
 use super::fields::read_keeping_the_unknown;
@@ -13,7 +13,6 @@ use super::options::Options;
 use super::payload::PayloadRef;
 use super::status::TaskStatus;
 use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
-use crate::limits;
 use crate::time::Timestamp;
 
 /// No revision or entry is numbered as high as this: it cannot be reached by counting, and other readers of JSON
@@ -302,12 +301,7 @@ impl BatchRecord {
 
     /// Marks the next revision as written by `commit`.
     pub fn stamp(&mut self, commit: CommitId) {
-        if self.rev > 0 {
-            self.trail.insert(0, self.commit);
-            self.trail.truncate(limits::TRAIL);
-        }
-        self.rev += 1;
-        self.commit = commit;
+        advance(&mut self.rev, &mut self.commit, &mut self.trail, commit);
         if self.tasks.iter().any(Task::is_stowed) {
             self.format = self.format.max(FORMAT);
         }

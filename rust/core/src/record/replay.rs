@@ -63,7 +63,9 @@ pub enum Refusal {
 }
 
 impl RetryChanges {
-    fn apply(&self, policy: RetryPolicy) -> RetryPolicy {
+    /// The policy with these parts in place of its own.
+    #[must_use]
+    pub fn apply(&self, policy: RetryPolicy) -> RetryPolicy {
         RetryPolicy {
             max_retries: self.max_retries.unwrap_or(policy.max_retries),
             initial_ms: self.initial_ms.unwrap_or(policy.initial_ms),

@@ -6,23 +6,16 @@ use serde::Deserialize;
 use super::model::{Schedule, check_name};
 use crate::error::{Error, Result};
 use crate::id::CommitId;
-use crate::{keys, limits};
+use crate::keys;
+use crate::record::{advance, quoted, refuse_newer};
 
 /// The newest format this code reads and the one it writes.
 pub const FORMAT: u32 = 1;
 
-/// The most characters of an error that quotes from a stored object.
-const MESSAGE_CHARS: usize = 300;
-
 impl Schedule {
     /// Marks the next revision as written by `commit`.
     pub fn stamp(&mut self, commit: CommitId) {
-        if self.rev > 0 {
-            self.trail.insert(0, self.commit);
-            self.trail.truncate(limits::TRAIL);
-        }
-        self.rev += 1;
-        self.commit = commit;
+        advance(&mut self.rev, &mut self.commit, &mut self.trail, commit);
     }
 
     /// The stored form.
@@ -45,16 +38,12 @@ impl Schedule {
             format: u32,
         }
         let corrupt = |what: String| {
-            let what: String = what.chars().take(MESSAGE_CHARS).collect();
+            let what = quoted(&what);
             Error::Corrupt(format!("{key} is not a valid schedule: {what}; look at the object, or delete the schedule"))
         };
         // Of what a newer version wrote, only the format need make sense.
         let format = serde_json::from_slice(body).map_or(FORMAT, |Format { format }| format);
-        if format > FORMAT {
-            return Err(Error::Layout(format!(
-                "{key} has format {format}, and this version of buquet reads up to {FORMAT}: upgrade buquet"
-            )));
-        }
+        refuse_newer(key, format, FORMAT)?;
         let schedule: Self = serde_json::from_slice(body).map_err(|error| corrupt(error.to_string()))?;
         check_name(&schedule.name).map_err(|error| corrupt(error.to_string()))?;
         if keys::schedule(&schedule.name) != key {
@@ -210,7 +199,7 @@ pub mod tests {
             let body = schedule.encode().unwrap();
             let read = Schedule::decode(&keys::schedule(&schedule.name), &body).unwrap();
             prop_assert_eq!(read.encode().unwrap(), body);
-            prop_assert!(read.trail.len() <= limits::TRAIL);
+            prop_assert!(read.trail.len() <= crate::limits::TRAIL);
         }
 
         #[test]

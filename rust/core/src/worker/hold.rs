@@ -99,6 +99,11 @@ impl Hold {
         Arc::clone(self.slots.entry(id).or_default())
     }
 
+    /// Whether a task is under this lease and its outcome is not on its way yet.
+    pub fn holds(&self, id: TaskId, lease: LeaseId) -> bool {
+        self.tasks.get(&id).is_some_and(|held| held.lease == lease && !held.settling)
+    }
+
     /// The held tasks of a record.
     pub fn of_record(&self, id: RecordId) -> impl Iterator<Item = (&TaskId, &Held)> {
         self.tasks.range(id.task(0)..=id.task(u16::MAX))

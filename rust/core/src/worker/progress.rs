@@ -7,8 +7,9 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use tokio::time::sleep;
 
+use super::settle::not_held;
 use super::shared::{Phase, Shared};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{LeaseId, RecordId, TaskId};
 use crate::record::{BatchRecord, Progress};
 
@@ -22,9 +23,8 @@ impl Shared {
     /// [`Error::LeaseLost`] if the task is not held under this lease any more.
     pub fn report_progress(&self, id: TaskId, lease: LeaseId, progress: Progress) -> Result<()> {
         let mut inner = self.lock();
-        let held = inner.hold.tasks.get(&id).is_some_and(|held| held.lease == lease && !held.settling);
-        if !held {
-            return Err(Error::LeaseLost(format!("task {id} is not under this lease any more")));
+        if !inner.hold.holds(id, lease) {
+            return Err(not_held(id));
         }
         inner.progress.insert(id, (lease, progress));
         drop(inner);

@@ -17,7 +17,7 @@ use crate::id::{CommitId, LeaseId, RecordId, TaskId};
 use crate::limits;
 use crate::record::{BatchRecord, Outcome, Settlement, TaskStatus};
 use crate::time::Timestamp;
-use crate::transact::Transacted;
+use crate::transact::{Stored, Transacted};
 
 /// The first and the longest pause before outcomes that could not be stored are tried again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -223,12 +223,8 @@ impl Shared {
         doubts: &mut Vec<(CommitId, Vec<Settlement>)>,
     ) -> Result<Vec<Verdict>> {
         let mut cached = slot.stored.lock().await;
-        let stored = match cached.take() {
-            Some(stored) => *stored,
-            None => match self.desk().load(id).await? {
-                Some(stored) => stored,
-                None => return Ok(outcomes.iter().map(|outcome| lease_lost(outcome.id)).collect()),
-            },
+        let Some(stored) = self.read_held(id, cached.take()).await? else {
+            return Ok(outcomes.iter().map(|outcome| lease_lost(outcome.id)).collect());
         };
         stowage.prepare(self, &stored.record, outcomes).await?;
         let outcomes = stowage.outcomes(outcomes);
@@ -297,15 +293,21 @@ impl Shared {
     }
 
     async fn try_extend(&self, id: TaskId, lease: LeaseId, by: Duration) -> Result<Timestamp> {
-        let held = self.lock().hold.tasks.get(&id).is_some_and(|held| held.lease == lease && !held.settling);
-        let lost = || Error::LeaseLost(format!("task {id} is not under this lease any more"));
-        if !held {
-            return Err(lost());
+        if !self.lock().hold.holds(id, lease) {
+            return Err(not_held(id));
         }
         let extend = |record: &mut BatchRecord, now: Timestamp| {
             record.extend(id, lease, now.after(by).after(limits::LEASE_SLACK))
         };
-        self.change_held(id.record(), extend).await?.ok_or_else(lost)
+        self.change_held(id.record(), extend).await?.ok_or_else(|| not_held(id))
+    }
+
+    /// The revision to commit over: the one that is known here, else what is stored; `None` if the record is gone.
+    async fn read_held(&self, id: RecordId, known: Option<Box<Stored>>) -> Result<Option<Stored>> {
+        match known {
+            Some(stored) => Ok(Some(*stored)),
+            None => self.desk().load(id).await,
+        }
     }
 
     /// Changes a record some of whose tasks are held here, in turn with other commits to it; `None` if there was nothing
@@ -318,13 +320,7 @@ impl Shared {
     ) -> Result<Option<T>> {
         let slot = self.lock().hold.slot(id);
         let mut cached = slot.stored.lock().await;
-        let stored = match cached.take() {
-            Some(stored) => *stored,
-            None => match self.desk().load(id).await? {
-                Some(stored) => stored,
-                None => return Ok(None),
-            },
-        };
+        let Some(stored) = self.read_held(id, cached.take()).await? else { return Ok(None) };
         match self.desk().transact(stored, true, change).await? {
             Transacted::Done(done, stored) => {
                 if let Some(stored) = &stored {
@@ -343,6 +339,11 @@ impl Shared {
             Transacted::Missing | Transacted::Overtaken => Ok(None),
         }
     }
+}
+
+/// The error for a task that this worker does not hold under the lease it is asked for.
+pub fn not_held(id: TaskId) -> Error {
+    Error::LeaseLost(format!("task {id} is not under this lease any more"))
 }
 
 fn verdict(id: TaskId, settlement: Settlement) -> Verdict {
