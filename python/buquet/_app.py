@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from buquet import _ops
-from buquet._cancelling import CancelCounts, CancelResult, cancel, cancel_page, filters
+from buquet._cancelling import CancelCounts, CancelResult, cancel, cancel_many, filters
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
@@ -230,13 +230,7 @@ class Buquet(ScheduledApp, HookRegistry):
     ) -> CancelCounts:
         """Call off all waiting and running tasks of a type, with a tag, of a parent; see ``Queue.cancel_matching``."""
         wanted = filters(type, tag, None if parent is None else id_of(parent))
-        counts = CancelCounts()
-        cursor: str | None = None
-        while True:
-            page = self._client.call(cancel_page(wanted, reason, by, cursor))
-            counts, cursor = counts.plus(page), page.cursor
-            if cursor is None:
-                return counts
+        return cancel_many(wanted, reason, by).run(self._client)
 
     def worker(
         self,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet._client import Call
+from buquet._many import Many
 from buquet._models import TaskStatus
 
 if TYPE_CHECKING:
@@ -43,18 +44,12 @@ class CancelCounts(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: int = 0
     requested: int = 0
 
-    def plus(self, page: CancelPage) -> CancelCounts:
-        """These and those of one more page."""
-        return CancelCounts(cancelled=self.cancelled + page.cancelled, requested=self.requested + page.requested)
-
 
 class _Cancelled(msgspec.Struct):
     tasks: list[CancelResult]
 
 
-class CancelPage(msgspec.Struct, frozen=True):
-    """One page of calling off by filter; go on with ``cursor`` until it is None."""
-
+class _Page(msgspec.Struct):
     cancelled: int
     requested: int
     cursor: str | None = None
@@ -66,14 +61,9 @@ def cancel(task_ids: Iterable[str], reason: str | None, by: str | None) -> Call[
     return Call("cancel", request, _Cancelled, lambda answer: answer.tasks)
 
 
-def cancel_page(
-    filters: dict[str, str], reason: str | None, by: str | None, cursor: str | None
-) -> Call[CancelPage, CancelPage]:
-    """Call off the unfinished tasks that one page of the indexes leads to."""
-    request: dict[str, Any] = {**filters, **_words(reason, by)}
-    if cursor is not None:
-        request["cursor"] = cursor
-    return Call("cancel_many", request, CancelPage, lambda page: page)
+def cancel_many(filters: dict[str, str], reason: str | None, by: str | None) -> Many[CancelCounts]:
+    """Call off the unfinished tasks that the filters mean."""
+    return Many("cancel_many", {**filters, **_words(reason, by)}, _Page, CancelCounts())
 
 
 def filters(kind: str | None, tag: str | None, parent: str | None) -> dict[str, str]:

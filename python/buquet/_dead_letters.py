@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buquet import _dead_ops
-from buquet._dead_ops import PAGE, Many, Results, dead_filter
+from buquet._dead_ops import PAGE, Results, dead_filter
 from buquet._models import CorruptObject, Task, TaskPage, TaskStatus
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ class DeadLetters:
         options = _dead_ops.changes(
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at
         )
-        return await self._loop(Many.replay(dead_filter(type, error, older_than), options, dry_run=dry_run))
+        return await _dead_ops.replay_many(dead_filter(type, error, older_than), options, dry_run=dry_run).run_async(
+            self._client
+        )
 
     async def archive(self, *tasks: str | HasId) -> None:
         """Put finished tasks aside for good; failed ones are no longer listed here.
@@ -178,7 +180,9 @@ class DeadLetters:
 
         :param dry_run: only count them.
         """
-        return await self._loop(Many.archive(dead_filter(type, error, older_than), dry_run=dry_run))
+        return await _dead_ops.archive_many(dead_filter(type, error, older_than), dry_run=dry_run).run_async(
+            self._client
+        )
 
     async def purge(
         self,
@@ -204,7 +208,9 @@ class DeadLetters:
 
             print(await queue.dead_letters.purge(older_than="30d", dry_run=True))
         """
-        return await self._loop(Many.purge(dead_filter(type, error, older_than), status, dry_run=dry_run))
+        return await _dead_ops.purge(dead_filter(type, error, older_than), status, dry_run=dry_run).run_async(
+            self._client
+        )
 
     async def lifecycle(self, *, keep_days: int = 30, apply: bool = False) -> Lifecycle:
         """The bucket's lifecycle rules that bound how long old versions are kept.
@@ -220,8 +226,3 @@ class DeadLetters:
         for call in _dead_ops.move(op, tasks, options):
             results += await self._client.call_async(call)
         _dead_ops.check(results)
-
-    async def _loop(self, many: Many[Any]) -> Any:
-        while not many.finished:
-            many.take(await self._client.call_async(many.call()))
-        return many.total

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buquet import _dead_ops
-from buquet._dead_ops import PAGE, Many, Results, dead_filter
+from buquet._dead_ops import PAGE, Results, dead_filter
 from buquet._models import CorruptObject, Task, TaskPage, TaskStatus
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ class SyncDeadLetters:
         options = _dead_ops.changes(
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at
         )
-        return self._loop(Many.replay(dead_filter(type, error, older_than), options, dry_run=dry_run), progress)
+        return _dead_ops.replay_many(dead_filter(type, error, older_than), options, dry_run=dry_run).run(
+            self._client, progress
+        )
 
     def archive(self, *tasks: str | HasId) -> None:
         """Put finished tasks aside for good, as ``DeadLetters.archive`` does."""
@@ -135,7 +137,7 @@ class SyncDeadLetters:
         progress: Callable[[Handled], None] | None = None,
     ) -> Handled:
         """Archive all failed tasks that fit the filters."""
-        return self._loop(Many.archive(dead_filter(type, error, older_than), dry_run=dry_run), progress)
+        return _dead_ops.archive_many(dead_filter(type, error, older_than), dry_run=dry_run).run(self._client, progress)
 
     def purge(
         self,
@@ -153,7 +155,9 @@ class SyncDeadLetters:
 
             print(app.dead_letters.purge(status=["completed", "failed"], older_than="30d", dry_run=True))
         """
-        return self._loop(Many.purge(dead_filter(type, error, older_than), status, dry_run=dry_run), progress)
+        return _dead_ops.purge(dead_filter(type, error, older_than), status, dry_run=dry_run).run(
+            self._client, progress
+        )
 
     def lifecycle(self, *, keep_days: int = 30, apply: bool = False) -> Lifecycle:
         """The bucket's lifecycle rules, as ``DeadLetters.lifecycle`` gives them."""
@@ -164,10 +168,3 @@ class SyncDeadLetters:
         for call in _dead_ops.move(op, tasks, options):
             results += self._client.call(call)
         _dead_ops.check(results)
-
-    def _loop(self, many: Many[Any], progress: Callable[[Any], None] | None) -> Any:
-        while not many.finished:
-            many.take(self._client.call(many.call()))
-            if progress is not None:
-                progress(many.total)
-        return many.total

@@ -1,8 +1,8 @@
-"""The engine's operations on finished tasks, typed, and the loop over their pages."""
+"""The engine's operations on finished tasks, typed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -10,6 +10,7 @@ from buquet._client import Call
 from buquet._dead_models import Handled, Lifecycle, Purged
 from buquet._durations import wire_duration
 from buquet._ids import ids_of
+from buquet._many import Many
 from buquet._models import CorruptObject, RetryPolicy, TaskPage, TaskStatus
 from buquet._ops import status_name
 from buquet._options import check_policy, submit_options
@@ -27,8 +28,6 @@ PAGE = 100
 """Records of one step, tasks of one page."""
 _IDS = 1_000
 """The most ids of one operation."""
-
-T = TypeVar("T", Handled, Purged)
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -115,56 +114,30 @@ def refuse(corrupt: list[CorruptObject]) -> None:
         raise CorruptError(f"{corrupt[0].key}: {corrupt[0].message}{more}")
 
 
-class Many(Generic[T]):
-    """An operation on many tasks, page by page: ask for ``call``, give its answer to ``take``, until ``finished``."""
+def replay_many(wanted: Filter, options: SubmitOptions, *, dry_run: bool, cursor: str | None = None) -> Many[Handled]:
+    """Run failed tasks again."""
+    request = {**wanted, **_given(options), "dry_run": dry_run, "limit": PAGE}
+    return Many("replay_many", request, _Step, Handled(), cursor=cursor)
 
-    def __init__(self, op: str, request: dict[str, Any], total: T, *, limit: int = PAGE, cursor: str | None) -> None:
-        """Begin where ``cursor`` says."""
-        self._op = op
-        self._request = {**request, "limit": limit}
-        self.cursor = cursor
-        self.finished = False
-        self.total: T = total
 
-    @classmethod
-    def replay(
-        cls, wanted: Filter, options: SubmitOptions, *, dry_run: bool, cursor: str | None = None
-    ) -> Many[Handled]:
-        """Run failed tasks again."""
-        request = {**wanted, **_given(options), "dry_run": dry_run}
-        return Many("replay_many", request, Handled(), cursor=cursor)
+def archive_many(wanted: Filter, *, dry_run: bool, cursor: str | None = None) -> Many[Handled]:
+    """Put failed tasks aside."""
+    request = {**wanted, "dry_run": dry_run, "limit": PAGE}
+    return Many("archive_many", request, _Step, Handled(), cursor=cursor)
 
-    @classmethod
-    def archive(cls, wanted: Filter, *, dry_run: bool, cursor: str | None = None) -> Many[Handled]:
-        """Put failed tasks aside."""
-        return Many("archive_many", {**wanted, "dry_run": dry_run}, Handled(), cursor=cursor)
 
-    @classmethod
-    def purge(
-        cls,
-        wanted: Filter,
-        status: Iterable[TaskStatus | str] | TaskStatus | str,
-        *,
-        dry_run: bool,
-        cursor: str | None = None,
-    ) -> Many[Purged]:
-        """Delete finished tasks."""
-        statuses = [status] if isinstance(status, str) else list(status)
-        request = {**wanted, "status": [status_name(item) for item in statuses], "dry_run": dry_run}
-        return Many("purge", request, Purged(), cursor=cursor)
-
-    def call(self) -> Call[_Step, _Step]:
-        """The next page."""
-        request = self._request if self.cursor is None else {**self._request, "cursor": self.cursor}
-        return Call(self._op, request, _Step, lambda step: step)
-
-    def take(self, step: _Step) -> None:
-        """Add what a page came to."""
-        total = self.total
-        sums: dict[str, Any] = {name: getattr(total, name) + getattr(step, name) for name in total.__struct_fields__}
-        self.total = type(total)(**sums)
-        self.cursor = step.cursor
-        self.finished = step.cursor is None
+def purge(
+    wanted: Filter,
+    status: Iterable[TaskStatus | str] | TaskStatus | str,
+    *,
+    dry_run: bool,
+    cursor: str | None = None,
+) -> Many[Purged]:
+    """Delete finished tasks."""
+    statuses = [status] if isinstance(status, str) else list(status)
+    names = [status_name(item) for item in statuses]
+    request = {**wanted, "status": names, "dry_run": dry_run, "limit": PAGE}
+    return Many("purge", request, _Step, Purged(), cursor=cursor)
 
 
 def _given(options: SubmitOptions | None) -> dict[str, Any]:

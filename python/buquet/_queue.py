@@ -226,13 +226,7 @@ class Queue(ScheduleCalls):
         :raises InvalidError: nothing says which tasks.
         """
         wanted = _cancelling.filters(type, tag, None if parent is None else id_of(parent))
-        counts = CancelCounts()
-        cursor: str | None = None
-        while True:
-            page = await self._client.call_async(_cancelling.cancel_page(wanted, reason, by, cursor))
-            counts, cursor = counts.plus(page), page.cursor
-            if cursor is None:
-                return counts
+        return await _cancelling.cancel_many(wanted, reason, by).run_async(self._client)
 
     @property
     def dead_letters(self) -> DeadLetters:

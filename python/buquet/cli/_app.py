@@ -23,6 +23,7 @@ from buquet.cli._output import (
     exit_code_for,
     out,
     plain,
+    print_corrupt,
     print_error,
     print_json,
     print_rows,
@@ -31,6 +32,7 @@ from buquet.cli._output import (
     styled,
     wants_json,
 )
+from buquet.cli._pages import read_page
 from buquet.cli._render import age, print_task, print_timeline
 from buquet.errors import BuquetError
 
@@ -200,27 +202,21 @@ def list_(
     shared.json = wants_json(json)
     client = connection(url)
     ask_for = partial(_ops.list_tasks, status or None, type, tag=tag, parent=parent)
-    page = client.call(ask_for(limit, cursor))
-    tasks, corrupt = list(page.tasks), list(page.corrupt)
-    while page.cursor is not None and len(tasks) < limit:  # a page may be short and still not be the last
-        page = client.call(ask_for(limit - len(tasks), page.cursor))
-        tasks += page.tasks
-        corrupt += page.corrupt
+    page = read_page(client, ask_for, limit, cursor)
     if shared.json:
-        print_json({"tasks": tasks, "cursor": page.cursor, "corrupt": corrupt})
+        print_json(page)
         return
     rows = [["ID", "TYPE", "STATUS", "ATTEMPT", "SUBMITTED", "ERROR"]]
-    for task in tasks:
+    for task in page.tasks:
         error = f"{task.error.type}: {task.error.message}".splitlines()[0] if task.error else ""
         rows.append(
             [task.id, plain(task.type), styled(task.status), str(task.attempt), age(task.submitted_at), plain(error)]
         )
-    if tasks:
+    if page.tasks:
         print_rows(*rows)
     else:
         out.print("no tasks")
-    for item in corrupt:
-        print_error("corrupt", f"{item.key}: {item.message}")
+    print_corrupt(page.corrupt)
     if page.cursor is not None:
         out.print(f"more: --cursor {page.cursor}")
 
@@ -251,8 +247,7 @@ def workers(url: Url = None, json: Json = False) -> None:
         print_rows(*rows)
     else:
         out.print("no workers")
-    for item in page.corrupt:
-        print_error("corrupt", f"{item.key}: {item.message}")
+    print_corrupt(page.corrupt)
 
 
 def _print_id(task_id: str) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from buquet import _cancelling
-from buquet._cancelling import CancelCounts, CancelResult, CancelState
+from buquet._cancelling import CancelResult, CancelState
 from buquet.cli._output import ExitCode, Json, Url, connection, out, print_error, print_json, shared, wants_json
 from buquet.errors import InvalidError
 
@@ -57,19 +57,16 @@ def _cancel_each(url: str | None, task_ids: list[str], reason: str | None, by: s
 
 
 def _cancel_matching(url: str | None, wanted: dict[str, str], reason: str | None, by: str | None) -> None:
-    client, cursor, cancelled, requested = connection(url), None, 0, 0
+    many = _cancelling.cancel_many(wanted, reason, by)
     try:
-        while True:
-            page = client.call(_cancelling.cancel_page(wanted, reason, by, cursor))
-            cancelled, requested, cursor = cancelled + page.cancelled, requested + page.requested, page.cursor
-            if cursor is None:
-                break
+        many.run(connection(url))
     except BaseException:
-        print_error(
-            "interrupted", f"{cancelled} were cancelled and {requested} told to stop; run it again for the rest"
-        )
+        done = many.total
+        said = f"{done.cancelled} cancelled, {done.requested} told to stop; run it again for the rest"
+        print_error("interrupted", said)
         raise
+    counts = many.total
     if shared.json:
-        print_json(CancelCounts(cancelled=cancelled, requested=requested))
+        print_json(counts)
     else:
-        out.print(f"{cancelled} cancelled before they started, {requested} running told to stop")
+        out.print(f"{counts.cancelled} cancelled before they started, {counts.requested} running told to stop")

@@ -1,6 +1,7 @@
 """``buquet failed``, ``replay``, ``archive``, ``purge`` and ``lifecycle``: what is done about finished tasks."""
 
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -8,8 +9,9 @@ import typer
 from buquet import _dead_ops
 from buquet._client import Client
 from buquet._dead_models import Handled, Purged
-from buquet._dead_ops import Many, dead_filter
-from buquet._models import CorruptObject, TaskStatus
+from buquet._dead_ops import dead_filter
+from buquet._many import Many
+from buquet._models import TaskStatus
 from buquet.cli._output import (
     ExitCode,
     Json,
@@ -18,12 +20,14 @@ from buquet.cli._output import (
     err,
     out,
     plain,
+    print_corrupt,
     print_error,
     print_json,
     print_rows,
     shared,
     wants_json,
 )
+from buquet.cli._pages import read_page
 from buquet.cli._render import age
 from buquet.errors import BuquetError, InvalidError
 
@@ -63,28 +67,23 @@ def failed(
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
     client, wanted = connection(url), dead_filter(type, error, older_than)
-    page = client.call(_dead_ops.failed(wanted, limit, cursor))
-    tasks, corrupt = list(page.tasks), list(page.corrupt)
-    while page.cursor is not None and len(tasks) < limit:
-        page = client.call(_dead_ops.failed(wanted, limit - len(tasks), page.cursor))
-        tasks += page.tasks
-        corrupt += page.corrupt
+    page = read_page(client, partial(_dead_ops.failed, wanted), limit, cursor)
     if shared.json:
-        print_json({"tasks": tasks, "cursor": page.cursor, "corrupt": corrupt})
+        print_json(page)
         return
     rows = [["ID", "TYPE", "ATTEMPT", "FAILED", "ERROR"]]
-    for task in tasks:
+    for task in page.tasks:
         words = f"{task.error.type}: {task.error.message}".splitlines()[0] if task.error else ""
         rows.append([task.id, plain(task.type), str(task.attempt), age(task.completed_at), plain(words)])
-    if not tasks:
+    if not page.tasks:
         out.print("no failed tasks")
     elif not traceback:
         print_rows(*rows)
-    for row, task in zip(rows[1:], tasks, strict=True) if traceback else ():
+    for row, task in zip(rows[1:], page.tasks, strict=True) if traceback else ():
         print_rows(row)
         if task.error and task.error.traceback:
             out.print(plain(task.error.traceback, lines=True), style="dim", soft_wrap=True)
-    _print_corrupt(corrupt)
+    print_corrupt(page.corrupt)
     if page.cursor is not None:
         out.print(f"more: --cursor {page.cursor}")
 
@@ -122,7 +121,7 @@ def replay(
     if _by_ids(ids, wanted, everything=everything, dry_run=dry_run):
         _move(client, "replay", ids or [], options)
         return
-    many = Many.replay(wanted, options, dry_run=dry_run, cursor=cursor)
+    many = _dead_ops.replay_many(wanted, options, dry_run=dry_run, cursor=cursor)
     _run(client, many, "to be replayed" if dry_run else "replayed")
 
 
@@ -154,7 +153,7 @@ def archive(
         return
     if not dry_run:
         _confirm("Archive these tasks for good?", yes=yes)
-    many = Many.archive(wanted, dry_run=dry_run, cursor=cursor)
+    many = _dead_ops.archive_many(wanted, dry_run=dry_run, cursor=cursor)
     _run(client, many, "to be archived" if dry_run else "archived")
 
 
@@ -186,7 +185,7 @@ def purge(
     """  # noqa: D301
     shared.json = wants_json(json)
     statuses = status or [TaskStatus.FAILED]
-    many = Many.purge(dead_filter(type, error, older_than), statuses, dry_run=dry_run, cursor=cursor)
+    many = _dead_ops.purge(dead_filter(type, error, older_than), statuses, dry_run=dry_run, cursor=cursor)
     client = connection(url)
     if not dry_run:
         names = " and ".join(item.value for item in statuses)
@@ -267,11 +266,13 @@ def _confirm(question: str, *, yes: bool) -> None:
 
 def _run(client: Client, many: Many[Any], verb: str) -> None:
     """Go from page to page, and say where to go on if that breaks off."""
+
+    def show(done: Handled | Purged) -> None:
+        if err.is_terminal and not many.finished:
+            err.print(f"{done.tasks} tasks {verb} so far", end="\r")
+
     try:
-        while not many.finished:
-            many.take(client.call(many.call()))
-            if err.is_terminal and not many.finished:
-                err.print(f"{many.total.tasks} tasks {verb} so far", end="\r")
+        many.run(client, show)
     except (BuquetError, KeyboardInterrupt):
         if many.cursor is not None:
             err.print(f"broke off after {many.total.tasks} tasks; go on with --cursor {many.cursor}", soft_wrap=True)
@@ -284,9 +285,4 @@ def _run(client: Client, many: Many[Any], verb: str) -> None:
     if isinstance(total, Purged):
         words += f"; {total.records} records of {total.bytes} bytes, {total.kept} stay because of their other tasks"
     out.print(words)
-    _print_corrupt(total.corrupt)
-
-
-def _print_corrupt(corrupt: list[CorruptObject]) -> None:
-    for item in corrupt:
-        print_error("corrupt", f"{item.key}: {item.message}")
+    print_corrupt(total.corrupt)

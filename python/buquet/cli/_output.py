@@ -1,7 +1,7 @@
 """What all commands share: exit codes, options, JSON and error output."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from buquet import errors
 from buquet._client import Call, Client, Config
-from buquet._models import TaskStatus
+from buquet._models import CorruptObject, TaskStatus
 
 _WIDE = 200
 out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
@@ -124,6 +124,12 @@ def print_error(code: str, message: str) -> None:
     else:
         err.print("error:", style="bold red", end=" ")
         err.print(plain(message, lines=True), soft_wrap=True)
+
+
+def print_corrupt(corrupt: Iterable[CorruptObject]) -> None:
+    """Print an error for each stored object that cannot be read."""
+    for item in corrupt:
+        print_error("corrupt", f"{item.key}: {item.message}")
 
 
 def print_rows(*rows: Sequence[str]) -> None:

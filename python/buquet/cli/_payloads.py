@@ -6,7 +6,7 @@ import typer
 
 from buquet import _ops
 from buquet._durations import wire_duration
-from buquet.cli._output import Json, Url, connection, out, print_error, print_json, shared, wants_json
+from buquet.cli._output import Json, Url, connection, out, print_corrupt, print_json, shared, wants_json
 
 payloads = typer.Typer(
     name="payloads",
@@ -43,5 +43,4 @@ def collect(
         print_json({"orphans": orphans, "bytes": size, "kept": kept, "dry_run": dry_run, "corrupt": corrupt})
         return
     out.print(f"{orphans} objects of {size} bytes {'would be' if dry_run else 'were'} deleted, {kept} kept")
-    for item in corrupt:
-        print_error("corrupt", f"{item.key}: {item.message}")
+    print_corrupt(corrupt)

@@ -19,7 +19,7 @@ from buquet.cli._output import (
     connection,
     out,
     plain,
-    print_error,
+    print_corrupt,
     print_json,
     print_rows,
     read_argument,
@@ -60,8 +60,7 @@ def list_(
         print_rows(*rows)
     else:
         out.print("no schedules")
-    for item in page.corrupt:
-        print_error("corrupt", f"{item.key}: {item.message}")
+    print_corrupt(page.corrupt)
     if page.cursor is not None:
         out.print(f"more: --cursor {page.cursor}")
 
