@@ -116,10 +116,10 @@ impl From<TaskView> for Task {
             kind,
             status: task.status,
             input: task.input,
-            input_ref: task.input_ref.map(|name| PayloadName::of(id.record(), name)),
+            input_ref: task.input_ref.map(|name| PayloadName::of(id.record(), *name)),
             input_files: PayloadName::all(id.record(), task.input_files),
             output: task.output,
-            output_ref: task.output_ref.map(|name| PayloadName::of(id.record(), name)),
+            output_ref: task.output_ref.map(|name| PayloadName::of(id.record(), *name)),
             output_files: PayloadName::all(id.record(), task.output_files),
             attempt: task.attempt,
             retry_count: task.retry_count,
@@ -137,8 +137,8 @@ impl From<TaskView> for Task {
             metadata: task.metadata,
             parent: task.parent,
             key: task.key,
-            progress: task.progress,
-            cancel: task.cancel.map(Into::into),
+            progress: task.progress.map(|progress| *progress),
+            cancel: task.cancel.map(|wish| (*wish).into()),
         }
     }
 }

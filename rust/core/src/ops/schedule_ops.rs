@@ -217,7 +217,7 @@ impl Put {
             timezone: self.timezone.clone(),
             every_ms: self.every.map(Span::millis),
             kind: self.kind.clone(),
-            input: self.input.clone().map_or_else(|| Json::parse("null"), Ok)?,
+            input: self.input.clone().unwrap_or_else(Json::null),
             options: options(self.timeout, self.retry.as_ref(), self.priority, defaults.clone())?,
             overlap: self.overlap,
             catch_up: self.catch_up,

@@ -72,18 +72,15 @@ pub struct Parcels(Vec<Parcel>);
 
 impl Parcels {
     /// Takes the large inputs out of tasks that are to be stored in the record `owner`.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] never, in truth: null is JSON.
-    pub fn of_inputs(owner: RecordId, tasks: &mut [Task], entropy: &Entropy) -> Result<Self> {
+    pub fn of_inputs(owner: RecordId, tasks: &mut [Task], entropy: &Entropy) -> Self {
         let mut parcels = Vec::new();
         for task in tasks.iter_mut().filter(|task| task.input.text().len() > limits::INLINE_BYTES) {
             let parcel = Parcel::pack(owner, &task.input, entropy);
-            task.input = Json::parse("null")?;
-            task.input_ref = Some(parcel.name.clone());
+            task.input = Json::null();
+            task.input_ref = Some(Box::new(parcel.name.clone()));
             parcels.push(parcel);
         }
-        Ok(Self(parcels))
+        Self(parcels)
     }
 
     /// Adds one.

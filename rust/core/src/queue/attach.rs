@@ -24,7 +24,7 @@ impl Queue {
         let (core, bucket) = (self.core(), self.bucket());
         self.check_inputs(&submission.kind, std::slice::from_ref(&submission.input)).await?;
         let mut tasks = vec![core.draft(&submission)?.task(0, now)];
-        let parcels = Parcels::of_inputs(owner, &mut tasks, bucket.entropy())?;
+        let parcels = Parcels::of_inputs(owner, &mut tasks, bucket.entropy());
         for task in &mut tasks {
             task.input_files.clone_from(&files);
         }

@@ -53,7 +53,7 @@ impl Core {
     ) -> Result<Derived> {
         let commit = CommitId::random(self.desk.bucket.entropy());
         let mut tasks = vec![Task { n: 0, ..task }];
-        let parcels = Parcels::of_inputs(id, &mut tasks, self.desk.bucket.entropy())?;
+        let parcels = Parcels::of_inputs(id, &mut tasks, self.desk.bucket.entropy());
         let created_at = tasks.first().map_or_else(|| self.desk.bucket.now(), |task| task.submitted_at);
         let draft = BatchRecord::new(id, kind.to_owned(), options.clone(), created_at, tasks, commit);
         for _ in 0..LOOKS {

@@ -45,8 +45,8 @@ fn wanted(tasks: &[Option<TaskView>]) -> Vec<Wanted> {
     for (place, view) in tasks.iter().enumerate() {
         let Some(view) = view else { continue };
         // Results first: they are what most callers read a task for.
-        for (is_input, name) in [(false, &view.task.output_ref), (true, &view.task.input_ref)] {
-            let Some(name) = name.as_ref().filter(|name| is_small(name) && name.bytes <= left) else { continue };
+        for (is_input, name) in [(false, view.task.output_ref.as_deref()), (true, view.task.input_ref.as_deref())] {
+            let Some(name) = name.filter(|name| is_small(name) && name.bytes <= left) else { continue };
             left -= name.bytes;
             wanted.push(Wanted { place, is_input, owner: view.id.record(), name: name.clone() });
         }

@@ -111,7 +111,7 @@ impl TaskView {
         Self {
             id: record.id.task(task.n),
             kind: record.kind.clone(),
-            options: record.options_of(task),
+            options: record.options_of(task).into_owned(),
             task: task.clone(),
         }
     }

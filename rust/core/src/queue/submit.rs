@@ -271,7 +271,7 @@ impl Core {
             let now = bucket.now();
             let mut tasks: Vec<Task> = (0..).zip(&drafts).map(|(n, draft)| draft.task(n, now)).collect();
             let id = RecordId::random(bucket.entropy());
-            let parcels = Parcels::of_inputs(id, &mut tasks, bucket.entropy())?;
+            let parcels = Parcels::of_inputs(id, &mut tasks, bucket.entropy());
             let commit = CommitId::random(bucket.entropy());
             let mut record = BatchRecord::new(id, kind.to_owned(), options.clone(), now, tasks, commit);
             if parcels.around(bucket, self.desk.variant, self.desk.create(&mut record)).await? {

@@ -27,13 +27,13 @@ impl BatchRecord {
         let Some(task) = self.task_mut(id) else { return Cancelling::Missing };
         match task.status {
             TaskStatus::Pending => {
-                task.cancel = Some(wish.clone());
+                task.cancel = Some(Box::new(wish.clone()));
                 finish(task, TaskStatus::Cancelled, wish.at);
                 Cancelling::Cancelled
             }
             TaskStatus::Running => {
                 // The first wish stands: its author and reason are what people look for.
-                task.cancel.get_or_insert_with(|| wish.clone());
+                task.cancel.get_or_insert_with(|| Box::new(wish.clone()));
                 Cancelling::Requested
             }
             ended => Cancelling::Finished(ended),
@@ -60,8 +60,8 @@ impl BatchRecord {
     /// Notes how far an attempt has come, if it still holds its lease and has not said so already.
     pub fn report(&mut self, id: TaskId, lease: LeaseId, progress: &Progress) -> bool {
         let task = self.task_mut(id).filter(|task| task.lease == Some(lease));
-        let Some(task) = task.filter(|task| task.progress.as_ref() != Some(progress)) else { return false };
-        task.progress = Some(progress.clone());
+        let Some(task) = task.filter(|task| task.progress.as_deref() != Some(progress)) else { return false };
+        task.progress = Some(Box::new(progress.clone()));
         true
     }
 

@@ -1,5 +1,7 @@
 //! What failed tasks add to a record: the index entry that leads to them, and the options they were replayed with.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::backoff::RetryPolicy;
@@ -112,16 +114,15 @@ impl BatchRecord {
         own.map(|task| self.options_of(task)).try_for_each(|options| options.check())
     }
 
-    /// The options of one of the record's tasks.
+    /// The options of one of the record's tasks: the record's own, unless a replay has changed some.
     #[must_use]
-    pub fn options_of(&self, task: &Task) -> Options {
+    pub fn options_of(&self, task: &Task) -> Cow<'_, Options> {
+        let Some(own) = &task.options else { return Cow::Borrowed(&self.options) };
         let mut options = self.options.clone();
-        if let Some(own) = &task.options {
-            options.timeout_ms = own.timeout_ms.unwrap_or(options.timeout_ms);
-            options.priority = own.priority.unwrap_or(options.priority);
-            options.retry = own.retry.clone().unwrap_or(options.retry);
-        }
-        options
+        options.timeout_ms = own.timeout_ms.unwrap_or(options.timeout_ms);
+        options.priority = own.priority.unwrap_or(options.priority);
+        options.retry = own.retry.clone().unwrap_or(options.retry);
+        Cow::Owned(options)
     }
 
     /// The retry policy of the task with this id; the record's if it is not one of the record's.

@@ -113,7 +113,7 @@ pub struct Task {
     pub input: Json,
     /// Where the input lies, if not here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub input_ref: Option<PayloadRef>,
+    pub input_ref: Option<Box<PayloadRef>>,
     /// Payloads that came with the input, which speaks of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub input_files: Vec<PayloadRef>,
@@ -122,7 +122,7 @@ pub struct Task {
     pub output: Option<Json>,
     /// Where the output lies, if not here.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub output_ref: Option<PayloadRef>,
+    pub output_ref: Option<Box<PayloadRef>>,
     /// Payloads that came with the output, which speaks of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output_files: Vec<PayloadRef>,
@@ -169,10 +169,10 @@ pub struct Task {
     pub key: Option<String>,
     /// How far the latest attempt has come.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
+    pub progress: Option<Box<Progress>>,
     /// The wish that it be called off.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cancel: Option<Cancel>,
+    pub cancel: Option<Box<Cancel>>,
     /// Options of its own, from a replay; they count for more than the record's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Box<Overrides>>,

@@ -64,7 +64,7 @@ impl Task {
     /// Every payload that the task names.
     pub fn payloads(&self) -> impl Iterator<Item = &PayloadRef> {
         let files = self.input_files.iter().chain(&self.output_files);
-        self.input_ref.iter().chain(&self.output_ref).chain(files)
+        self.input_ref.as_deref().into_iter().chain(self.output_ref.as_deref()).chain(files)
     }
 
     /// Whether any of it lies in objects of its own.
@@ -74,7 +74,7 @@ impl Task {
 
     pub(super) fn take_output(&mut self, stowed: Stowed) {
         self.output = stowed.output;
-        self.output_ref = stowed.output_ref;
+        self.output_ref = stowed.output_ref.map(Box::new);
         self.output_files = stowed.files;
     }
 

@@ -228,7 +228,7 @@ impl BatchRecord {
         own.timeout_ms = changes.timeout_ms.or(own.timeout_ms);
         own.priority = changes.priority.or(own.priority);
         if !changes.retry.is_empty() {
-            own.retry = Some(changes.retry.apply(self.options_of(task).retry));
+            own.retry = Some(changes.retry.apply(self.options_of(task).into_owned().retry));
         }
         Some(own)
     }

@@ -147,7 +147,7 @@ impl Hold {
                 lease,
                 kind: record.kind.clone(),
                 input: task.input.clone(),
-                input_ref: task.input_ref.clone(),
+                input_ref: task.input_ref.as_deref().cloned(),
                 input_files: task.input_files.clone(),
                 attempt: task.attempt,
                 retry_count: task.retry_count,

@@ -114,7 +114,7 @@ fn progress_is_kept_of_the_attempt_that_holds_the_lease() {
     assert!(!record.report(task, lease(2), &half), "another's lease");
     assert!(record.report(task, lease(1), &half) && !record.report(task, lease(1), &half));
     record.settle(task, lease(1), &Outcome::Release, at(3), 0.0);
-    assert_eq!(record.tasks[0].progress.as_ref(), Some(&half), "how far it came");
+    assert_eq!(record.tasks[0].progress.as_deref(), Some(&half), "how far it came");
     record.claim(lease(2), holder(1, at(300)), at(4), 1);
     assert_eq!(record.tasks[0].progress, None, "the next attempt begins anew");
 }

@@ -149,7 +149,7 @@ fn a_replayed_task_is_like_new_and_remembers_its_error_and_its_attempts() {
 fn a_replayed_task_is_neither_called_off_nor_ever_too_late() {
     let mut record = all_failed();
     let wish = Cancel { at: at(7), by: None, reason: None, extra: Extra::new() };
-    (record.tasks[0].expires_at, record.tasks[0].cancel) = (Some(at(8)), Some(wish));
+    (record.tasks[0].expires_at, record.tasks[0].cancel) = (Some(at(8)), Some(Box::new(wish)));
     record.move_task(0, Move::Replay(&Changes::default()), at(9)).unwrap();
     assert_eq!((record.tasks[0].expires_at, record.tasks[0].cancel.is_none()), (None, true));
 }
