@@ -1,4 +1,4 @@
-//! The record's state machine: every transition, every illegal one, and what must hold whatever their order.
+//! The record: every transition, every illegal one, what must hold whatever their order, and how it is stored.
 #![cfg(test)]
 
 mod called_off;
@@ -8,6 +8,7 @@ mod dead;
 mod entries;
 mod foreign;
 mod leases;
+mod object_layout;
 mod sequences;
 mod story;
 mod transitions;

@@ -1,7 +1,5 @@
 //! TLS: a server whose certificate is signed by an authority of one's own is trusted through `AWS_CA_BUNDLE`.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod support;
 
 use std::fs;
 use std::path::Path;
@@ -14,8 +12,8 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use support::http::{Handler, response, serve};
-use support::{CREDENTIALS, in_environment};
+use crate::support::http::{Handler, response, serve};
+use crate::support::{CREDENTIALS, in_environment};
 use tokio_rustls::TlsAcceptor;
 
 /// An authority, and a server's certificate signed by it, as PEM files in `folder`.

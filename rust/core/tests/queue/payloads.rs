@@ -1,6 +1,5 @@
 //! Large inputs and outputs lie in objects of their own: written before the commit that names them, read as if they
 //! lay in the record, and collected when nothing names them.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

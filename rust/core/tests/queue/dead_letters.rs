@@ -1,5 +1,4 @@
 //! Dead letters as their users see them, on a store in memory with paused time.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

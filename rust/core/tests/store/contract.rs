@@ -1,8 +1,6 @@
 //! Every store keeps the same contract: the memory, bare and behind a simulated network, a SQLite
 //! file, and each S3 server in `BUQUET_TEST_S3`.
-#![expect(clippy::panic, reason = "a test ends at the first surprise")]
 
-mod support;
 
 use std::sync::Arc;
 
@@ -52,7 +50,7 @@ macro_rules! contract {
             use super::*;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $check() {
-                for server in support::servers() {
+                for server in crate::support::servers() {
                     let bucket = server.new_bucket().await;
                     for prefix in ["", "team/queue"] {
                         let store: AnyStore = Arc::new(server.store(&bucket, prefix));

@@ -1,7 +1,6 @@
 //! Very many failed tasks on SQLite: listed, replayed and purged page by page, in memory that does not grow with them.
 //!
 //! `BUQUET_MANY=100000 cargo nextest run --release -p buquet-core --no-capture very_many` prints the figures.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! Lifecycle rules on S3 servers that nobody here wrote: ours are put in and replaced, those of others stay.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod support;
 
 use std::sync::Arc;
 
@@ -11,7 +9,7 @@ use aws_sdk_s3::types::{
 use buquet_core::entropy::Entropy;
 use buquet_core::queue::{LifecycleChoice, Queue, Settings};
 use buquet_core::store::StoreKind;
-use support::{Server, servers};
+use crate::support::{Server, servers};
 
 async fn queue(server: &Server, bucket: &str, prefix: &str) -> Queue {
     let store = Arc::new(server.store(bucket, prefix));

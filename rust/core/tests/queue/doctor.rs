@@ -1,5 +1,4 @@
 //! The doctor at the bed of healthy and sick queues, on a store in memory with paused time.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,4 @@
 //! What may befall a task besides being worked: called off, too late, the only one of its kind, watched.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

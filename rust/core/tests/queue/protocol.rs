@@ -1,5 +1,4 @@
 //! The protocol as its users see it, on a store in memory with paused time.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! The probe accepts stores that keep their promises and names what the others lack.
-#![expect(clippy::panic, reason = "a test ends at the first surprise")]
 
-mod support;
 
 use std::sync::Arc;
 
@@ -16,8 +14,8 @@ use buquet_core::store::{
 };
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU32, Ordering};
-use support::http::{forward, serve};
-use support::{Server, servers};
+use crate::support::http::{forward, serve};
+use crate::support::{Server, servers};
 
 async fn refusal(store: &dyn Store) -> String {
     match probe(store, "nonce").await {

@@ -1,14 +1,12 @@
 //! What only the S3 store promises: one request, its headers, the server's time, and errors that say what to do.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-mod support;
 
 use buquet_core::store::s3::{S3Options, S3Store};
 use buquet_core::store::{Condition, ETag, Got, Put, Store, StoreError, StoreErrorKind};
 use buquet_core::time::Timestamp;
 use bytes::Bytes;
-use support::http::{response, scripted};
-use support::{CREDENTIALS, in_environment, servers};
+use crate::support::http::{response, scripted};
+use crate::support::{CREDENTIALS, in_environment, servers};
 use tokio::time::Instant;
 
 const DATE: &str = "Mon, 23 Nov 2026 22:32:55 GMT";
@@ -192,7 +190,7 @@ async fn a_server_that_never_answers_is_given_up() {
     if !in_environment("a_server_that_never_answers_is_given_up", &CREDENTIALS) {
         return;
     }
-    let silent = support::http::serve(std::sync::Arc::new(|_| Box::pin(std::future::pending())), None).await;
+    let silent = crate::support::http::serve(std::sync::Arc::new(|_| Box::pin(std::future::pending())), None).await;
     let started = Instant::now();
     let error = store(&format!("http://127.0.0.1:{silent}")).get("x", None).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");

@@ -1,6 +1,5 @@
 //! `docs/object_layout.md` shows what the engine really stores: its examples have the form of live objects, its index
 //! keys are those of its record, its tables know every field, and its queries run.
-#![cfg(test)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,4 @@
 //! Schemas of task types: published once, enforced on every submit, free where there are none.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! Stored objects that somebody has changed by hand, well-formed or not, on a store in memory with paused time.
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::sync::Arc;
 use std::time::Duration;

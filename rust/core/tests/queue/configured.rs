@@ -1,5 +1,4 @@
 //! What is configured holds where a request says nothing, for every caller alike.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeSet;
 

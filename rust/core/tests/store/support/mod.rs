@@ -1,6 +1,4 @@
 //! S3 servers for the tests, named by `BUQUET_TEST_S3`; small servers in the test itself; a known environment.
-#![expect(dead_code, reason = "every test file uses some of it")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 pub mod http;
 

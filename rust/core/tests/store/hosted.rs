@@ -1,5 +1,4 @@
 //! What a server of buckets asks of the embedded stores holds on each: the memory and a SQLite file.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
 //! What only a SQLite file promises: several processes, durability, a bounded size, clear errors, nothing left behind.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::env;
 use std::fs;

@@ -1,5 +1,4 @@
 //! Schedules as their users see them, on a store in memory with paused time.
-#![cfg(test)]
 
 mod by_hand;
 mod crew;

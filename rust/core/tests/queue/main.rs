@@ -1,0 +1,13 @@
+//! The queue as its users see it, on stores in memory with paused time.
+#![cfg(test)]
+
+mod configured;
+mod dead_letters;
+mod dead_letters_many;
+mod doctor;
+mod payloads;
+mod protocol;
+mod schedules;
+mod schemas;
+mod task_life;
+mod vandals;
