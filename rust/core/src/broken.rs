@@ -35,6 +35,21 @@ pub enum Variant {
     /// The task of a schedule's slot gets any id.
     #[cfg(feature = "broken-variants")]
     ForgottenSlots,
+    /// The task of a unique submit gets any id.
+    #[cfg(feature = "broken-variants")]
+    ForgottenKeys,
+    /// A unique submit looks at the window before its own, and does not bar it.
+    #[cfg(feature = "broken-variants")]
+    UnbarredWindows,
+    /// That a running task is to be called off is said on the board only, not in its record.
+    #[cfg(feature = "broken-variants")]
+    UnstoredWishes,
+    /// Tasks are claimed however late it is.
+    #[cfg(feature = "broken-variants")]
+    LateClaims,
+    /// A report of progress is stored whoever holds the lease.
+    #[cfg(feature = "broken-variants")]
+    UnfencedProgress,
 }
 
 macro_rules! breaks {
@@ -67,6 +82,16 @@ breaks! {
     ignores_leases: UnfencedCompletion,
     /// Whether the tasks of slots have ids of no meaning.
     forgets_slots: ForgottenSlots,
+    /// Whether the tasks of unique submits have ids of no meaning.
+    forgets_keys: ForgottenKeys,
+    /// Whether windows stay open behind a unique submit.
+    bars_nothing: UnbarredWindows,
+    /// Whether wishes to call off what runs are not kept.
+    forgets_wishes: UnstoredWishes,
+    /// Whether it is never too late for a claim.
+    claims_late: LateClaims,
+    /// Whether anybody may report progress.
+    reports_unfenced: UnfencedProgress,
     /// Whether payloads follow the commit.
     stows_late: PayloadAfterCommit,
 }

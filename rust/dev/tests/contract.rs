@@ -1,7 +1,8 @@
 //! The server keeps the contract of stores, seen through the S3 backend, over memory and over a SQLite file.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
-#[path = "../../core/tests/support/mod.rs"]
+#[expect(dead_code, reason = "only some of it is needed here")]
+#[path = "../../core/tests/store/support/mod.rs"]
 mod support;
 
 use std::sync::Arc;

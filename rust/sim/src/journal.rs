@@ -1,6 +1,7 @@
 //! What every process was told, and what its handlers decided: the claims that the checker holds against the store.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use buquet_core::time::Timestamp;
 
@@ -19,6 +20,10 @@ pub struct Journal {
     pub lost: Vec<(String, String, Timestamp)>,
     /// When each schedule was disabled.
     pub schedules: BTreeMap<String, Timestamp>,
+    /// Submits with a key.
+    pub keyed: Vec<Keyed>,
+    /// Wishes to call tasks off, by the name that each was made under.
+    pub wishes: BTreeMap<String, Wish>,
     /// What the index of failed tasks led to at the end, if anybody could look.
     pub listed_as_failed: Option<Vec<String>>,
     /// Workers by id.
@@ -47,6 +52,58 @@ pub struct Attempt {
     pub at: Timestamp,
     /// What was sent to be stored, and what was answered.
     pub decisions: Vec<(Decision, Option<Told>)>,
+    /// What it said of its progress, as far as it was taken.
+    pub reports: Vec<String>,
+}
+
+/// A submit with a key that was answered.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    /// The key.
+    pub key: String,
+    /// For how long it holds; for ever if `None`.
+    pub window: Option<Duration>,
+    /// The task's label.
+    pub label: String,
+    /// The task's id and whether this submit made it; `None` if the key belongs to another task.
+    pub answer: Option<(String, bool)>,
+}
+
+/// Somebody's wish that tasks be called off.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Which.
+    pub meant: Meant,
+    /// When it was made.
+    pub from: Timestamp,
+    /// When all of it was answered.
+    pub until: Option<Timestamp>,
+    /// What was answered of single tasks.
+    pub answers: Vec<(String, Answer)>,
+}
+
+/// Which tasks are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// These.
+    Tasks(Vec<String>),
+    /// Those with this tag.
+    Tag(String),
+    /// Those of this type.
+    Type(String),
+}
+
+/// What was answered to the wish to call a task off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It never starts.
+    Cancelled,
+    /// Its worker is told.
+    Requested,
+    /// It has this status already.
+    Finished(String),
+    /// There is none.
+    Missing,
 }
 
 /// What a handler decided.
@@ -65,6 +122,8 @@ pub enum Decision {
     Reschedule(Timestamp),
     /// Given back.
     Release,
+    /// Stopped because it was called off.
+    Cancel,
 }
 
 /// What a worker was told of an outcome.

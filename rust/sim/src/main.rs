@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use buquet_core::broken::Variant;
 use buquet_sim::fleet::Protocol;
-use buquet_sim::run::{Options, Report, simulate};
+use buquet_sim::run::{Options, Report, simulate_scenario};
+use buquet_sim::scenario::Scenario;
 use clap::{Parser, ValueEnum};
 
 /// Simulates fleets of producers and workers over a faulty store, one run a seed, and checks each run's whole history.
@@ -29,6 +30,9 @@ struct Arguments {
     /// Run a deliberately broken protocol
     #[arg(long, value_enum, default_value_t = Broken::None)]
     variant: Broken,
+    /// Run the mix of everything, ten workers and so many tasks, instead of what each seed draws
+    #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    mix: Option<u64>,
     /// Go on after a failure
     #[arg(long)]
     keep_going: bool,
@@ -49,6 +53,18 @@ enum Broken {
     PayloadAfterCommit,
     LocalClockExpiry,
     ForgottenSlots,
+    ForgottenKeys,
+    UnbarredWindows,
+    UnstoredWishes,
+    LateClaims,
+    UnfencedProgress,
+}
+
+impl Arguments {
+    fn scenario(&self, seed: u64) -> Scenario {
+        let mix = |tasks| Scenario::mix(seed, usize::try_from(tasks).unwrap_or(usize::MAX));
+        self.mix.map_or_else(|| Scenario::draw(seed), mix)
+    }
 }
 
 impl Broken {
@@ -64,6 +80,11 @@ impl Broken {
             Self::PayloadAfterCommit => Protocol::Uniform(Variant::PayloadAfterCommit),
             Self::LocalClockExpiry => Protocol::LocalClock,
             Self::ForgottenSlots => Protocol::Uniform(Variant::ForgottenSlots),
+            Self::ForgottenKeys => Protocol::Uniform(Variant::ForgottenKeys),
+            Self::UnbarredWindows => Protocol::Uniform(Variant::UnbarredWindows),
+            Self::UnstoredWishes => Protocol::Uniform(Variant::UnstoredWishes),
+            Self::LateClaims => Protocol::Uniform(Variant::LateClaims),
+            Self::UnfencedProgress => Protocol::Uniform(Variant::UnfencedProgress),
         }
     }
 }
@@ -123,7 +144,8 @@ fn main() -> ExitCode {
             if seed >= arguments.seeds.end || stop.load(Ordering::Relaxed) {
                 return;
             }
-            match simulate(seed, options) {
+            let scenario = arguments.scenario(seed);
+            match simulate_scenario(scenario, options) {
                 Ok(report) => {
                     let Ok(mut totals) = totals.lock() else { return };
                     totals.add(&report);
@@ -170,11 +192,13 @@ fn print_run(arguments: &Arguments, report: &Report) -> std::io::Result<()> {
         }
         let variant = arguments.variant.to_possible_value().map(|value| value.get_name().to_owned());
         let variant = variant.filter(|_| arguments.variant != Broken::None).map(|name| format!(" --variant {name}"));
+        let mix = arguments.mix.map(|tasks| format!(" --mix {tasks}"));
         writeln!(
             out,
-            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}",
+            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}{}",
             report.seed,
-            variant.unwrap_or_default()
+            variant.unwrap_or_default(),
+            mix.unwrap_or_default()
         )?;
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! What shall happen in a run, all of it drawn from one seed.
 
+mod about;
+mod mix;
 mod operators;
 
 use std::time::Duration;
@@ -9,7 +11,8 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-pub use self::operators::Operation;
+pub use self::about::{AboutPlan, KEYED, UniquePlan};
+pub use self::operators::{Care, Operation};
 use crate::schedules::{SchedulePlan, scheduled};
 use crate::script::{Script, Step};
 
@@ -91,7 +94,9 @@ pub struct Burst {
     pub apart: bool,
     /// Waits for the results.
     pub wait: bool,
-    /// What is done about failed tasks afterwards.
+    /// What is said about the tasks besides.
+    pub about: AboutPlan,
+    /// What is done about tasks afterwards.
     pub operation: Option<Operation>,
 }
 
@@ -146,6 +151,8 @@ impl Scenario {
             22 => Self::idle(seed),
             2 => Self::recovery(seed),
             18 => Self::backlog(seed, &mut rng),
+            5 => Self::keyed(seed, &mut rng),
+            20 => Self::mix(seed, SMALL_MIX),
             4 | 9 | 14 => scheduled(Self::rough(seed, &mut rng), &mut rng),
             _ => Self::rough(seed, &mut rng),
         }
@@ -158,13 +165,18 @@ impl Scenario {
         let producers = rng.random_range(1..4);
         let workers = rng.random_range(1..5);
         let both = rng.random_range(0..2);
+        let keys = about::draw_keys(&types, rng);
         let mut processes: Vec<ProcessPlan> = (0..producers + workers + both)
             .map(|n| {
                 let (submits, works) = (n < producers || n >= producers + workers, n >= producers);
                 let name = format!("{}{n}", if works { 'w' } else { 'p' });
+                let mut bursts = if submits { draw_bursts(&name, &types, rng) } else { Vec::new() };
+                if submits {
+                    bursts.extend(about::draw_keyed(&keys, rng));
+                }
                 ProcessPlan {
                     starts_after: millis(rng, 0..20_000),
-                    bursts: if submits { draw_bursts(&name, &types, rng) } else { Vec::new() },
+                    bursts,
                     worker: works.then(|| WorkerPlan::draw(&types, rng)),
                     lives: draw_lives(rng),
                     clock_error_ms: rng.random_range(-150_000..150_000),
@@ -172,7 +184,7 @@ impl Scenario {
                 }
             })
             .collect();
-        processes.extend(operators::draw(rng));
+        processes.extend(operators::draw(&types, rng));
         Self {
             seed,
             kind: Kind::Rough,
@@ -198,6 +210,14 @@ impl Scenario {
             clock_error_ms: 0,
         };
         scenario.processes.push(process);
+        scenario
+    }
+
+    /// Several processes race for the same keys, and their submits come late.
+    fn keyed(seed: u64, rng: &mut SmallRng) -> Self {
+        let mut scenario = Self::rough(seed, rng);
+        scenario.plan = FaultPlan { late_ms: 1..=60_000, ..FaultPlan::hostile(0.03) };
+        scenario.processes.extend(about::storm(&scenario.types(), rng));
         scenario
     }
 
@@ -269,7 +289,7 @@ impl Scenario {
     /// How many tasks are submitted.
     #[must_use]
     pub fn tasks(&self) -> usize {
-        self.processes.iter().flat_map(|process| &process.bursts).map(|burst| burst.scripts.len()).sum()
+        self.processes.iter().flat_map(|process| &process.bursts).map(Burst::tasks).sum()
     }
 
     /// All types.
@@ -293,6 +313,9 @@ impl Scenario {
 /// Records in the backlog of [`Scenario::draw`]'s largest runs: more than one listing shows.
 const BACKLOG: usize = 1_200;
 
+/// Tasks in a mix of everything among [`Scenario::draw`]'s runs.
+const SMALL_MIX: usize = 1_000;
+
 /// How long the idle worker of [`Scenario::idle`] has nothing to do.
 pub const IDLE_FOR: Duration = Duration::from_mins(10);
 
@@ -310,8 +333,13 @@ impl Burst {
             many: false,
             apart: false,
             wait: false,
+            about: AboutPlan::default(),
             operation: None,
         }
+    }
+
+    const fn tasks(&self) -> usize {
+        self.scripts.len()
     }
 }
 
@@ -340,6 +368,7 @@ fn draw_bursts(process: &str, types: &[String], rng: &mut SmallRng) -> Vec<Burst
             many: rng.random_bool(0.3),
             apart: rng.random_bool(0.2),
             wait: rng.random_bool(0.3),
+            about: AboutPlan::draw(rng),
             operation: None,
         });
     }

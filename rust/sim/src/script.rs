@@ -16,6 +16,14 @@ pub struct Script {
     /// Makes input and outputs so large that they get objects of their own: bytes of padding.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub padding: String,
+    /// How often an attempt says how far it has come.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reports: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What one attempt does, after `ms` milliseconds.
@@ -85,7 +93,7 @@ impl Script {
     /// A task that completes at its first attempt.
     #[must_use]
     pub fn plain(label: String, ms: u64) -> Self {
-        Self { label, steps: vec![Step::Complete { ms }], stubborn: false, padding: String::new() }
+        Self { label, steps: vec![Step::Complete { ms }], stubborn: false, padding: String::new(), reports: 0 }
     }
 
     /// What becomes of a task whose input could not be read just now.
@@ -101,11 +109,27 @@ impl Script {
         while steps.len() < 5 && rng.random_bool(0.3) {
             steps.push(Step::draw_passing(timeout_ms, rng));
         }
-        let ms = duration(timeout_ms, rng);
+        let reports = if rng.random_bool(0.2) { rng.random_range(1..5) } else { 0 };
+        // Who says how far it has come is at work for long, where it may be.
+        let ms = if reports > 0 && timeout_ms > LONG_MS {
+            rng.random_range(LONG_MS / 5..LONG_MS)
+        } else {
+            duration(timeout_ms, rng)
+        };
         let fails = rng.random_bool(0.1);
         steps.push(if fails { Step::Fail { ms, retry: false, delay_ms: None } } else { Step::Complete { ms } });
         let padding = if rng.random_bool(0.1) { "x".repeat(rng.random_range(20_000..60_000)) } else { String::new() };
-        Self { label, steps, stubborn: rng.random_bool(0.3), padding }
+        Self { label, steps, stubborn: rng.random_bool(0.3), padding, reports }
+    }
+
+    /// One of very many: mostly quick.
+    #[must_use]
+    pub fn draw_short(label: String, rng: &mut SmallRng) -> Self {
+        if rng.random_bool(0.1) {
+            Self::draw(label, 30_000, rng)
+        } else {
+            Self::plain(label, rng.random_range(0..3_000))
+        }
     }
 }
 
@@ -132,6 +156,9 @@ impl Step {
         }
     }
 }
+
+/// A long attempt.
+const LONG_MS: u64 = 100_000;
 
 /// Mostly quick, sometimes as long as it may.
 fn duration(timeout_ms: u64, rng: &mut SmallRng) -> u64 {

@@ -75,6 +75,31 @@ fn slots_whose_tasks_have_any_id_are_caught() {
 }
 
 #[test]
+fn keys_whose_tasks_have_any_id_are_caught() {
+    caught(Protocol::Uniform(Variant::ForgottenKeys), &["one task a key", "one task a window"]);
+}
+
+#[test]
+fn a_window_left_open_behind_a_unique_submit_is_caught() {
+    caught(Protocol::Uniform(Variant::UnbarredWindows), &["one task a window"]);
+}
+
+#[test]
+fn a_wish_that_is_only_told_is_caught() {
+    caught(Protocol::Uniform(Variant::UnstoredWishes), &["called off as told"]);
+}
+
+#[test]
+fn a_claim_of_what_has_expired_is_caught() {
+    caught(Protocol::Uniform(Variant::LateClaims), &["legal history"]);
+}
+
+#[test]
+fn a_report_of_whoever_lost_the_lease_is_caught() {
+    caught(Protocol::Uniform(Variant::UnfencedProgress), &["legal history"]);
+}
+
+#[test]
 fn a_payload_written_after_the_commit_is_caught() {
     caught(Protocol::Uniform(Variant::PayloadAfterCommit), &["payload ahead"]);
 }

@@ -162,6 +162,13 @@ impl Core {
                 let before = record.clone();
                 let wish = Cancel { at: now, ..wish.clone() };
                 found = choose(record).into_iter().map(|id| (id, record.cancel(id, &wish))).collect();
+                if self.settings.variant.forgets_wishes() {
+                    record
+                        .tasks
+                        .iter_mut()
+                        .filter(|task| !task.status.is_terminal())
+                        .for_each(|task| task.cancel = None);
+                }
                 is_changed(&before, record).then(|| found.clone())
             };
             match self.desk.transact(stored, true, change).await? {

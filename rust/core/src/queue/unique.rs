@@ -124,7 +124,11 @@ impl Queue {
             }
             let mut draft = self.core().draft(submission)?;
             draft.key = Some(key.clone());
-            let id = unique.record(&submission.kind, &key, slot);
+            let id = if self.core().settings.variant.forgets_keys() {
+                RecordId::random(self.bucket().entropy())
+            } else {
+                unique.record(&submission.kind, &key, slot)
+            };
             let (kind, options, task) = (&submission.kind, &submission.options, draft.task(0, now));
             match self.core().store_derived(id, kind, options, task).await? {
                 Derived::Created(id) => return Ok((id, true)),
@@ -178,6 +182,7 @@ impl Core {
         let found = match self.desk.load(id).await? {
             Some(stored) if !stored.record.void || stored.record.kind == BARRED => Some(stored.record),
             Some(_) => return Ok(None),
+            None if self.settings.variant.bars_nothing() => return Ok(None),
             None => self.bar(id, now).await?,
         };
         Ok(found.filter(|record| !record.void && record.created_at.after(window) > now))

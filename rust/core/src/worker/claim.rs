@@ -107,6 +107,9 @@ impl Shared {
             .transact(stored, false, |record, now| {
                 let expires_at = now.after(record.longest_timeout()).after(limits::LEASE_SLACK);
                 let holder = Lease { worker, expires_at, extra: Extra::new() };
+                if self.settings().variant.claims_late() {
+                    return claim_however_late(record, |record| record.claim(lease, holder, now, most));
+                }
                 let expired = record.expire(now);
                 let claimed = record.claim(lease, holder, now, most);
                 (expired > 0 || !claimed.is_empty()).then_some(claimed)
@@ -255,4 +258,12 @@ fn soon(written: Option<Timestamp>, now: Timestamp) -> Timestamp {
 fn again_when_due(record: &BatchRecord, now: Timestamp) -> Next {
     let earliest = now.after(STEP_ASIDE);
     record.ready.as_ref().map_or(Next::Forget, |ready| Next::Again(ready.due.max(earliest)))
+}
+
+/// The broken variant that never looks whether it is too late.
+fn claim_however_late(record: &mut BatchRecord, claim: impl FnOnce(&mut BatchRecord) -> Vec<u16>) -> Option<Vec<u16>> {
+    let expiries: Vec<_> = record.tasks.iter_mut().map(|task| task.expires_at.take()).collect();
+    let claimed = claim(record);
+    record.tasks.iter_mut().zip(expiries).for_each(|(task, at)| task.expires_at = at);
+    (!claimed.is_empty()).then_some(claimed)
 }

@@ -13,6 +13,9 @@ use crate::error::Result;
 use crate::id::{LeaseId, RecordId, TaskId};
 use crate::record::{BatchRecord, Progress};
 
+/// The latest report of each of some tasks, and the lease it was made under.
+pub type Reports = BTreeMap<TaskId, (LeaseId, Progress)>;
+
 /// Records written at the same time.
 const IN_FLIGHT: usize = 4;
 
@@ -38,7 +41,12 @@ impl Shared {
             if self.lock().phase == Phase::Stopped {
                 return;
             }
-            let mut records: Vec<RecordId> = self.lock().progress.keys().map(|id| id.record()).collect();
+            let mut records: Vec<RecordId> = {
+                let inner = &mut *self.lock();
+                let held = &inner.hold.tasks;
+                inner.progress.retain(|id, (lease, _)| held.get(id).is_some_and(|held| held.lease == *lease));
+                inner.progress.keys().map(|id| id.record()).collect()
+            };
             records.dedup();
             let worker = &self;
             stream::iter(records)
@@ -52,37 +60,42 @@ impl Shared {
     }
 
     async fn write_progress(&self, id: RecordId) -> Result<()> {
-        let reports = self.take_progress(id);
-        let written = self.change_held(id, |record, _| apply(record, &reports).then_some(())).await;
+        let unfenced = self.settings().variant.reports_unfenced();
+        let mut reports = None;
+        let write = |record: &mut BatchRecord, _| {
+            // Read once nobody else commits: an older report must not follow a later one.
+            let reports = reports.get_or_insert_with(|| self.progress_of(id));
+            apply(record, reports, unfenced).then_some(())
+        };
+        self.change_held(id, write).await?;
+        self.is_written(&reports.unwrap_or_default());
         self.lock().hold.tidy(id);
-        if written.is_err() {
-            let mut inner = self.lock();
-            for (task, report) in reports {
-                inner.progress.entry(task).or_insert(report);
-            }
-        }
-        written.map(|_| ())
+        Ok(())
     }
 
-    /// Takes the reports of a record's tasks that have not been written.
-    pub fn take_progress(&self, id: RecordId) -> BTreeMap<TaskId, (LeaseId, Progress)> {
+    /// The reports of a record's tasks that have not been written.
+    pub fn progress_of(&self, id: RecordId) -> Reports {
+        let of_record = id.task(0)..=id.task(u16::MAX);
+        self.lock().progress.range(of_record).map(|(id, report)| (*id, report.clone())).collect()
+    }
+
+    /// Forgets reports that are in the store; what was said since is kept.
+    pub fn is_written(&self, reports: &Reports) {
         let mut inner = self.lock();
-        if inner.progress.is_empty() {
-            return BTreeMap::new();
+        for (id, report) in reports {
+            if inner.progress.get(id) == Some(report) {
+                inner.progress.remove(id);
+            }
         }
-        let mut taken = inner.progress.split_off(&id.task(0));
-        let mut after = taken.split_off(&id.task(u16::MAX));
-        inner.progress.append(&mut after);
-        drop(inner);
-        taken
     }
 }
 
-/// Puts reports into a record; whether any was news.
-pub fn apply(record: &mut BatchRecord, reports: &BTreeMap<TaskId, (LeaseId, Progress)>) -> bool {
+/// Puts reports into a record; whether any was news. Only a broken protocol lets anybody report, lease or not.
+pub fn apply(record: &mut BatchRecord, reports: &Reports, unfenced: bool) -> bool {
     let mut news = false;
     for (id, (lease, progress)) in reports {
-        news |= record.report(*id, *lease, progress);
+        let held = record.tasks.get(usize::from(id.index())).and_then(|task| task.lease).filter(|_| unfenced);
+        news |= record.report(*id, held.unwrap_or(*lease), progress);
     }
     news
 }

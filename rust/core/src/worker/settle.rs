@@ -228,8 +228,9 @@ impl Shared {
         };
         stowage.prepare(self, &stored.record, outcomes).await?;
         let outcomes = stowage.outcomes(outcomes);
-        let ignores_leases = self.settings().variant.ignores_leases();
-        let reports = self.take_progress(id);
+        let (ignores_leases, unfenced) =
+            (self.settings().variant.ignores_leases(), self.settings().variant.reports_unfenced());
+        let reports = self.progress_of(id);
         let (mut landed, mut ready_before) = (None, None);
         let change = |record: &mut BatchRecord, now| {
             ready_before.clone_from(&record.ready);
@@ -239,7 +240,7 @@ impl Shared {
                 return None;
             }
             // First, while the leases are there: what they last reported travels along.
-            progress::apply(record, &reports);
+            progress::apply(record, &reports, unfenced);
             let settlements: Vec<_> =
                 outcomes.iter().map(|outcome| self.apply(record, outcome, now, ignores_leases)).collect();
             settlements.iter().any(|done| *done != Settlement::LeaseLost).then_some(settlements)
@@ -248,6 +249,7 @@ impl Shared {
         stowage.follow(self).await;
         let settlements = match transacted {
             Transacted::Done(settlements, stored) => {
+                self.is_written(&reports);
                 if let Some(stored) = &stored {
                     self.core.show(&stored.record);
                     self.notice_changes(&stored.record);

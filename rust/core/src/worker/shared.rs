@@ -11,6 +11,7 @@ use super::cancels::CalledOff;
 use super::candidates::{Candidate, Candidates};
 use super::fire::Notice;
 use super::hold::Hold;
+use super::progress::Reports;
 use super::rate::Rate;
 use super::{Next, Options};
 use crate::entropy::Entropy;
@@ -19,7 +20,7 @@ use crate::id::{LeaseId, TaskId, WorkerId};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
 use crate::queue::{Core, Nearby, Settings};
-use crate::record::{BatchRecord, Progress};
+use crate::record::BatchRecord;
 use crate::tasks::Spawner;
 use crate::time::Timestamp;
 use crate::transact::Desk;
@@ -78,7 +79,7 @@ pub struct Inner {
     /// Tasks called off before they were handed out, to be ended.
     pub called_off: Vec<(TaskId, LeaseId)>,
     /// What was reported and is not written yet.
-    pub progress: BTreeMap<TaskId, (LeaseId, Progress)>,
+    pub progress: Reports,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
     /// When each kind of trouble was last told of.

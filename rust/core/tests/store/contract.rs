@@ -1,7 +1,6 @@
 //! Every store keeps the same contract: the memory, bare and behind a simulated network, a SQLite
 //! file, and each S3 server in `BUQUET_TEST_S3`.
 
-
 use std::sync::Arc;
 
 use buquet_core::store::contract::{AnyStore, Check};

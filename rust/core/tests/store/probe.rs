@@ -1,8 +1,9 @@
 //! The probe accepts stores that keep their promises and names what the others lack.
 
-
 use std::sync::Arc;
 
+use crate::support::http::{forward, serve};
+use crate::support::{Server, servers};
 use async_trait::async_trait;
 use buquet_core::Error;
 use buquet_core::store::memory::MemoryStore;
@@ -14,8 +15,6 @@ use buquet_core::store::{
 };
 use bytes::Bytes;
 use std::sync::atomic::{AtomicU32, Ordering};
-use crate::support::http::{forward, serve};
-use crate::support::{Server, servers};
 
 async fn refusal(store: &dyn Store) -> String {
     match probe(store, "nonce").await {

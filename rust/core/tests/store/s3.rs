@@ -1,12 +1,11 @@
 //! What only the S3 store promises: one request, its headers, the server's time, and errors that say what to do.
 
-
+use crate::support::http::{response, scripted};
+use crate::support::{CREDENTIALS, in_environment, servers};
 use buquet_core::store::s3::{S3Options, S3Store};
 use buquet_core::store::{Condition, ETag, Got, Put, Store, StoreError, StoreErrorKind};
 use buquet_core::time::Timestamp;
 use bytes::Bytes;
-use crate::support::http::{response, scripted};
-use crate::support::{CREDENTIALS, in_environment, servers};
 use tokio::time::Instant;
 
 const DATE: &str = "Mon, 23 Nov 2026 22:32:55 GMT";

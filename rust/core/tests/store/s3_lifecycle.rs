@@ -1,15 +1,14 @@
 //! Lifecycle rules on S3 servers that nobody here wrote: ours are put in and replaced, those of others stay.
 
-
 use std::sync::Arc;
 
+use crate::support::{Server, servers};
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter,
 };
 use buquet_core::entropy::Entropy;
 use buquet_core::queue::{LifecycleChoice, Queue, Settings};
 use buquet_core::store::StoreKind;
-use crate::support::{Server, servers};
 
 async fn queue(server: &Server, bucket: &str, prefix: &str) -> Queue {
     let store = Arc::new(server.store(bucket, prefix));

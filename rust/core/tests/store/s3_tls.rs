@@ -1,10 +1,11 @@
 //! TLS: a server whose certificate is signed by an authority of one's own is trusted through `AWS_CA_BUNDLE`.
 
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::http::{Handler, response, serve};
+use crate::support::{CREDENTIALS, in_environment};
 use buquet_core::store::s3::{S3Options, S3Store};
 use buquet_core::store::{Got, Store, StoreErrorKind};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -12,8 +13,6 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use crate::support::http::{Handler, response, serve};
-use crate::support::{CREDENTIALS, in_environment};
 use tokio_rustls::TlsAcceptor;
 
 /// An authority, and a server's certificate signed by it, as PEM files in `folder`.

@@ -17,6 +17,7 @@ pub(super) struct Revision {
 
 /// How an attempt ended in the store.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Ending {
     /// When the commit landed.
     pub at: Timestamp,
@@ -33,6 +34,10 @@ pub(super) struct Ending {
     pub error: Option<TaskError>,
     pub retry_spent: bool,
     pub worker_lost: bool,
+    /// Whether somebody wanted it called off.
+    pub called_off: bool,
+    /// The message of its last report of progress.
+    pub reported: Option<String>,
     /// Retries and losses so far.
     pub retries_left: bool,
     pub losses: u32,
@@ -50,9 +55,11 @@ pub(super) struct Beginning {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    /// By key.
+    /// By key; what came again after it was deleted has a number after its key.
     pub records: BTreeMap<String, Vec<Revision>>,
-    /// Keys of records that were deleted.
+    /// For each change the revision that it made: its record and its place there.
+    pub of_change: Vec<Option<(String, usize)>>,
+    /// Those that were deleted.
     pub deleted: BTreeSet<String>,
     /// When each worker's heartbeat object was written (`true`) or deleted; by worker.
     pub beats: BTreeMap<String, Vec<(Timestamp, bool)>>,
@@ -65,6 +72,7 @@ impl History {
     pub fn read(changes: &[Change], found: &mut Findings) -> Self {
         let mut history = Self::default();
         for change in changes {
+            history.of_change.push(None);
             if change.key.starts_with("tasks/") {
                 history.read_revision(change, found);
             } else if let Some(worker) = change.key.strip_prefix("workers/").and_then(|key| key.strip_suffix(".json")) {
@@ -76,24 +84,36 @@ impl History {
     }
 
     fn read_revision(&mut self, change: &Change, found: &mut Findings) {
+        let name = self.name_now(&change.key);
         let Some(body) = &change.body else {
-            let last = self.records.get(&change.key).and_then(|revisions| revisions.last());
+            let last = self.records.get(&name).and_then(|revisions| revisions.last());
             let dead = last.is_some_and(|last| last.record.is_purged() || last.record.void);
-            self.deleted.insert(change.key.clone());
+            self.deleted.insert(name);
             return found.require(dead, "records stay", || format!("{} was deleted at {}", change.key, change.at));
         };
         match serde_json::from_slice::<Record>(body) {
-            Ok(record) if self.deleted.contains(&change.key) => {
-                // A ready entry that came very late leads nowhere, and its place is barred.
-                found.require(record.void, "what is gone stays gone", || {
-                    format!("{} was written again at {}", change.key, change.at)
-                });
-            }
             Ok(record) => {
-                self.records.entry(change.key.clone()).or_default().push(Revision { at: change.at, record });
+                if name != change.key && !self.records.contains_key(&name) {
+                    // A ready entry that came very late leads nowhere, and its place is barred; a key may be used again.
+                    let again = record.void || record.tasks.iter().any(|task| task.key.is_some());
+                    found.require(again, "what is gone stays gone", || {
+                        format!("{} was written again at {}", change.key, change.at)
+                    });
+                }
+                let revisions = self.records.entry(name.clone()).or_default();
+                if let Some(made) = self.of_change.last_mut() {
+                    *made = Some((name, revisions.len()));
+                }
+                revisions.push(Revision { at: change.at, record });
             }
             Err(error) => found.add("documented JSON", format!("{}: {error}", change.key)),
         }
+    }
+
+    /// What a record is called: its key, and a number for each time that it was deleted.
+    fn name_now(&self, key: &str) -> String {
+        let names = (1..).map(|n| if n == 1 { key.to_owned() } else { format!("{key} ({n})") });
+        names.into_iter().find(|name| !self.deleted.contains(name)).unwrap_or_default()
     }
 
     fn find_attempts(&mut self, found: &mut Findings) {
@@ -121,6 +141,12 @@ impl History {
         }
     }
 
+    /// The record that the nth change wrote.
+    pub fn written_by(&self, change: usize) -> Option<&Record> {
+        let (name, place) = self.of_change.get(change)?.as_ref()?;
+        self.records.get(name)?.get(*place).map(|revision| &revision.record)
+    }
+
     /// What happened, by kind.
     pub fn happened(&self) -> BTreeMap<&'static str, u64> {
         let mut counts = BTreeMap::new();
@@ -130,22 +156,21 @@ impl History {
         add("commits", self.records.values().map(Vec::len).sum());
         add("starts", self.beginnings.len());
         add("records purged", self.deleted.len());
-        let steps = self.records.values().flat_map(|revisions| revisions.windows(2));
         let moved = |from: Status, to: Status| {
-            let tasks = |pair: &[Revision]| -> usize {
-                let [old, new] = pair else { return 0 };
-                let both = old.record.tasks.iter().zip(&new.record.tasks);
-                both.filter(|(was, is)| was.status == from && is.status == to && was.purged_at == is.purged_at).count()
-            };
-            steps.clone().map(tasks).sum()
+            self.count(|was, is| was.status == from && is.status == to && was.purged_at == is.purged_at)
         };
         add("replayed", moved(Status::Failed, Status::Pending));
         add("archived", moved(Status::Failed, Status::Archived));
+        add("cancelled before they started", moved(Status::Pending, Status::Cancelled));
+        add("cancelled while they ran", moved(Status::Running, Status::Cancelled));
+        add("expired", moved(Status::Pending, Status::Expired));
+        add("reports of progress", self.count(|was, is| is.progress.is_some() && was.progress != is.progress));
         for ending in &self.endings {
             let kind = match (ending.status, &ending.error) {
                 _ if ending.worker_lost => "workers lost",
                 (Status::Completed, _) => "completed",
                 (Status::Failed, _) => "failed",
+                (Status::Cancelled, _) => continue,
                 (_, Some(error)) if error.kind == "Timeout" => "overdue",
                 (_, Some(_)) => "retried",
                 _ => "given back or put off",
@@ -153,6 +178,16 @@ impl History {
             add(kind, 1);
         }
         counts
+    }
+
+    /// How many tasks went through such a step.
+    fn count(&self, is_such: impl Fn(&Task, &Task) -> bool) -> usize {
+        let steps = self.records.values().flat_map(|revisions| revisions.windows(2));
+        let tasks = |pair: &[Revision]| -> usize {
+            let [old, new] = pair else { return 0 };
+            old.record.tasks.iter().zip(&new.record.tasks).filter(|(was, is)| is_such(was, is)).count()
+        };
+        steps.map(tasks).sum()
     }
 
     /// The last revision of each record.
@@ -177,6 +212,8 @@ impl Ending {
             error: if after.error == before.error { None } else { after.error.clone() },
             retry_spent: after.retry_count == before.retry_count + 1,
             worker_lost: after.loss_count == before.loss_count + 1,
+            called_off: before.cancel.is_some(),
+            reported: after.progress.as_ref().map(|progress| progress.message.clone()),
             retries_left: before.retry_count < record.retry_of(before).max_retries,
             losses: after.loss_count,
             commits_after: 0,

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use buquet_core::store::memory::Change;
 
 use super::Findings;
+use super::history::History;
 use super::view::{Record, Task};
 
 const MINUTE_MS: i64 = 60_000;
 
 /// The index as it is after some of the changes.
 #[derive(Default)]
-struct Index {
+struct Index<'a> {
     /// By record: its ready entries, each with its number and due time.
     ready: BTreeMap<String, BTreeSet<(u64, i64, String)>>,
     /// By record: its lease entries, each with its lease and minute.
@@ -19,31 +20,31 @@ struct Index {
     /// By record: its entries among the failed, each with the revision it was written for.
     failed: BTreeMap<String, BTreeSet<(u64, String)>>,
     /// By record: what it is now.
-    records: BTreeMap<String, Record>,
+    records: BTreeMap<String, &'a Record>,
 }
 
-pub(super) fn check(changes: &[Change], found: &mut Findings) {
+pub(super) fn check(changes: &[Change], history: &History, found: &mut Findings) {
     let mut index = Index::default();
-    for change in changes {
-        if let Some(record) = index.apply(change) {
+    for (n, change) in changes.iter().enumerate() {
+        if let Some(record) = index.apply(change, history.written_by(n)) {
             index.check(&record, change, found);
         }
     }
 }
 
-impl Index {
+impl<'a> Index<'a> {
     /// Takes in a change; returns the record it is about.
-    fn apply(&mut self, change: &Change) -> Option<String> {
+    fn apply(&mut self, change: &Change, written: Option<&'a Record>) -> Option<String> {
         let (kind, rest) = change.key.split_once('/')?;
         match kind {
             "tasks" => {
-                let Some(body) = change.body.as_ref() else {
+                if change.body.is_none() {
                     // Nothing need lead to what was purged.
                     let id = rest.split_once('/')?.1.strip_suffix(".json")?;
                     self.records.remove(id);
                     return None;
-                };
-                let record: Record = serde_json::from_slice(body).ok()?;
+                }
+                let record = written?;
                 let id = record.id.clone();
                 self.records.insert(id.clone(), record);
                 Some(id)

@@ -87,18 +87,20 @@ impl Ending {
 
     /// Whether this is what becomes of a task whose handler decided so.
     pub(super) fn matches(&self, decision: &Decision) -> bool {
+        // Who was called off does not run again, whatever its handler says; a result that is there is kept.
+        let pending = if self.called_off { Status::Cancelled } else { Status::Pending };
+        let calm = self.error.is_none() && !self.retry_spent && !self.worker_lost;
         match decision {
             Decision::Complete(output) => self.status == Status::Completed && self.output.as_ref() == Some(output),
             Decision::Fail { message, retry } => {
-                let again = *retry && self.retries_left;
+                let again = *retry && self.retries_left && !self.called_off;
+                let ended = if self.called_off { Status::Cancelled } else { Status::Failed };
                 self.error.as_ref().is_some_and(|error| error.message == *message)
-                    && self.status == if again { Status::Pending } else { Status::Failed }
+                    && self.status == if again { Status::Pending } else { ended }
                     && self.retry_spent == again
             }
-            Decision::Reschedule(at) => {
-                self.status == Status::Pending && self.error.is_none() && !self.retry_spent && self.available_at == *at
-            }
-            Decision::Release => self.status == Status::Pending && self.error.is_none() && !self.retry_spent,
+            Decision::Reschedule(at) => self.status == pending && calm && (self.called_off || self.available_at == *at),
+            Decision::Release | Decision::Cancel => self.status == pending && calm,
         }
     }
 }
@@ -119,7 +121,9 @@ fn judge_timeout(ending: &Ending) -> Result<(), String> {
     if ending.at < ending.expires_at {
         return Err(format!("called overdue before its lease ended at {}", ending.expires_at));
     }
-    let fits = if ending.retries_left {
+    let fits = if ending.called_off {
+        ending.status == Status::Cancelled && !ending.retry_spent
+    } else if ending.retries_left {
         ending.status == Status::Pending && ending.retry_spent
     } else {
         ending.status == Status::Failed && !ending.retry_spent
@@ -128,7 +132,11 @@ fn judge_timeout(ending: &Ending) -> Result<(), String> {
 }
 
 fn judge_loss(history: &History, ending: &Ending, begun: Timestamp, resolution: Duration) -> Result<(), String> {
-    let expected = if ending.losses > LOSSES { Status::Failed } else { Status::Pending };
+    let expected = match ending.losses {
+        _ if ending.called_off => Status::Cancelled,
+        0..=LOSSES => Status::Pending,
+        _ => Status::Failed,
+    };
     if ending.status != expected || ending.retry_spent {
         return Err(format!("its worker was lost {} times, and it is {}", ending.losses, ending.status.name()));
     }

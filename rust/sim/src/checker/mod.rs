@@ -4,10 +4,13 @@
 //! of a legal change, and of what an index must hold.
 
 mod budget;
+mod cancels;
 mod dead;
 mod history;
 mod index;
+mod keys;
 mod leases;
+mod life;
 mod payloads;
 mod promises;
 mod remains;
@@ -87,11 +90,13 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
         found.add("comes to rest", format!("the index still held {left:?}"));
     }
     revisions::check(&history, &mut found);
-    index::check(&evidence.changes, &mut found);
+    index::check(&evidence.changes, &history, &mut found);
     leases::check(&history, evidence, &mut found);
     leases::check_heartbeats(&history, evidence, &mut found);
     leases::check_recovery(&history, evidence, &mut found);
     promises::check(&history, evidence, &mut found);
+    keys::check(&history, evidence, &mut found);
+    cancels::check(&history, evidence, &mut found);
     schedules::check(&history, evidence, &mut found);
     remains::check(&history, evidence, &mut found);
     dead::check(&history, evidence, &mut found);

@@ -9,6 +9,7 @@ use super::history::{Ending, History};
 use super::view::{Record, Status};
 use super::{Evidence, Findings};
 use crate::journal::{Attempt, Decision, Told};
+use crate::scenario::KEYED;
 use crate::schedules::LABEL;
 
 #[derive(Deserialize)]
@@ -27,8 +28,8 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
         for task in &record.tasks {
             let id = record.task_id(task.n);
             match serde_json::from_str::<Labelled>(task.input.get()) {
-                // All tasks of a schedule have the same.
-                Ok(Labelled { label }) if label.starts_with(LABEL) => {}
+                // All tasks of a schedule have the same; for those of a key there are other rules.
+                Ok(Labelled { label }) if label.starts_with(LABEL) || label.starts_with(KEYED) => {}
                 Ok(Labelled { label }) => {
                     if let Some(other) = labels.insert(label.clone(), id.clone()) {
                         found.add("submitted once", format!("{label} is stored as {other} and as {id}"));
@@ -117,11 +118,19 @@ fn check_told(task: &str, lease: &str, attempt: &Attempt, ends: &[&Ending], foun
         let what = || format!("task {task} under {lease}: {decision:?} was told {told:?} and is stored {stored} times");
         match told {
             Some(Told::Committed(status)) => {
+                let reported = ends.iter().find(|end| end.matches(decision)).map(|end| end.reported.as_ref());
+                found.require(
+                    reported.is_none_or(|reported| reported == attempt.reports.last()),
+                    "the last report stays",
+                    || format!("task {task} under {lease}: said {:?}, stored is {reported:?}", attempt.reports.last()),
+                );
                 let same = ends.iter().any(|end| end.matches(decision) && end.status.name() == status);
                 found.require(stored == 1 && same, "committed is committed once", what);
             }
-            // A release also looks like the fall of a lease that nobody ran.
-            Some(Told::LeaseLost) if *decision == Decision::Release => {}
+            // A release also looks like the fall of a lease that nobody ran; what was called off ends alike in any way.
+            Some(Told::LeaseLost) if matches!(decision, Decision::Release | Decision::Cancel) => {}
+            Some(Told::LeaseLost)
+                if matches!(decision, Decision::Reschedule(_)) && ends.iter().all(|end| end.called_off) => {}
             // A record names its last commits only: one that lies further back cannot be told from one that was lost.
             Some(Told::LeaseLost) if ends.iter().any(|end| end.commits_after > limits::TRAIL) => {}
             Some(Told::LeaseLost) => found.require(stored == 0, "lost never overwrites", what),

@@ -17,7 +17,7 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
         let (kind, rest) = key.split_once('/').unwrap_or((key, ""));
         match kind {
             // Entries of failed tasks lead to them: see there.
-            "buquet.json" | "bell.json" | "tasks" | "schedules" | "failed" => {}
+            "buquet.json" | "bell.json" | "cancels.json" | "tasks" | "schedules" | "failed" => {}
             "ready" if rest == "!schedules" => {}
             "workers" => {
                 let id = rest.trim_end_matches(".json");

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Findings;
 use super::history::{History, Revision};
 use super::view::{Record, Status, Task};
+use super::{Findings, life};
 
 pub(super) fn check(history: &History, found: &mut Findings) {
     let mut commits = BTreeMap::new();
@@ -47,7 +47,8 @@ fn check_shape(key: &str, record: &Record, found: &mut Findings) {
             Status::Completed => task.lease.is_none() && task.output.is_some() && task.completed_at.is_some(),
             Status::Failed => task.lease.is_none() && task.error.is_some() && task.completed_at.is_some(),
             Status::Archived => task.lease.is_none() && task.completed_at.is_some(),
-            Status::Cancelled | Status::Expired => false,
+            Status::Cancelled => task.lease.is_none() && task.cancel.is_some() && task.completed_at.is_some(),
+            Status::Expired => task.lease.is_none() && task.expires_at <= task.completed_at,
         };
         found.require(good, "legal history", || {
             format!("{key} rev {}: task {} is {} with other fields", record.rev, task.n, task.status.name())
@@ -104,13 +105,18 @@ fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
     if was.purged_at != is.purged_at {
         return check_purge(was, is);
     }
+    let replayed = (was.status, is.status) == (Status::Failed, Status::Pending);
     let same = was.n == is.n && was.input.get() == is.input.get() && was.submitted_at == is.submitted_at;
+    // Whoever runs a task again does not want it to be too late already.
+    let same = same && (&was.tags, &was.key) == (&is.tags, &is.key) && (replayed || was.expires_at == is.expires_at);
     if !same {
-        return Err("input, number or submission changed".into());
+        return Err("input, number, submission, tags, key or expiry changed".into());
     }
-    if (was.status, is.status) == (Status::Failed, Status::Pending) {
+    if replayed {
         return check_replay(was, is);
     }
+    life::check_wish(was, is)?;
+    life::check_progress(was, is)?;
     let counted = is.attempt >= was.attempt && is.retry_count >= was.retry_count && is.loss_count >= was.loss_count;
     if !counted {
         return Err("a count went back".into());
@@ -123,15 +129,30 @@ fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
             if new.at < was.available_at {
                 return Err(format!("started at {}, before it was available at {}", new.at, was.available_at));
             }
+            if let (Some(started_at), Some(expires_at)) = (is.started_at, was.expires_at)
+                && started_at >= expires_at
+            {
+                return Err(format!("started at {started_at}, when it had expired at {expires_at}"));
+            }
             Ok(())
         }
         (Status::Running, Status::Running) if was.lease == is.lease => unchanged(was, is),
         (Status::Running, Status::Running) => Err("went from one lease to another without an end".into()),
-        (Status::Running, Status::Pending | Status::Completed | Status::Failed) if was.attempt == is.attempt => Ok(()),
+        (Status::Running, Status::Completed | Status::Cancelled) if was.attempt == is.attempt => Ok(()),
+        (Status::Running, Status::Pending | Status::Failed) if was.attempt == is.attempt && was.cancel.is_none() => {
+            Ok(())
+        }
+        (Status::Pending, Status::Cancelled) => life::check_untouched(was, is),
+        (Status::Pending, Status::Expired) => {
+            let late = is.expires_at.is_some_and(|expires_at| expires_at <= new.at);
+            if late { life::check_untouched(was, is) } else { Err(format!("expired at {}, before its time", new.at)) }
+        }
         (Status::Completed | Status::Failed | Status::Archived, Status::Archived)
         | (Status::Pending, Status::Pending)
         | (Status::Completed, Status::Completed)
-        | (Status::Failed, Status::Failed) => unchanged(was, is),
+        | (Status::Failed, Status::Failed)
+        | (Status::Cancelled, Status::Cancelled)
+        | (Status::Expired, Status::Expired) => unchanged(was, is),
         (from, to) => Err(format!("{} -> {}", from.name(), to.name())),
     }
 }

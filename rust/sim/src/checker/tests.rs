@@ -5,7 +5,7 @@ use buquet_core::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::journal::{Attempt, Decision, Submit, Told, WorkerLife};
+use crate::journal::{Answer, Attempt, Decision, Meant, Submit, Told, Wish, WorkerLife};
 use crate::scenario::Kind;
 
 const RECORD: &str = "aaaaaaaa-0000-8000-8000-000000000000";
@@ -27,7 +27,7 @@ fn task(status: &str) -> Value {
 
 fn record(rev: u64, ready: &Value, leases: &Value, task: &Value) -> Value {
     json!({
-        "format": 1, "id": RECORD, "type": "t", "rev": rev, "commit": format!("c{rev}"), "seq": if rev == 3 { 2 } else { 1 },
+        "format": 1, "id": RECORD, "type": "t", "created_at": time(0), "rev": rev, "commit": format!("c{rev}"), "seq": if rev == 3 { 2 } else { 1 },
         "options": {"retry": {"max_retries": 3}}, "ready": ready, "leases": leases, "tasks": [task],
     })
 }
@@ -57,6 +57,8 @@ fn completed() -> Value {
 struct Run {
     changes: Vec<(i64, &'static str, Option<Value>)>,
     told: Told,
+    reports: Vec<String>,
+    wish: Option<Answer>,
 }
 
 impl Run {
@@ -72,7 +74,7 @@ impl Run {
             (3, LEASE, None),
             (4, WORKER, None),
         ];
-        Self { changes, told: Told::Committed("completed".into()) }
+        Self { changes, told: Told::Committed("completed".into()), reports: Vec::new(), wish: None }
     }
 
     fn with(change: impl FnOnce(&mut Self)) -> Vec<&'static str> {
@@ -92,10 +94,15 @@ impl Run {
         let mut journal = Journal::default();
         journal.submits.insert("one".into(), Submit { id: Some(RECORD.into()), at: Timestamp(1_000) });
         let decisions = vec![(Decision::Complete("\"done\"".into()), Some(self.told))];
-        let attempt = Attempt { number: 1, label: "one".into(), worker: "w".into(), at: Timestamp(2_000), decisions };
+        let (label, worker, at, reports) = ("one".into(), "w".into(), Timestamp(2_000), self.reports);
+        let attempt = Attempt { number: 1, label, worker, at, decisions, reports };
         journal.attempts.insert((RECORD.into(), "1111".into()), attempt);
         let life = WorkerLife { process: "p".into(), leaving_at: None, stopped_at: Some(Timestamp(4_000)) };
         journal.workers.insert("w".into(), life);
+        if let Some(answer) = self.wish {
+            let (meant, answers) = (Meant::Tasks(vec![RECORD.into()]), vec![(RECORD.into(), answer)]);
+            journal.wishes.insert("p#0".into(), Wish { meant, from: Timestamp(1_500), until: None, answers });
+        }
         let body = |value: &Value| bytes::Bytes::from(serde_json::to_vec(value).unwrap());
         let changes: Vec<Change> = self
             .changes
@@ -200,4 +207,52 @@ fn a_living_worker_that_is_taken_for_dead_is_noticed() {
         });
     });
     assert!(rules.contains(&"ends for a reason"), "{rules:?}");
+}
+
+#[test]
+fn a_task_started_after_it_had_expired_is_noticed() {
+    let rules = Run::with(|run| {
+        for rev in 1..=3 {
+            run.record(rev, |record| record["tasks"][0]["expires_at"] = time(1_500));
+        }
+    });
+    assert_eq!(rules, ["legal history"]);
+}
+
+#[test]
+fn a_wish_that_nobody_made_is_noticed() {
+    let rules = Run::with(|run| {
+        for rev in 2..=3 {
+            run.record(rev, |record| record["tasks"][0]["cancel"] = json!({"at": time(1_000), "by": "p#0"}));
+        }
+    });
+    assert_eq!(rules, ["legal history", "called off by somebody"]);
+}
+
+#[test]
+fn an_answer_to_a_wish_that_the_store_does_not_bear_out_is_noticed() {
+    for answer in [Answer::Cancelled, Answer::Requested, Answer::Finished("failed".into()), Answer::Missing] {
+        assert_eq!(Run::with(|run| run.wish = Some(answer)), ["called off as told"]);
+    }
+    assert_eq!(Run::with(|run| run.wish = Some(Answer::Finished("completed".into()))), [""; 0]);
+}
+
+#[test]
+fn a_last_report_that_is_not_kept_is_noticed() {
+    let reported = |run: &mut Run| run.reports = vec!["one/1/1111/1".into()];
+    assert_eq!(Run::with(reported), ["the last report stays"]);
+    let rules = Run::with(|run| {
+        reported(run);
+        run.record(3, |record| record["tasks"][0]["progress"] = json!({"value": 0.5, "message": "one/1/1111/1"}));
+    });
+    assert_eq!(rules, [""; 0]);
+}
+
+#[test]
+fn a_report_of_another_attempt_is_noticed() {
+    let rules = Run::with(|run| {
+        run.reports = vec!["one/1/2222/1".into()];
+        run.record(3, |record| record["tasks"][0]["progress"] = json!({"value": 0.5, "message": "one/1/2222/1"}));
+    });
+    assert_eq!(rules, ["legal history"]);
 }

@@ -20,6 +20,7 @@ pub(super) struct Record {
     pub leases: BTreeMap<String, Lease>,
     #[serde(default)]
     pub void: bool,
+    pub created_at: Timestamp,
     pub tasks: Vec<Task>,
 }
 
@@ -77,6 +78,25 @@ pub(super) struct Task {
     pub error: Option<TaskError>,
     pub options: Option<Own>,
     pub purged_at: Option<Timestamp>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    pub expires_at: Option<Timestamp>,
+    pub key: Option<String>,
+    pub progress: Option<Progress>,
+    pub cancel: Option<Cancel>,
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Progress {
+    pub message: String,
+}
+
+/// The wish that a task be called off.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Cancel {
+    pub at: Timestamp,
+    pub by: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -39,7 +39,7 @@ impl Living {
             self.world.trace.event(&self.name, "extended", &format!("{} {detail}", task.id));
             sleep(runs / 2).await;
         } else {
-            sleep(runs).await;
+            self.run_for(runs, worker, task, script).await;
         }
         // A stalled process decides nothing.
         self.store.resumed().await;
@@ -51,6 +51,25 @@ impl Living {
         let decision: String = format!("{:?}", decided.decision).chars().take(DETAIL_CHARS).collect();
         self.world.trace.event(&self.name, "decided", &format!("{} {decision}", task.id));
         Some(decided)
+    }
+
+    /// Works so long, and now and then says how far it has come.
+    async fn run_for(&self, runs: Duration, worker: &Worker, task: &Assignment, script: &Script) {
+        let parts = script.reports + 1;
+        for n in 1..parts {
+            sleep(runs / parts).await;
+            self.store.resumed().await;
+            let message = format!("{}/{}/{}/{n}", script.label, task.attempt, task.lease);
+            let reported = worker.progress(task.id, task.lease, f64::from(n) / f64::from(parts), Some(message.clone()));
+            self.world.trace.event(&self.name, "reported", &format!("{message} {}", reported.is_ok()));
+            let key = (task.id.to_string(), task.lease.to_string());
+            if let Some(attempt) = self.world.journal.borrow_mut().attempts.get_mut(&key)
+                && reported.is_ok()
+            {
+                attempt.reports.push(message);
+            }
+        }
+        sleep(runs / parts).await;
     }
 
     fn decide(&self, step: Step, task: &Assignment, script: &Script) -> Decided {
@@ -81,6 +100,13 @@ impl Living {
             Step::Release { .. } => (Outcome::Release, Decision::Release),
         };
         Decided { outcome, decision, oversized: matches!(step, Step::Oversize { .. }) }
+    }
+}
+
+impl Decided {
+    /// What becomes of a handler that was called off.
+    pub(super) const fn cancel() -> Self {
+        Self { outcome: Outcome::Cancel, decision: Decision::Cancel, oversized: false }
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::future_not_send, reason = "a fleet lives on one thread, or it could not be reproduced")]
 
+mod canceller;
 mod handler;
 mod operator;
 mod planner;
@@ -19,6 +20,7 @@ use buquet_core::Error;
 use buquet_core::broken::Variant;
 use buquet_core::entropy::Entropy;
 use buquet_core::queue::{Queue, Settings};
+use buquet_core::record::TaskStatus;
 use buquet_core::store::faulty::{FaultyStore, Network};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Store, StoreKind};
@@ -272,4 +274,9 @@ pub fn rescuer(types: Vec<String>) -> ProcessPlan {
         lives: Vec::new(),
         clock_error_ms: 0,
     }
+}
+
+/// A status as it is stored.
+fn name_of(status: TaskStatus) -> String {
+    serde_json::to_string(&status).unwrap_or_default().replace('"', "")
 }

@@ -8,7 +8,7 @@ use buquet_core::record::{Changes, Move, RetryChanges, TaskStatus};
 use std::time::Duration;
 
 use super::Living;
-use crate::scenario::Operation;
+use crate::scenario::{Care, Operation};
 
 /// Records handled by one step.
 const STEP: usize = 5;
@@ -19,38 +19,45 @@ impl Living {
     /// Carries out an operation, step by step to its end.
     pub(super) async fn operate(&self, operation: &Operation) {
         self.store.resumed().await;
+        match operation {
+            Operation::Care(care) => self.take_care(care).await,
+            Operation::Cancel(meant) => self.cancel_all(meant.clone()).await,
+        }
+    }
+
+    async fn take_care(&self, care: &Care) {
         let mut step = Step { limit: STEP, cursor: None, dry_run: false };
         let mut failures = 0;
         while failures < PATIENCE {
-            let stepped = self.operate_once(operation, &step).await;
+            let stepped = self.care_once(care, &step).await;
             let detail = match &stepped {
-                Ok((tasks, _)) => format!("{operation:?}: {tasks}"),
-                Err(error) => format!("{operation:?}: {}", error.code()),
+                Ok((tasks, _)) => format!("{care:?}: {tasks}"),
+                Err(error) => format!("{care:?}: {}", error.code()),
             };
             self.world.trace.event(&self.name, "operated", &detail);
             match stepped {
                 Ok((_, None)) => return,
                 Ok((_, cursor)) => step.cursor = cursor,
                 Err(Error::Unavailable(_)) => failures += 1,
-                Err(error) => return self.world.complain(&self.name, &format!("{operation:?} failed: {error}")),
+                Err(error) => return self.world.complain(&self.name, &format!("{care:?} failed: {error}")),
             }
         }
     }
 
-    async fn operate_once(&self, operation: &Operation, step: &Step) -> Result<(usize, Option<String>), Error> {
+    async fn care_once(&self, care: &Care, step: &Step) -> Result<(usize, Option<String>), Error> {
         let all = DeadFilter::default();
-        match operation {
-            Operation::Replay { max_retries, priority } => {
+        match care {
+            Care::Replay { max_retries, priority } => {
                 let retry = RetryChanges { max_retries: *max_retries, ..RetryChanges::default() };
                 let changes = Changes { priority: *priority, retry, ..Changes::default() };
                 let stepped = self.queue.move_failed(&all, Move::Replay(&changes), step).await?;
                 Ok((stepped.tasks, stepped.cursor))
             }
-            Operation::Archive => {
+            Care::Archive => {
                 let stepped = self.queue.move_failed(&all, Move::Archive, step).await?;
                 Ok((stepped.tasks, stepped.cursor))
             }
-            Operation::Purge { everything } => {
+            Care::Purge { everything } => {
                 let finished = TaskStatus::ALL.into_iter().filter(|status| status.is_terminal());
                 let status: BTreeSet<TaskStatus> =
                     finished.filter(|status| *everything || *status == TaskStatus::Failed).collect();

@@ -2,15 +2,15 @@
 
 use buquet_core::Error;
 use buquet_core::id::TaskId;
-use buquet_core::queue::{About, Submission, TaskView, When};
-use buquet_core::record::{Json, Options, RetryPolicy};
+use buquet_core::queue::{About, Submission, TaskView, Unique, When};
+use buquet_core::record::{Extras, Json, Options, RetryPolicy};
 use futures::future::join_all;
 use std::time::Duration;
 use tokio::time::sleep;
 
-use super::Living;
-use crate::journal::Submit;
-use crate::scenario::Burst;
+use super::{Living, name_of};
+use crate::journal::{Keyed, Submit};
+use crate::scenario::{Burst, UniquePlan};
 use crate::script::Script;
 
 /// How long a producer waits for a result.
@@ -21,7 +21,15 @@ impl Living {
     pub(super) async fn produce(&self, burst: Burst) {
         sleep(burst.after).await;
         self.store.resumed().await;
-        let ids = if burst.many { self.submit_many(&burst).await } else { self.submit_each(&burst).await };
+        let ids = match &burst.about.unique {
+            Some(unique) => self.submit_keyed(&burst, unique).await,
+            None if burst.many => self.submit_many(&burst).await,
+            None => self.submit_each(&burst).await,
+        };
+        if let Some(after) = burst.about.cancel_after {
+            sleep(after).await;
+            self.cancel(ids.iter().step_by(2).copied().collect()).await;
+        }
         if let Some(operation) = &burst.operation {
             self.operate(operation).await;
         }
@@ -43,7 +51,8 @@ impl Living {
             let mut options = burst.options();
             // Only tasks with equal options share a record.
             options.timeout_ms += if burst.apart { n } else { 0 };
-            self.queue.submit(Submission { options, when: burst.when(), ..Submission::new(&burst.kind, input) }).await
+            let (when, about) = (burst.when(), burst.about());
+            self.queue.submit(Submission { options, when, about, ..Submission::new(&burst.kind, input) }).await
         });
         let answers = join_all(submits).await;
         answers.into_iter().zip(&burst.scripts).filter_map(|(answer, script)| self.submitted(script, answer)).collect()
@@ -51,14 +60,56 @@ impl Living {
 
     async fn submit_many(&self, burst: &Burst) -> Vec<TaskId> {
         let inputs: Vec<Json> = burst.scripts.iter().filter_map(|script| input(script).ok()).collect();
-        let answer =
-            self.queue.submit_many(&burst.kind, inputs, burst.options(), burst.when(), &About::default()).await;
+        let about = burst.about();
+        let answer = self.queue.submit_many(&burst.kind, inputs, burst.options(), burst.when(), &about).await;
         let ids = answer.and_then(|ids| {
             let enough = ids.len() == burst.scripts.len();
             enough.then_some(ids).ok_or_else(|| Error::Internal("another number of ids than of inputs".into()))
         });
         let one = |(n, script)| self.submitted(script, ids.clone().map(|ids| ids[n]));
         burst.scripts.iter().enumerate().filter_map(one).collect()
+    }
+
+    async fn submit_keyed(&self, burst: &Burst, plan: &UniquePlan) -> Vec<TaskId> {
+        let unique = Unique { key: Some(plan.key.clone()), window: plan.window, ..Unique::default() };
+        let submits = burst.scripts.iter().map(|script| async {
+            let (when, about) = (burst.when(), burst.about());
+            let submission =
+                Submission { options: burst.options(), when, about, ..Submission::new(&burst.kind, input(script)?) };
+            self.queue.submit_unique(&submission, &unique).await
+        });
+        let answers = join_all(submits).await;
+        let one = |(answer, script)| self.submitted_keyed(plan, script, answer);
+        answers.into_iter().zip(&burst.scripts).filter_map(one).collect()
+    }
+
+    fn submitted_keyed(
+        &self,
+        plan: &UniquePlan,
+        script: &Script,
+        answer: Result<(TaskId, bool), Error>,
+    ) -> Option<TaskId> {
+        let detail = match &answer {
+            Ok((id, created)) => format!("{} as {id}{}", script.label, if *created { "" } else { " before" }),
+            Err(error) => format!("{}: {}", script.label, error.code()),
+        };
+        self.world.trace.event(&self.name, "submitted by key", &detail);
+        let answer = match answer {
+            Ok((id, created)) => Some((id, created)),
+            Err(Error::Conflict(_)) => None,
+            Err(Error::Unavailable(_)) => return None,
+            Err(error) => {
+                self.world.complain(&self.name, &format!("a submit of {} failed: {error}", script.label));
+                return None;
+            }
+        };
+        self.world.journal.borrow_mut().keyed.push(Keyed {
+            key: plan.key.clone(),
+            window: plan.window,
+            label: script.label.clone(),
+            answer: answer.map(|(id, created)| (id.to_string(), created)),
+        });
+        answer.map(|(id, _)| id)
     }
 
     fn submitted(&self, script: &Script, answer: Result<TaskId, Error>) -> Option<TaskId> {
@@ -80,7 +131,7 @@ impl Living {
     fn waited(&self, id: TaskId, answer: Result<TaskView, Error>) {
         match answer {
             Ok(view) => {
-                let status = serde_json::to_string(&view.task.status).unwrap_or_default().replace('"', "");
+                let status = name_of(view.task.status);
                 self.world.trace.event(&self.name, "result", &format!("{id} {status}"));
                 self.world.journal.borrow_mut().seen.push((id.to_string(), status));
             }
@@ -108,5 +159,11 @@ impl Burst {
 
     fn when(&self) -> When {
         self.delay.map_or(When::Now, When::After)
+    }
+
+    fn about(&self) -> About {
+        let tags = self.about.tag.iter().cloned().collect();
+        let expiry = self.about.ttl.map(|ttl| When::After(self.delay.unwrap_or_default() + ttl));
+        About { extras: Extras { tags, ..Extras::default() }, expiry }
     }
 }

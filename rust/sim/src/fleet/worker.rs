@@ -1,6 +1,6 @@
 //! A front as a language binding would write it: pulls assignments, runs handlers, settles their outcomes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use futures::future::{AbortHandle, Abortable, FusedFuture, FutureExt, LocalBoxFu
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::time::{Instant, sleep};
 
-use super::Living;
 use super::handler::{Decided, oversized};
+use super::{Living, name_of};
 use crate::journal::{Attempt, Decision, Told, WorkerLife};
 use crate::scenario::WorkerPlan;
 use crate::script::Script;
@@ -30,6 +30,7 @@ struct Desk<'a> {
     worker: &'a Worker,
     running: FuturesUnordered<LocalBoxFuture<'a, (Key, Option<Decided>)>>,
     handles: BTreeMap<Key, (AbortHandle, bool)>,
+    called_off: BTreeSet<Key>,
     settling: FuturesUnordered<LocalBoxFuture<'a, ()>>,
 }
 
@@ -91,6 +92,7 @@ impl<'a> Desk<'a> {
             worker,
             running: FuturesUnordered::new(),
             handles: BTreeMap::new(),
+            called_off: BTreeSet::new(),
             settling: FuturesUnordered::new(),
         }
     }
@@ -99,11 +101,15 @@ impl<'a> Desk<'a> {
         let leaving = leaving.fuse();
         let next = futures::future::Fuse::<LocalBoxFuture<'a, Result<Next>>>::terminated();
         tokio::pin!(leaving, next);
-        let (mut left, mut until) = (None, None);
+        let (mut left, mut until, mut asked) = (None, None, 0);
         loop {
             let free = concurrency.saturating_sub(self.running.len());
-            if next.is_terminated() && free > 0 && left.is_none() {
-                next.set(self.worker.next(free, WAIT).boxed_local().fuse());
+            // Who has no room or leaves takes no work on, and still hears what becomes of what runs.
+            let max = if left.is_none() { free } else { 0 };
+            let asks = !next.is_terminated();
+            if if asks { asked == 0 && max > 0 } else { max > 0 || !self.running.is_empty() } {
+                next.set(self.worker.next(max, WAIT).boxed_local().fuse());
+                asked = max;
             }
             if left.is_some() && self.is_done() {
                 break;
@@ -170,6 +176,16 @@ impl<'a> Desk<'a> {
                 handle.abort();
             }
         }
+        for called in next.cancelled {
+            let key = (called.id, called.lease);
+            self.living.world.trace.event(&self.living.name, "called off", &format!("{} {}", called.id, called.lease));
+            if let Some((handle, stubborn)) = self.handles.get(&key)
+                && !stubborn
+            {
+                self.called_off.insert(key);
+                handle.abort();
+            }
+        }
         if next.phase != Phase::Running && !next.assignments.is_empty() {
             self.complain("a draining worker handed out tasks");
         }
@@ -194,6 +210,7 @@ impl<'a> Desk<'a> {
             worker: worker.id().to_string(),
             at: living.world.store.now(),
             decisions: Vec::new(),
+            reports: Vec::new(),
         };
         let names = (task.id.to_string(), task.lease.to_string());
         if living.world.journal.borrow_mut().attempts.insert(names, attempt).is_some() {
@@ -212,6 +229,8 @@ impl<'a> Desk<'a> {
         let mut done = Some((key, decided));
         while let Some((key, decided)) = done.take() {
             self.handles.remove(&key);
+            let called_off = self.called_off.remove(&key);
+            let decided = decided.or_else(|| called_off.then(Decided::cancel));
             batch.extend(decided.map(|decided| (key, decided)));
             done = self.running.next().now_or_never().flatten();
         }
@@ -269,9 +288,7 @@ fn is_given_up(message: &str) -> bool {
 
 fn told(verdict: &Verdict) -> Told {
     match verdict {
-        Verdict::Committed { status, .. } => {
-            Told::Committed(serde_json::to_string(status).unwrap_or_default().replace('"', ""))
-        }
+        Verdict::Committed { status, .. } => Told::Committed(name_of(*status)),
         Verdict::LeaseLost(message) if is_given_up(message) => Told::GivenUp,
         Verdict::LeaseLost(_) => Told::LeaseLost,
         Verdict::Refused(_) => Told::Refused,
