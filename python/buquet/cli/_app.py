@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from buquet import __version__, _ops
 from buquet._durations import wire_duration
 from buquet._handle import TaskHandle
-from buquet._models import Task, TaskStatus
+from buquet._models import EndedCounts, Task, TaskStatus
 from buquet._native import engine_version
 from buquet._options import submit_options
 from buquet.cli import _bench, _cancel, _config, _dead, _demo, _dev, _doctor, _payloads, _schedules, _schemas, _worker
@@ -229,7 +229,7 @@ def workers(url: Url = None, json: Json = False) -> None:
     if shared.json:
         print_json(page)
         return
-    rows = [["ID", "HOST", "PID", "ALIVE", "STATE", "RUNS", "HEARTBEAT", "TYPES"]]
+    rows = [["ID", "HOST", "PID", "ALIVE", "STATE", "RUNS", "ENDED", "HEARTBEAT", "TYPES"]]
     rows += [
         [
             worker.id,
@@ -238,6 +238,7 @@ def workers(url: Url = None, json: Json = False) -> None:
             "[green]yes[/]" if worker.alive else "[red]no[/]",
             worker.state,
             f"{worker.running}/{worker.concurrency}",
+            _ended(worker.ended),
             age(worker.heartbeat_at),
             plain(", ".join(worker.types)),
         ]
@@ -248,6 +249,13 @@ def workers(url: Url = None, json: Json = False) -> None:
     else:
         out.print("no workers")
     print_corrupt(page.corrupt)
+
+
+def _ended(counts: EndedCounts) -> str:
+    """How many tasks completed, and how many of each kind did not."""
+    others = {"failed": counts.failed, "cancelled": counts.cancelled, "expired": counts.expired}
+    parts = [f"{counts.completed}", *(f"{count} {status}" for status, count in others.items() if count)]
+    return ", ".join(parts)
 
 
 def _print_id(task_id: str) -> None:
