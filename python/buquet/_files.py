@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from buquet._chain import FRAME
+from buquet._joined import joined
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -91,10 +92,7 @@ class File:
 
     def read(self) -> bytes:
         """Read all of it, checked to its end."""
-        whole = io.BytesIO()
-        for piece in self.pieces():
-            whole.write(piece)
-        return whole.getvalue()
+        return joined(self.pieces())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it to ``path``, piece by piece; there is a file only if all of it was there and unchanged."""

@@ -6,7 +6,6 @@ All that reaches the store here blocks; async callers use a thread for it.
 from __future__ import annotations
 
 import hashlib
-import io
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from buquet import _codec, _ops
 from buquet._chain import FRAME, Chain, Marker, Place, envelope, read_marker
 from buquet._files import File
+from buquet._joined import joined
 from buquet._packing import Packing, Source, packing, unpacking
 from buquet.errors import CorruptError
 
@@ -185,7 +185,7 @@ class Delivery:
             return raw
         if marker.data is not None:
             return self._vault.chain.decode(marker.data, marker.codec, self._place.context())
-        return _joined(self._frames(marker, marker.json))
+        return joined(self._frames(marker, marker.json))
 
     def _frames(self, marker: Marker, number: int | None) -> Iterator[bytes]:
         if number is None or not 0 <= number < len(self._files):
@@ -202,7 +202,7 @@ class Delivery:
 
     def bytes_of(self, marker: Marker) -> bytes:
         """Read the bytes that a marker stands for."""
-        return _joined(self._frames(marker, marker.blob))
+        return joined(self._frames(marker, marker.blob))
 
 
 class _StoredFile:
@@ -231,14 +231,6 @@ def _with_last(frames: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
             yield before, False
         before = frame
     yield before or b"", True
-
-
-def _joined(frames: Iterable[bytes]) -> bytes:
-    """All frames in one, which is never held twice: the buffer grows in place and is given away."""
-    whole = io.BytesIO()
-    for frame in frames:
-        whole.write(frame)
-    return whole.getvalue()
 
 
 def _is_plain(task: Task) -> bool:
