@@ -15,7 +15,7 @@ from buquet._chain import FRAME, Chain, Marker, Place, envelope, read_marker
 from buquet._files import File
 from buquet._joined import joined
 from buquet._packing import Packing, Source, packing, unpacking
-from buquet.errors import CorruptError
+from buquet.errors import CorruptError, InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -84,7 +84,7 @@ class Vault:
 
     def _send_one(self, source: Source, place: Place, owner: str | None) -> Payload:
         upload: str | None = None
-        frames = _with_last(_frames(source.content))
+        frames = _with_last(_frames(source))
         for number, (frame, last) in enumerate(frames):
             data = self.chain.encode(frame, place.context(source.stream, number, last=last))
             del frame
@@ -214,13 +214,29 @@ class _StoredFile:
         return self._delivery.file_frames(self._marker)
 
 
-def _frames(content: bytes | File) -> Iterator[bytes]:
+def _frames(source: Source) -> Iterator[bytes]:
+    content = source.content
     if isinstance(content, File):
-        yield from content.pieces()
+        yield from content.pieces() if source.size is None else _as_long_as(source.size, content)
         return
     view = memoryview(content)
     for start in range(0, len(view), FRAME):
         yield bytes(view[start : start + FRAME])
+
+
+def _as_long_as(size: int, file: File) -> Iterator[bytes]:
+    """The content as it was when its length was noted: of a file that is being added to, no more than that.
+
+    :raises InvalidError: there is less by now.
+    """
+    rest = size
+    for piece in file.pieces():
+        if rest == 0:
+            return
+        yield piece[:rest]
+        rest -= len(piece[:rest])
+    if rest > 0:
+        raise InvalidError(f"{file!r} had {size} bytes, and {rest} of them were gone when it was read")
 
 
 def _with_last(frames: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

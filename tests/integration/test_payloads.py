@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, CodecError, CorruptError, File, TaskFailedError, Worker, connect
+from buquet import Buquet, CodecError, CorruptError, File, InvalidError, TaskFailedError, Worker, connect
+from buquet._codec import encode
 from buquet.codecs import AesGcm, Zstd
 from tests.support.objects import InFile
 
@@ -56,8 +57,31 @@ def test_values_bytes_and_files_come_back_as_they_were(codecs: list[Any], tmp_pa
         for size in (1, 40_000, 200_000, 5_000_000):
             assert echo.submit({"v": "x" * size}).result(timeout=30) == {"v": "x" * size}
         order = copy.submit(Order(1, File(source))).result(timeout=30)
-        assert (order.number, order.scan.name, order.scan.read()) == (2, "copy", BIG)
+        assert (order.number, order.scan.name, order.scan.size, order.scan.read()) == (2, "copy", len(BIG), BIG)
         assert flip.map([b"a", BIG, b"b"]).results(timeout=30) == [b"a", BIG[::-1], b"b"]
+
+
+def test_a_file_that_changes_is_stored_as_long_as_it_was(tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db")
+    source, empty = tmp_path / "source.bin", tmp_path / "empty.bin"
+    source.write_bytes(BIG)
+    empty.touch()
+
+    @app.task
+    def sizes(files: list[File]) -> list[list[int | None]]:
+        return [[file.size, len(file.read())] for file in files]
+
+    with app.worker():
+        file, more = File(source), b"and more" * 100_000
+        parcel = app.queue.client.vault.pack(lambda: encode(file, "it"), "input", "sizes")
+        with source.open("ab") as log:
+            log.write(more)
+        (stored,) = app.queue.client.vault.send(parcel)
+        assert stored.bytes == len(BIG)
+        source.write_bytes(BIG[:1000])
+        with pytest.raises(InvalidError, match=r"source\.bin.* had 1500000 bytes, and 1499000 of them were gone"):
+            app.queue.client.vault.send(parcel)
+        assert sizes.submit([File(source), File(empty)]).result(timeout=30) == [[1000, 1000], [0, 0]]
 
 
 def test_nothing_of_what_is_encrypted_can_be_read_in_the_store(tmp_path: Path) -> None:
