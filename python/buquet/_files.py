@@ -9,8 +9,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from buquet._allocator import joined
 from buquet._chain import FRAME
-from buquet._joined import joined
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ All that reaches the store here blocks; async callers use a thread for it.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from buquet import _codec, _ops
+from buquet._allocator import joined
 from buquet._chain import FRAME, Chain, Marker, Place, envelope, read_marker
 from buquet._files import File
-from buquet._joined import joined
 from buquet._packing import Packing, Source, packing, unpacking
 from buquet.errors import CorruptError, InvalidError
 
@@ -29,6 +29,7 @@ _SEALED_INLINE = 24 * 1024
 """What is no longer than this after the codecs stays in the record."""
 
 
+Known: TypeAlias = Literal["input", "key"] | None
 Parts: TypeAlias = "tuple[bytes, Payload | None, list[Payload], Place]"
 """A delivery without its vault."""
 
@@ -49,18 +50,28 @@ class Vault:
         self.client = client
         self.chain = chain
 
-    def pack(self, encode: Callable[[], bytes], what: str, kind: str) -> Parcel:
+    def pack(self, encode: Callable[[], bytes], what: str, kind: str, *, known_by: Known = None) -> Parcel:
         """Encode a value; what does not go into its JSON is set aside. Nothing is stored yet.
 
         :param what: ``input`` or ``result``.
         :param kind: the task type.
+        :param known_by: what makes a task the only one of its kind. Its input is then stored as it is, for the engine
+            to compare; if that is a key, it passes through the codecs as any other.
+        :raises InvalidError: the task is to be known by a value that is to be kept secret, or that is too large.
         """
+        if known_by == "input":
+            self.chain.check_comparable()
         state = Packing(self.chain.names)
         with packing(state):
             raw = encode()
         place = Place(what, kind)
-        if self.chain or len(raw) > JSON_LIMIT:
+        if (self.chain and known_by != "input") or len(raw) > JSON_LIMIT:
             raw = self._seal(raw, state, place)
+        if known_by is not None and state.sources:
+            raise InvalidError(
+                f"a unique task of type {kind!r} cannot have files, bytes over 32 KiB, or an input over 4 MiB "
+                "(24 KiB where it is encrypted): store that elsewhere, and submit its name"
+            )
         return Parcel(raw, state.sources, place)
 
     def _seal(self, raw: bytes, state: Packing, place: Place) -> bytes:

@@ -217,6 +217,10 @@ def _zstd() -> tuple[Callable[[bytes, int], bytes], Callable[[bytes], bytes], ty
         return module.ZstdCompressor(level=level).compress(data)
 
     def decompress(data: bytes) -> bytes:
+        # A reader takes memory for all that it is asked for, and the allocator would keep as much from then on.
+        size: int = module.frame_content_size(data)
+        if 0 <= size <= LARGEST_FRAME:
+            return module.ZstdDecompressor().decompress(data)
         with module.ZstdDecompressor().stream_reader(data) as reader:
             return _bounded(reader.read(LARGEST_FRAME + 1), whole=True)
 

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, CodecError, CorruptError, File, InvalidError, TaskFailedError, Worker, connect
+from buquet import (
+    Buquet,
+    CodecError,
+    ConflictError,
+    CorruptError,
+    File,
+    InvalidError,
+    TaskFailedError,
+    Worker,
+    _ops,
+    connect,
+)
 from buquet._codec import encode
 from buquet.codecs import AesGcm, Zstd
 from tests.support.objects import InFile
@@ -139,6 +150,64 @@ def test_codecs_can_be_turned_on_later(tmp_path: Path) -> None:
 
 def _double(text: str) -> str:
     return text * 2
+
+
+def test_unique_inputs_are_stored_once_whether_compressed_or_not(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path}/q.db"
+    once = Buquet(url).task(unique=True)(_double)
+    compressing = Buquet(url, codecs=CHAINS["zstd"])
+    again = compressing.task(unique=True)(_double)
+    for text in ("a", "b" * 100_000):
+        first = once.submit(text)
+        assert (first.created, again.submit(text), again.submit(text).created) == (True, first, False)
+    assert again.submit("c").created
+    with compressing.worker():
+        assert again.handle(first.id).result(timeout=30) == "b" * 200_000
+        assert again.submit("d").result(timeout=30) == "dd"
+
+
+@pytest.mark.parametrize("codecs", [CHAINS["sealed"], CHAINS["sealed"][1:]], ids=["after zstd", "alone"])
+async def test_what_is_encrypted_is_known_by_a_key_and_never_by_itself(codecs: list[Any], tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=codecs)
+    once = app.task(unique=True)(_double)
+    refused = pytest.raises(InvalidError, match=r"passes through aes-gcm to be kept secret; give idempotency_key=")
+    with refused:
+        once.submit("a")
+    with refused:
+        await once.submit_async("a")
+    async with connect(f"sqlite:{tmp_path}/q.db", codecs=codecs) as queue:
+        with refused:
+            await queue.submit("_double", {"text": "a"}, unique=True)
+        by_key = await queue.submit("_double", {"text": "a"}, idempotency_key="order 7")
+    assert once.options(unique=False).submit("a") != by_key
+    assert once.options(unique=False, idempotency_key="order 7").submit("a") == by_key
+    once.options(unique=False, idempotency_key="order 8", unique_scope="queue").submit("secret")
+    other = app.task(_other).options(idempotency_key="order 8", unique_scope="queue")
+    with pytest.raises(ConflictError, match="order 8") as caught:
+        other.submit("secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_unique_task_with_payloads_is_refused_before_anything_is_stored(objects: InFile, tmp_path: Path) -> None:
+    plain = Buquet(f"sqlite:{tmp_path}/q.db")
+    sealed = Buquet(f"sqlite:{tmp_path}/q.db", codecs=CHAINS["sealed"])
+    plain.queue.client.call(_ops.connect())
+    length = plain.task(_length).options(idempotency_key="order 7")
+    double = sealed.task(_double).options(idempotency_key="order 7")
+    refused = pytest.raises(InvalidError, match=r"a unique task of type '_\w+' cannot have files, bytes over 32 KiB")
+    with refused:
+        length.submit(BIG)
+    with refused:
+        double.submit(os.urandom(30_000).hex())
+    assert objects.keys("payloads/") == []
+
+
+def _other(text: str) -> str:
+    return text
+
+
+def _length(data: bytes) -> int:
+    return len(data)
 
 
 @pytest.fixture

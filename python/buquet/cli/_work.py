@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet import _ops
+from buquet._allocator import use_few_arenas
 from buquet._client import Client, Config
 from buquet._config import config
 from buquet.cli._load import load_app
@@ -79,6 +80,7 @@ def _is_count(value: str) -> bool:
 
 def run(wanted: Wanted) -> int:
     """Do what the command line asks for; gives the exit code, and says what went wrong."""
+    use_few_arenas()
     try:
         return work(wanted)
     except BuquetError as error:
