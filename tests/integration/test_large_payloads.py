@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import File, TaskStatus
+from buquet import File, TaskFailedError, TaskStatus
 from tests.support.dev import dev_server
 from tests.support.objects import InFile
 from tests.support.payload_tasks import KEY, SEALED, PayloadTasks, others, reversed_pieces
@@ -181,16 +182,56 @@ def test_what_a_worker_leaves_that_is_killed_before_its_commit_is_collected(
     assert done.result(timeout=60) == others(BIG)
 
 
-def collect(store: Store, *options: str) -> dict[str, Any]:
-    """Run `buquet payloads collect`."""
+def test_operators_without_codecs_see_what_was_sealed_and_by_what(
+    store: Store, tasks: PayloadTasks, tmp_path: Path
+) -> None:
+    source = tmp_path / "secret plan.txt"
+    source.write_bytes(b"confidential")
+    with worker(store, tmp_path):
+        small, large, file = (
+            tasks.other.submit(b"confidential"),
+            tasks.other.submit(BIG),
+            tasks.reverse.submit(File(source)),
+        )
+        bad = tasks.fail.submit("confidential")
+        for handle in (small, large, file):
+            ended(handle)
+        wait_until(lambda: bad.status().is_terminal, within=60, what="the failure")
+
+    sealed = r"<\d+ bytes, sealed by zstd, aes-gcm with the key '2026-11'>"
+    said = buquet(store, "status", small.id)
+    assert re.search(rf"input +{sealed}", said)
+    assert re.search(rf"output +{sealed}", said)
+    for command in (["status", bad.id], ["list"], ["failed"], ["failed", "--traceback"], ["history", bad.id]):
+        assert re.search(rf"ValueError: {sealed}", buquet(store, *command, code=4 if command[0] == "status" else 0))
+    assert re.search(rf"output {sealed}", buquet(store, "history", large.id))
+    with pytest.raises(TaskFailedError, match=rf"after 1 attempt\(s\): ValueError: {sealed}"):
+        PayloadTasks(store.url, []).fail.handle(bad.id).result(timeout=30)
+    everything = "".join(
+        buquet(store, *command, *json, code=None)
+        for command in (["status", handle.id] for handle in (small, large, file, bad))
+        for json in ([], ["--json"])
+    )
+    for private in ("confidential", "secret plan", KEY.decode(), KEY.hex(), "Traceback"):
+        assert private not in everything
+
+
+def buquet(store: Store, *words: str, code: int | None = 0) -> str:
+    """Run a command of an operator, and return all that it says."""
     done = subprocess.run(
-        ["buquet", "payloads", "collect", "--json", *options],
+        ["buquet", *words],
         cwd=ROOT,
         env=store.environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    assert code in {None, done.returncode}, done.stdout
+    return done.stdout
+
+
+def collect(store: Store, *options: str) -> dict[str, Any]:
+    """Run `buquet payloads collect`."""
+    return json.loads(buquet(store, "payloads", "collect", "--json", *options))

@@ -48,6 +48,11 @@ def reverse(file: File) -> File:
     return File(target, name=f"reversed-{file.name}")
 
 
+def fail(why: str) -> None:
+    """Fail with these words."""
+    raise ValueError(why)
+
+
 def reversed_pieces(data: bytes) -> bytes:
     """Return the bytes that `reverse` makes of a file of these."""
     size = 512 * 1024
@@ -62,6 +67,7 @@ class PayloadTasks:
         self.app = Buquet(url, codecs=codecs)
         self.other = self.app.task(timeout="5m")(other)
         self.other_in_process = self.app.task(timeout="5m", pool="process", name="other_in_process")(other)
+        self.fail = self.app.task(retries=0)(fail)
         self.reverse = self.app.task(timeout="5m")(reverse)
         self.reverse_in_process = self.app.task(timeout="5m", pool="process", name="reverse_in_process")(reverse)
 
