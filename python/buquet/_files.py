@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from buquet._allocator import joined
 from buquet._chain import FRAME
 from buquet.errors import InvalidError
 
@@ -91,10 +93,7 @@ class File:
 
     def read(self) -> bytes:
         """Read all of it, checked to its end."""
-        whole = io.BytesIO()
-        for piece in self.pieces():
-            whole.write(piece)
-        return whole.getvalue()
+        return joined(self.pieces())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it to ``path``, piece by piece; there is a file only if all of it was there and unchanged."""
@@ -116,6 +115,18 @@ class File:
     async def save_async(self, path: str | os.PathLike[str]) -> Path:
         """Like ``save``, for async code."""
         return await _in_thread(lambda: self.save(path))
+
+
+def length_of(file: File) -> int | None:
+    """How many bytes a file has now; None for what has no length, such as a pipe."""
+    path = file._path  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    if path is None:
+        return file.size
+    try:
+        found = path.stat()
+    except OSError:  # which opening it will say
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 async def _in_thread(function: Any) -> Any:

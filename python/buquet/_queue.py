@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from buquet._about import About, AboutOne
     from buquet._dead_letters import DeadLetters
-    from buquet._vault import Parcel
+    from buquet._vault import Known, Parcel
     from buquet.codecs import Codec
 
 _logger = logging.getLogger("buquet")
@@ -122,7 +122,7 @@ class Queue(ScheduleCalls):
         options = submit_options(
             retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
-        parcel = self._pack(type, input, f"the input of task {type!r}")
+        parcel = self._pack(type, input, f"the input of task {type!r}", options.known_by)
         payloads = await send_async(self._client.vault, parcel)
         stored = await self._client.call_async(_ops.submit(type, parcel.json, options, payloads))
         return TaskHandle(self._client, stored.id, created=stored.created)
@@ -158,8 +158,8 @@ class Queue(ScheduleCalls):
             handles += [self.handle(task_id) for task_id in await self._client.call_async(call)]
         return TaskGroup(self._client, handles)
 
-    def _pack(self, kind: str, value: object, what: str) -> Parcel:
-        return self._client.vault.pack(lambda: _codec.encode(value, what), "input", kind)
+    def _pack(self, kind: str, value: object, what: str, known_by: Known = None) -> Parcel:
+        return self._client.vault.pack(lambda: _codec.encode(value, what), "input", kind, known_by=known_by)
 
     def handle(self, task_id: str) -> TaskHandle[Any]:
         """A handle for a task whose id you kept. Reads nothing."""

@@ -179,7 +179,12 @@ class BoundTask(Generic[P, R]):
 
     def _pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
         definition = self._definition
-        return definition.client.vault.pack(lambda: definition.signature.encode(args, kwargs), "input", self.name)
+        return definition.client.vault.pack(
+            lambda: definition.signature.encode(args, kwargs),
+            "input",
+            self.name,
+            known_by=self._options.known_by,
+        )
 
 
 class TaskFunction(BoundTask[P, R]):

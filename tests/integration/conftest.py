@@ -43,8 +43,10 @@ class WorkerProcess:
 class StartWorker(Protocol):
     """Starts a worker process of the test fleet."""
 
-    def __call__(self, url: str, *, concurrency: int = 20, gate: Path | None = None) -> WorkerProcess:
-        """Start it on the queue at `url`; its handlers return once the gate exists."""
+    def __call__(
+        self, url: str, *, concurrency: int = 20, gate: Path | None = None, drain: str | None = None
+    ) -> WorkerProcess:
+        """Start it on the queue at `url`; its handlers return once the gate exists, and it waits `drain` for them."""
         ...
 
 
@@ -54,11 +56,15 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     started: list[WorkerProcess] = []
     with contextlib.ExitStack() as stack:
 
-        def start(url: str, *, concurrency: int = 20, gate: Path | None = None) -> WorkerProcess:
+        def start(
+            url: str, *, concurrency: int = 20, gate: Path | None = None, drain: str | None = None
+        ) -> WorkerProcess:
             starts = tmp_path / f"starts-{len(started)}"
             settings = {"BUQUET_URL": url, "FLEET_STARTS": str(starts)}
             if gate is not None:
                 settings["FLEET_GATE"] = str(gate)
+            if drain is not None:
+                settings["BUQUET_WORKER_DRAIN"] = drain
             command = ["buquet", "worker", "tests.support.fleet:app", "--concurrency", str(concurrency)]
             environment = clean_environment(**settings)
             running = stack.enter_context(background(command, cwd=ROOT, env=environment, logs=tmp_path))

@@ -13,10 +13,12 @@ from tests.integration import stopping_tasks
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from buquet import TaskHandle
+    from tests.integration.conftest import StartWorker
+    from tests.support.fleet import Fleet
 
 
 @pytest.fixture
@@ -100,6 +102,23 @@ def test_an_attempt_that_fails_once_called_off_is_not_made_again(app: Buquet) ->
         with pytest.raises(TaskCancelledError):
             handle.result(timeout=30)
     assert attempts == [1]
+
+
+@pytest.mark.parametrize("kind", ["double", "block"])
+def test_a_worker_that_drains_ends_once_what_it_waits_for_is_called_off(
+    kind: str, tmp_path: Path, start_worker: StartWorker, open_fleet: Callable[[str], Fleet]
+) -> None:
+    url = f"sqlite:{tmp_path}/queue.db"
+    worker = start_worker(url, gate=tmp_path / "never", drain="1h")
+    fleet = open_fleet(url)
+    handle: TaskHandle[object] = fleet.double.submit(1) if kind == "double" else fleet.block.submit(3600)
+    wait_until(lambda: worker.starts() == [handle.id], within=60, what="the start")
+    worker.running.terminate()
+    wait_until(lambda: "draining: 1 task" in worker.running.output(), within=30, what="the drain")
+    assert handle.cancel("no longer needed", by="the test").state == "requested"
+    assert worker.running.wait(60) == 0, worker.running.output()
+    assert handle.refresh().status is TaskStatus.CANCELLED
+    assert "called off by the test: no longer needed" in worker.running.output()
 
 
 def test_the_last_of_many_reports_is_stored_while_the_handler_goes_on(app: Buquet) -> None:

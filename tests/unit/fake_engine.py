@@ -346,11 +346,13 @@ class FakeEngine(FakeSchedules):
 
     def _op_worker_next(self, request: Any) -> Any:
         end = time.monotonic() + request["wait"]
+        knew = self.draining  # a call that begins while draining waits for news as any other
 
         def poll() -> Any:
             lost, found = self.lost, self._claim(request["max"])
             warnings, wishes = self.warnings, self.called_off
-            if not (lost or found or warnings or wishes or self.draining or time.monotonic() >= end):
+            told = self.draining and not knew
+            if not (lost or found or warnings or wishes or told or time.monotonic() >= end):
                 return None
             self.lost, self.warnings, self.called_off = [], [], []
             state = "draining" if self.draining else "running"

@@ -33,7 +33,7 @@ from buquet.cli._output import (
     wants_json,
 )
 from buquet.cli._pages import read_page
-from buquet.cli._render import age, print_task, print_timeline
+from buquet.cli._render import age, error_line, print_task, print_timeline
 from buquet.errors import BuquetError
 
 EPILOG = """\b
@@ -208,10 +208,8 @@ def list_(
         return
     rows = [["ID", "TYPE", "STATUS", "ATTEMPT", "SUBMITTED", "ERROR"]]
     for task in page.tasks:
-        error = f"{task.error.type}: {task.error.message}".splitlines()[0] if task.error else ""
-        rows.append(
-            [task.id, plain(task.type), styled(task.status), str(task.attempt), age(task.submitted_at), plain(error)]
-        )
+        error = plain(error_line(task))
+        rows.append([task.id, plain(task.type), styled(task.status), str(task.attempt), age(task.submitted_at), error])
     if page.tasks:
         print_rows(*rows)
     else:

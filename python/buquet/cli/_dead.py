@@ -28,7 +28,7 @@ from buquet.cli._output import (
     wants_json,
 )
 from buquet.cli._pages import read_page
-from buquet.cli._render import age
+from buquet.cli._render import age, error_line
 from buquet.errors import BuquetError, InvalidError
 
 Type = Annotated[str | None, typer.Option("--type", "-t", help="Only this task type.", show_default=False)]
@@ -72,9 +72,10 @@ def failed(
         print_json(page)
         return
     rows = [["ID", "TYPE", "ATTEMPT", "FAILED", "ERROR"]]
-    for task in page.tasks:
-        words = f"{task.error.type}: {task.error.message}".splitlines()[0] if task.error else ""
-        rows.append([task.id, plain(task.type), str(task.attempt), age(task.completed_at), plain(words)])
+    rows += [
+        [task.id, plain(task.type), str(task.attempt), age(task.completed_at), plain(error_line(task))]
+        for task in page.tasks
+    ]
     if not page.tasks:
         out.print("no failed tasks")
     elif not traceback:
