@@ -6,14 +6,16 @@ import logging
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from buquet import _cancelling, _codec, _ops
+from buquet._calls import TaskCall
 from buquet._cancelling import CancelCounts, CancelResult
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
 from buquet._durations import Duration, wire_duration
-from buquet._group import TaskGroup, group_of
+from buquet._group import TaskGroup
 from buquet._handle import TaskHandle
 from buquet._ids import HasId, id_of, ids_of
+from buquet._joining import group_of
 from buquet._models import (
     History,
     RetryPolicy,
@@ -124,7 +126,39 @@ class Queue(ScheduleCalls):
         )
         parcel = self._pack(type, input, f"the input of task {type!r}")
         payloads = await send_async(self._client.vault, parcel)
-        stored = await self._client.call_async(_ops.submit(type, parcel.json, options, payloads))
+        return self._stored(await self._client.call_async(_ops.submit(type, parcel.json, options, payloads)))
+
+    def bind(
+        self,
+        type: str,  # noqa: A002
+        input: Any = None,  # noqa: A002
+        *,
+        max_retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        **about: Unpack[AboutOne],
+    ) -> TaskCall[Any]:
+        """A task for ``group_async`` to submit, together with those of other types; options as in ``submit``.
+
+        :raises InvalidError: an argument is wrong.
+
+        Example::
+
+            both = await group_async(queue.bind("resize", {"to": 64}), queue.bind("send_email", priority=9))
+        """
+        check_count(max_retries, "max_retries")
+        check_policy(retry)
+        options = submit_options(
+            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+        )
+        return TaskCall(
+            self._client, type, self._pack(type, input, f"the input of task {type!r}"), options, self._stored
+        )
+
+    def _stored(self, stored: _ops.Submitted) -> TaskHandle[Any]:
         return TaskHandle(self._client, stored.id, created=stored.created)
 
     async def submit_many(

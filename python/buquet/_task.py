@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from buquet import _ops
 from buquet._attempt import ExceptionTypes, Handler, Pool
+from buquet._calls import TaskCall
 from buquet._context import TaskContext, local_context
-from buquet._group import TaskGroup, group_of
+from buquet._group import TaskGroup
 from buquet._handle import TaskHandle
+from buquet._joining import group_of
 from buquet._options import SubmitOptions, submit_options
 from buquet._schemas import check_schema
 from buquet._sending import send_async, submissions, submissions_async
@@ -85,6 +87,20 @@ class BoundTask(Generic[P, R]):
         parcel = self._pack(args, kwargs)
         payloads = await send_async(client.vault, parcel)
         return self._stored(await client.call_async(_ops.submit(self.name, parcel.json, self._options, payloads)))
+
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+        """A call with these arguments for ``group`` to submit, together with calls of other tasks. Stores nothing.
+
+        :raises ArgumentError: the arguments do not fit the function's signature.
+        :raises EncodeError: an argument has no JSON form, or not the annotated type.
+
+        Example::
+
+            from buquet import group
+
+            print(group(thumbnail.bind("cat.png"), thumbnail.options(priority=9).bind("dog.png", size=64)).results())
+        """
+        return TaskCall(self._definition.client, self.name, self._pack(args, kwargs), self._options, self._stored)
 
     def map(self, values: Iterable[Any]) -> TaskGroup[R]:
         """Store one call per value, each passed as the only argument; about a hundred to a request.
