@@ -11,7 +11,7 @@ import msgspec
 from buquet import _cancelling, _ops
 from buquet._durations import Duration, seconds
 from buquet._group_progress import shown
-from buquet._group_watch import Seen, Watch, chunks
+from buquet._group_watch import Seen, Watch, by_record, chunks
 from buquet._handle import TaskHandle, refuse_on_loop
 from buquet._models import Task, TaskStatus
 from buquet.errors import BuquetError, CodecError, DecodeError, TaskFailedError, WaitTimeoutError
@@ -303,7 +303,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         return Watch(self.ids, self._seen, None if timeout is None else seconds(timeout, "timeout"), often=often)
 
     def _open_ids(self) -> list[str]:
-        return [handle.id for handle in self._handles if handle.id not in self._seen.ended]
+        return by_record([handle.id for handle in self._handles if handle.id not in self._seen.ended])
 
     def _by_id(self) -> dict[str, TaskHandle[R_co]]:
         return {handle.id: handle for handle in self._handles}

@@ -41,7 +41,7 @@ async def test_a_group_of_ten_thousand_costs_requests_by_the_hundred(tmp_path: P
         async with app.worker(concurrency=200):
             assert await members.results_async(timeout=300) == list(range(MANY))
         read = (await queue.usage()).requests
-        assert read.get - submitted.get <= 20 * RECORDS
+        assert read.get - submitted.get <= 6 * RECORDS
 
 
 async def test_calls_of_several_tasks_are_submitted_with_requests_by_the_hundred(tmp_path: Path) -> None:
@@ -53,15 +53,18 @@ async def test_calls_of_several_tasks_are_submitted_with_requests_by_the_hundred
 
     halve, many, tagged = app.tasks["halve"], 1_000, 500
     calls = [task.bind(2 * number) for number in range(many) for task in (halve, double)]
-    calls += [double.options(tags=[f"n-{number}"]).bind(number) for number in range(tagged)]
+    # How many of these share a record is a matter of time: those that come while another commit is under way.
+    own = [double.options(tags=[f"n-{number}"]).bind(number) for number in range(tagged)]
     async with app:
         app.queue.client.call(_ops.connect())
         before = app.usage().requests
         members = group(*calls)
         submitted = app.usage().requests
-        records = 2 * many // 100 + tagged // 100
-        assert submitted.put - before.put <= 2 * (records + 5)
-        assert submitted.get == before.get
+        assert submitted.put - before.put <= 2 * (2 * many // 100) + 10
+        members = group(members, *own)
+        further = app.usage().requests
+        assert further.put - submitted.put <= tagged // 2
+        assert further.get == before.get
         async with app.worker(concurrency=200):
             results = await members.results_async(timeout=100)
     assert results[: 2 * many] == [value for number in range(many) for value in (number, 4 * number)]
