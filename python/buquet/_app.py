@@ -206,13 +206,13 @@ class Buquet(ScheduledApp, HookRegistry):
 
         return SyncDeadLetters(self._client)
 
-    def handle(self, task_id: str) -> TaskHandle[Any]:
-        """A handle for a task whose id you kept; ``thumbnail.handle(id)`` is typed."""
-        return TaskHandle(self._client, task_id)
+    def handle(self, task: str | HasId) -> TaskHandle[Any]:
+        """A handle for a task whose id you kept, or that was listed; ``thumbnail.handle(id)`` is typed."""
+        return TaskHandle(self._client, id_of(task))
 
-    def group(self, task_ids: Iterable[str]) -> TaskGroup[Any]:
-        """A group of tasks whose ids you kept; ``thumbnail.group(ids)`` is typed. Reads nothing."""
-        return group_of(self._client, task_ids, self.handle)
+    def group(self, tasks: Iterable[str | HasId]) -> TaskGroup[Any]:
+        """A group of tasks whose ids you kept, or that were listed; ``thumbnail.group`` is typed. Reads nothing."""
+        return group_of(self._client, tasks, self.handle)
 
     def cancel(
         self, tasks: Iterable[str | HasId], *, reason: str | None = None, by: str | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from buquet._calls import TaskCall, store, store_async
 from buquet._group import TaskGroup
 from buquet._handle import TaskHandle
+from buquet._ids import HasId, ids_of
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -51,15 +52,12 @@ async def group_async(first: Member[R], *others: Member[R]) -> TaskGroup[R]:
     return _joined(client, members, await store_async(client, _calls_among(members)))
 
 
-def group_of(client: Client, task_ids: Iterable[str], handle: Callable[[str], TaskHandle[R]]) -> TaskGroup[R]:
-    """A group of the tasks with these ids.
+def group_of(client: Client, tasks: Iterable[str | HasId], handle: Callable[[str], TaskHandle[R]]) -> TaskGroup[R]:
+    """A group of these tasks.
 
-    :raises InvalidError: these are no ids, or one is there twice.
+    :raises InvalidError: they are no collection of tasks or ids, or one is there twice.
     """
-    given: object = task_ids
-    if isinstance(given, str):
-        raise InvalidError(f"a group is made of a collection of ids; for the one task {given!r} make a handle")
-    return TaskGroup(client, _distinct([handle(_checked(task_id)) for task_id in task_ids]))
+    return TaskGroup(client, _distinct([handle(task_id) for task_id in ids_of(tasks)]))
 
 
 def _client_of(members: Sequence[Member[Any]]) -> Client:
@@ -98,12 +96,6 @@ def _handles_of(member: Member[R]) -> Iterable[TaskHandle[R]]:
     if isinstance(member, TaskGroup):
         return member
     return [member] if isinstance(member, TaskHandle) else []
-
-
-def _checked(task_id: object) -> str:
-    if not isinstance(task_id, str):
-        raise InvalidError(f"a group is made of ids, which are text, not {type(task_id).__name__} ({task_id!r})")
-    return task_id
 
 
 def _distinct(handles: list[TaskHandle[R]]) -> list[TaskHandle[R]]:

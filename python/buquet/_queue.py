@@ -104,7 +104,7 @@ class Queue(ScheduleCalls):
         :param about: what else is told about it:
 
             - ``tags``: up to 16 words to find it by; ``metadata``: texts by name, up to 4 KiB together
-            - ``parent``: the id of the task it belongs to; in a handler, the running task when left out
+            - ``parent``: the task it belongs to, its handle or id; in a handler, the running task when left out
             - ``ttl``: after how long it is too late to start it, a duration; or ``expires_at``, an aware datetime
             - ``idempotency_key``: makes it the only task of this key, so that a second submit gives the first's handle;
               ``unique=True``: the same, by the input instead of a key
@@ -195,13 +195,13 @@ class Queue(ScheduleCalls):
     def _pack(self, kind: str, value: object, what: str) -> Parcel:
         return self._client.vault.pack(lambda: _codec.encode(value, what), "input", kind)
 
-    def handle(self, task_id: str) -> TaskHandle[Any]:
-        """A handle for a task whose id you kept. Reads nothing."""
-        return TaskHandle(self._client, task_id)
+    def handle(self, task: str | HasId) -> TaskHandle[Any]:
+        """A handle for a task whose id you kept, or that was listed. Reads nothing."""
+        return TaskHandle(self._client, id_of(task))
 
-    def group(self, task_ids: Iterable[str]) -> TaskGroup[Any]:
-        """A group of tasks whose ids you kept. Reads nothing."""
-        return group_of(self._client, task_ids, self.handle)
+    def group(self, tasks: Iterable[str | HasId]) -> TaskGroup[Any]:
+        """A group of tasks whose ids you kept, or that were listed. Reads nothing."""
+        return group_of(self._client, tasks, self.handle)
 
     async def get(self, task: str | HasId) -> Task:
         """Read one task.
@@ -213,7 +213,7 @@ class Queue(ScheduleCalls):
 
     async def get_many(self, tasks: Iterable[str | HasId]) -> MaybeTasks:
         """Read several tasks in order; None stands for one that does not exist."""
-        return await self._client.call_async(_ops.get_many(id_of(task) for task in tasks))
+        return await self._client.call_async(_ops.get_many(ids_of(tasks)))
 
     async def list(
         self,

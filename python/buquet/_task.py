@@ -12,6 +12,7 @@ from buquet._calls import TaskCall
 from buquet._context import TaskContext, local_context
 from buquet._group import TaskGroup
 from buquet._handle import TaskHandle
+from buquet._ids import HasId, id_of
 from buquet._joining import group_of
 from buquet._options import SubmitOptions, submit_options
 from buquet._schemas import check_schema
@@ -168,13 +169,13 @@ class BoundTask(Generic[P, R]):
         )
         return type(self)(self._definition, mine.over(self._options))
 
-    def handle(self, task_id: str) -> TaskHandle[R]:
-        """A typed handle for a task of this type whose id you kept. Reads nothing."""
-        return self._handle(task_id)
+    def handle(self, task: str | HasId) -> TaskHandle[R]:
+        """A typed handle for a task of this type whose id you kept, or that was listed. Reads nothing."""
+        return self._handle(id_of(task))
 
-    def group(self, task_ids: Iterable[str]) -> TaskGroup[R]:
-        """A typed group of tasks of this type whose ids you kept. Reads nothing."""
-        return group_of(self._definition.client, task_ids, self._handle)
+    def group(self, tasks: Iterable[str | HasId]) -> TaskGroup[R]:
+        """A typed group of tasks of this type whose ids you kept, or that were listed. Reads nothing."""
+        return group_of(self._definition.client, tasks, self._handle)
 
     def encoded(self, arguments: Mapping[str, Any]) -> tuple[bytes, SubmitOptions]:
         """The input of a call with these arguments by name, and the options it would be submitted with."""
