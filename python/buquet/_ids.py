@@ -18,14 +18,20 @@ class HasId(Protocol):
 
 
 def id_of(task: str | HasId) -> str:
-    """The id of a task, a handle, or what is one already."""
-    return task if isinstance(task, str) else task.id
+    """The id of a task, a handle, or what is one already.
+
+    :raises InvalidError: it is none of these.
+    """
+    found: object = task if isinstance(task, str) else getattr(task, "id", None)
+    if not isinstance(found, str):
+        raise InvalidError(f"a task is named by its id, its handle or itself, not by {type(task).__name__} ({task!r})")
+    return found
 
 
 def ids_of(tasks: Iterable[str | HasId]) -> list[str]:
     """The ids of a collection of tasks.
 
-    :raises InvalidError: it is no collection, but a single task.
+    :raises InvalidError: it is no collection, but a single task, or something else is in it.
     """
     if isinstance(tasks, str) or not isinstance(cast("object", tasks), Iterable):
         raise InvalidError(f"tasks={tasks!r} must be a collection of tasks or ids; put a single one into a list")

@@ -1,6 +1,5 @@
 """``buquet failed``, ``replay``, ``archive``, ``purge`` and ``lifecycle``: what is done about finished tasks."""
 
-import sys
 from functools import partial
 from typing import Annotated, Any
 
@@ -16,6 +15,8 @@ from buquet.cli._output import (
     ExitCode,
     Json,
     Url,
+    Yes,
+    confirm,
     connection,
     err,
     out,
@@ -40,7 +41,6 @@ OlderThan = Annotated[
     str | None, typer.Option("--older-than", metavar="TIME", help="Only what ended so long ago, such as 7d.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The tasks.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="All failed tasks.")]
 Cursor = Annotated[
@@ -153,7 +153,7 @@ def archive(
         _move(client, "archive", ids or [], None)
         return
     if not dry_run:
-        _confirm("Archive these tasks for good?", yes=yes)
+        confirm("Archive these tasks for good?", yes=yes)
     many = _dead_ops.archive_many(wanted, dry_run=dry_run, cursor=cursor)
     _run(client, many, "to be archived" if dry_run else "archived")
 
@@ -190,7 +190,7 @@ def purge(
     client = connection(url)
     if not dry_run:
         names = " and ".join(item.value for item in statuses)
-        _confirm(f"Delete {names} tasks older than {older_than}?", yes=yes)
+        confirm(f"Delete {names} tasks older than {older_than}?", yes=yes)
     _run(client, many, "to be purged" if dry_run else "purged")
 
 
@@ -213,7 +213,7 @@ def lifecycle(
     shared.json = wants_json(json)
     client = connection(url)
     if apply:
-        _confirm(f"Let the bucket delete old versions after {keep_days} days?", yes=yes)
+        confirm(f"Let the bucket delete old versions after {keep_days} days?", yes=yes)
     answer = client.call(_dead_ops.lifecycle(keep_days, apply=apply))
     if shared.json:
         print_json(answer)
@@ -253,16 +253,6 @@ def _move(client: Client, op: str, ids: list[str], options: Any) -> None:
     if wrong:
         missing = all(result.outcome == "missing" for result in wrong)
         raise typer.Exit(ExitCode.NOT_FOUND if missing else ExitCode.USAGE)
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    """Ask a person; a program has to say --yes."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InvalidError("this cannot be undone: say --yes, or look first with --dry-run")
-    if not typer.confirm(question, err=True):
-        raise typer.Exit(ExitCode.ERROR)
 
 
 def _run(client: Client, many: Many[Any], verb: str) -> None:
