@@ -12,6 +12,7 @@ from buquet import _schedule_ops
 from buquet._client import Call
 from buquet._options import submit_options
 from buquet._schedule_models import Schedule
+from buquet.cli._about import given_about
 from buquet.cli._output import (
     Json,
     Url,
@@ -88,6 +89,9 @@ def create(
     timeout: Annotated[str | None, typer.Option(help="How long one attempt may run, such as 5m.")] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
+    ttl: Annotated[str | None, typer.Option(help="How long after its slot a task may start, such as 1h.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find the tasks by.")] = None,
+    meta: Annotated[list[str] | None, typer.Option("--meta", help="A fact about the tasks, NAME=TEXT.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a schedule of that name.")] = False,
     disabled: Annotated[bool, typer.Option("--disabled", help="Let it not fire yet.")] = False,
     url: Url = None,
@@ -104,7 +108,12 @@ def create(
         type=type,
         input=msgspec.Raw(read_argument(input, "--input")),
         times=_schedule_ops.times(cron, timezone, every),
-        options=submit_options(retries=retries, timeout=timeout, priority=priority),
+        options=submit_options(
+            retries=retries,
+            timeout=timeout,
+            priority=priority,
+            about=given_about(tag=tag, meta=meta, ttl=ttl, parent=None, key=None, unique=False, window=None),
+        ),
         policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
     )
     _print(url, _schedule_ops.put(definition, enabled=False if disabled else None, replace=replace), json)
