@@ -160,7 +160,7 @@ def test_a_script_counts_by_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", ["0s", 0.5, "400d"])
 def test_an_interval_that_cannot_be_is_refused_where_it_is_declared(app: Buquet, bad: str | float) -> None:
-    with pytest.raises(InvalidError, match="must be 1 s to 366 days"):
+    with pytest.raises(InvalidError, match="366 days"):
         app.every(bad)
 
 
