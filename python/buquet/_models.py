@@ -169,6 +169,20 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return timedelta(milliseconds=self.timeout_ms)
 
 
+def has_result(task: Task) -> bool:
+    """Whether the task was completed and still holds what it came to, archived or not.
+
+    An archived task does not say what it was before. One without an output may have been completed with None.
+    """
+    if task.status is not TaskStatus.ARCHIVED:
+        return task.status is TaskStatus.COMPLETED
+    if task.output is not None or task.output_ref is not None or task.output_files:
+        return True
+    was_purged = task.input is None and task.input_ref is None
+    was_late = task.expires_at is not None and (task.completed_at is None or task.completed_at >= task.expires_at)
+    return task.attempt > 0 and task.error is None and task.cancel is None and not (was_purged or was_late)
+
+
 class CorruptObject(msgspec.Struct, frozen=True, kw_only=True):
     """A stored object that could not be read, and why."""
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, InvalidError, NotFoundError, PermanentError, TaskStatus, UnsupportedError, connect
+from buquet import (
+    Buquet,
+    InvalidError,
+    NotFoundError,
+    PermanentError,
+    TaskCancelledError,
+    TaskFailedError,
+    TaskStatus,
+    UnsupportedError,
+    connect,
+)
 from tests.support.processes import clean_environment
 
 if TYPE_CHECKING:
@@ -161,6 +171,46 @@ def test_a_mistake_exits_with_2_and_says_what_is_wrong(buquet: Run, arguments: l
     done = buquet(*arguments)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert said in done.stderr
+
+
+def test_an_archived_task_stays_readable_as_what_it_was(buquet: Run, url: str) -> None:
+    app = Buquet(url)
+
+    @app.task
+    def halve(n: int) -> float | None:
+        if n % 2:
+            raise PermanentError(f"{n} is odd")
+        return n / 2 if n else None
+
+    late = halve.options(ttl="1ms").submit(2)
+    with app.worker():
+        handles = halve.map([4, 0, 3])
+        called_off = halve.options(delay="1h").submit(2)
+        called_off.cancel("the wrong number", by="me")
+        for handle in (handles[2], called_off, late):
+            with pytest.raises(TaskFailedError):
+                handle.result(timeout=30)
+        assert handles[1].result(timeout=30) is None
+        assert handles[0].result(timeout=30) == 2.0
+    app.dead_letters.archive(*handles, called_off, late)
+    assert {handle.status() for handle in (*handles, called_off, late)} == {TaskStatus.ARCHIVED}
+    assert (handles[0].result(), handles[1].result()) == (2.0, None)
+    with pytest.raises(TaskFailedError, match=r"archived after 1 attempt.*3 is odd"):
+        handles[2].result()
+    with pytest.raises(TaskCancelledError, match="cancelled and archived by me: the wrong number"):
+        called_off.result()
+    with pytest.raises(TaskFailedError, match="archived"):
+        late.result()
+    ended = [buquet("status", handle.id) for handle in (*handles, called_off, late)]
+    assert [done.returncode for done in ended] == [0, 0, 4, 4, 4]
+    assert "2.0" in ended[0].stdout
+    # One of a record that stays is purged: nothing is left of it.
+    gone = halve.map([4, 3])
+    with app.worker():
+        assert gone[0].result(timeout=30) == 2.0
+        assert app.dead_letters.purge(status="completed", older_than=0).kept == 1
+    with pytest.raises(TaskFailedError, match="archived"):
+        gone[0].result()
 
 
 async def test_the_same_from_python(url: str, failed: list[str]) -> None:

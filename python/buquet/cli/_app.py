@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from buquet import __version__, _ops
 from buquet._durations import wire_duration
 from buquet._handle import TaskHandle
-from buquet._models import Task, TaskStatus
+from buquet._models import Task, TaskStatus, has_result
 from buquet._native import engine_version
 from buquet._options import submit_options
 from buquet.cli import _bench, _cancel, _config, _dead, _demo, _dev, _doctor, _payloads, _schedules, _schemas, _worker
@@ -134,7 +134,7 @@ def submit(
     task = client.call(_ops.wait(task_id, limit))
     if shared.json:
         print_json(task)
-    elif task.status is TaskStatus.COMPLETED:
+    elif has_result(task):
         print_json(task.output)
     TaskHandle[Any](client, task_id).read(task)
 
@@ -147,7 +147,7 @@ def status(
 ) -> None:
     """Show one task: where it stands, its input, its result or its error.
 
-    Exit code 3 says that there is no such task, 4 that it has failed.
+    Exit code 3 says that there is no such task, 4 that it ended without a result.
 
     \b
     buquet status 6f9c1f3e-8d0a-8b6e-9c55-3b1f0a7d0000
@@ -158,7 +158,7 @@ def status(
         print_json(task)
     else:
         print_task(task)
-    if task.status.is_terminal and task.status is not TaskStatus.COMPLETED:
+    if task.status.is_terminal and not has_result(task):
         raise typer.Exit(ExitCode.TASK_FAILED)
 
 
