@@ -18,9 +18,12 @@ from buquet import (
     TaskFailedError,
     TaskStatus,
     UnsupportedError,
+    _ops,
     connect,
 )
+from buquet._options import submit_options
 from tests.support.processes import clean_environment
+from tests.support.s3 import new_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +44,8 @@ def url(tmp_path: Path) -> str:
 def buquet(url: str, tmp_path: Path) -> Run:
     """A function that runs `buquet` on the test's queue."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = clean_environment(BUQUET_URL=url)
+    def run(*arguments: str, at: str = url) -> subprocess.CompletedProcess[str]:
+        environment = clean_environment(BUQUET_URL=at)
         return subprocess.run(
             ["buquet", *arguments],
             cwd=tmp_path,
@@ -128,6 +131,7 @@ def test_what_is_destroyed_is_asked_for(buquet: Run, failed: list[str]) -> None:
         refused = buquet(*arguments)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "--yes" in refused.stderr
+        assert ("--dry-run" in refused.stderr) == (arguments[0] != "lifecycle"), "what there is not is not advised"
     assert read(buquet("archive", "--all", "--yes", "--json"))["tasks"] == len(failed)
     assert read(buquet("failed", "--json"))["tasks"] == []
 
@@ -151,6 +155,24 @@ def test_lifecycle_prints_the_rules_on_stdout_and_the_rest_beside_it(buquet: Run
     refused = buquet("lifecycle", "--apply", "--yes")
     assert refused.returncode == 1
     assert "no lifecycle rules" in refused.stderr
+
+
+@pytest.mark.parametrize("command", [["replay", "--all"], ["purge", "--older-than", "1d", "--yes"]], ids=str)
+def test_a_cursor_that_is_none_is_not_advised_again(buquet: Run, command: list[str]) -> None:
+    refused = buquet(*command, "--cursor", "banana")
+    assert refused.returncode == 2
+    assert "banana" in refused.stderr
+    assert "go on" not in refused.stderr
+
+
+def test_a_purge_on_s3_says_that_it_leaves_what_is_young(buquet: Run, ministack_endpoint: str) -> None:
+    at = new_bucket(ministack_endpoint).url()
+    Buquet(at).queue.client.call(_ops.submit("t", b"1", submit_options()))
+    purged = buquet("purge", "--older-than", "0", "--yes", at=at)
+    assert (purged.returncode, purged.stdout.startswith("0 tasks purged")) == (0, True)
+    assert "10 minutes" in purged.stderr
+    assert "10 minutes" not in buquet("purge", "--older-than", "1h", "--yes", at=at).stderr
+    assert "10 minutes" not in buquet("purge", "--older-than", "0", "--yes").stderr
 
 
 @pytest.mark.parametrize(

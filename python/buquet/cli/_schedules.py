@@ -27,6 +27,7 @@ from buquet.cli._output import (
 )
 from buquet.cli._output import wants_json as wants
 from buquet.cli._render import age, span
+from buquet.cli._usage import duration, time_limit
 from buquet.errors import InvalidError
 
 schedules = typer.Typer(no_args_is_help=True, help="Tasks that are submitted by themselves, at times or intervals.")
@@ -34,7 +35,7 @@ schedules = typer.Typer(no_args_is_help=True, help="Tasks that are submitted by 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 Cron = Annotated[str | None, typer.Option("--cron", help="Five fields, such as '0 9 * * mon-fri', or @daily.")]
 Zone = Annotated[str | None, typer.Option("--timezone", "-z", help="The IANA zone that --cron is meant in.")]
-Every = Annotated[str | None, typer.Option("--every", help="An interval, such as 15m.")]
+Every = Annotated[str | None, typer.Option("--every", help="An interval, such as 15m.", callback=duration)]
 
 
 @schedules.command("list")
@@ -84,8 +85,12 @@ def create(
     overlap: Annotated[str, typer.Option(help="While the last task runs: allow, skip or wait.")] = "allow",
     catch_up: Annotated[str, typer.Option("--catch-up", help="Of missed slots: none, latest or all.")] = "latest",
     catch_up_limit: Annotated[int | None, typer.Option("--catch-up-limit", help="How many of all.")] = None,
-    jitter: Annotated[str | None, typer.Option(help="Start up to so much later, such as 30s.")] = None,
-    timeout: Annotated[str | None, typer.Option(help="How long one attempt may run, such as 5m.")] = None,
+    jitter: Annotated[
+        str | None, typer.Option(help="Start up to so much later, such as 30s.", callback=duration)
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="How long one attempt may run, such as 5m.", callback=time_limit)
+    ] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a schedule of that name.")] = False,

@@ -19,6 +19,7 @@ from buquet.cli._config import read
 from buquet.cli._load import load_app
 from buquet.cli._output import Json, Url, print_json, shared, wants_json
 from buquet.cli._supervisor import SUPERVISED, supervise
+from buquet.cli._usage import duration
 
 _GARBAGE_THRESHOLD = 10_000
 """New objects between two looks for garbage: each attempt makes some that live until its outcome is stored."""
@@ -38,7 +39,10 @@ def worker(
         typer.Option("--processes", "-p", min=1, help="Worker processes; a crashed one is started again (default: 1)."),
     ] = None,
     drain: Annotated[
-        str | None, typer.Option("--drain", help="How long running tasks may go on after SIGTERM (default: 30s).")
+        str | None,
+        typer.Option(
+            "--drain", help="How long running tasks may go on after SIGTERM (default: 30s).", callback=duration
+        ),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option("--log-level", help="debug, info, warning or error (default: info).")
