@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from typing import Protocol, cast
 
@@ -18,14 +19,23 @@ class HasId(Protocol):
 
 
 def id_of(task: str | HasId) -> str:
-    """The id of a task, a handle, or what is one already."""
-    return task if isinstance(task, str) else task.id
+    """The id of a task, a handle, or what is one already.
+
+    :raises InvalidError: it is none of these.
+    """
+    if isinstance(task, str):
+        return task
+    found = getattr(cast("object", task), "id", None)
+    if isinstance(found, str):
+        return found
+    several = "; give several one by one, as in *tasks" if isinstance(cast("object", task), Iterable) else ""
+    raise InvalidError(f"{reprlib.repr(task)} is no task: give its id, its handle or the task itself{several}")
 
 
 def ids_of(tasks: Iterable[str | HasId]) -> list[str]:
     """The ids of a collection of tasks.
 
-    :raises InvalidError: it is no collection, but a single task.
+    :raises InvalidError: it is no collection, but a single task, or holds what is no task.
     """
     if isinstance(tasks, str) or not isinstance(cast("object", tasks), Iterable):
         raise InvalidError(f"tasks={tasks!r} must be a collection of tasks or ids; put a single one into a list")

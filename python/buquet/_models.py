@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -80,6 +81,18 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_text(value: object, name: str) -> None:
+    """Refuse what is no text; None passes."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidError(f"{name}={reprlib.repr(value)} must be text")
+
+
+def check_flag(value: object, name: str) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise InvalidError(f"{name}={reprlib.repr(value)} must be True or False")
 
 
 def check_count(value: object, name: str) -> None:
