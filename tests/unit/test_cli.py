@@ -117,6 +117,8 @@ def test_a_timeline_shows_what_changed_and_leaves_out_what_did_not(
         (["submit", "double", "--timeout", "0"], ["--timeout='0s'"]),
         (["submit", "double", "--delay", "400d"], ["--delay='400d'"]),
         (["schedules", "create", "a", "b", "--every", "often"], ["--every='often'"]),
+        (["schedules", "create", "a", "b"], ["--cron or --every"]),
+        (["schedules", "create", "a", "b", "--every", "1m", "-z", "UTC"], ["--timezone"]),
     ],
     ids=str,
 )

@@ -108,7 +108,7 @@ def create(
         name=name,
         type=type,
         input=msgspec.Raw(read_argument(input, "--input")),
-        times=_schedule_ops.times(cron, timezone, every),
+        times=_given_times(cron, timezone, every),
         options=submit_options(retries=retries, timeout=timeout, priority=priority),
         policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
     )
@@ -168,7 +168,7 @@ def preview(
     zone = timezone
     of: str | _schedule_ops.Times
     if name is None:
-        of = _schedule_ops.times(cron, timezone, every)
+        of = _given_times(cron, timezone, every)
     elif cron is None and timezone is None and every is None:
         of, zone = name, client.call(_schedule_ops.get(name)).timezone
     else:
@@ -236,6 +236,15 @@ def _print(url: str | None, call: Call[Any, Schedule], json: bool) -> None:
     if schedule.last_skip:
         rows.add_row("last skip", f"{_slot(schedule, schedule.last_skip.slot)}: {plain(schedule.last_skip.reason)}")
     out.print(rows)
+
+
+def _given_times(cron: str | None, timezone: str | None, every: str | None) -> _schedule_ops.Times:
+    """When it fires; what contradicts itself is refused in the command line's words."""
+    if (cron is None) == (every is None):
+        raise InvalidError("give --cron or --every, such as --cron '0 9 * * mon-fri' or --every 15m")
+    if every is not None and timezone is not None:
+        raise InvalidError("an interval has no --timezone; only --cron has")
+    return _schedule_ops.times(cron, timezone, every)
 
 
 def _times(schedule: Schedule) -> str:
