@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+from msgspec import Meta
 
-from buquet import Buquet, CodecError, CorruptError, File, TaskFailedError, Worker, connect
+from buquet import Buquet, CodecError, CorruptError, EncodeError, File, TaskFailedError, Worker, connect
 from buquet.codecs import AesGcm, Zstd
 from tests.support.objects import InFile
 
@@ -58,6 +59,20 @@ def test_values_bytes_and_files_come_back_as_they_were(codecs: list[Any], tmp_pa
         order = copy.submit(Order(1, File(source))).result(timeout=30)
         assert (order.number, order.scan.name, order.scan.read()) == (2, "copy", BIG)
         assert flip.map([b"a", BIG, b"b"]).results(timeout=30) == [b"a", BIG[::-1], b"b"]
+
+
+def test_large_bytes_are_held_to_the_length_that_their_annotation_says(tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db")
+
+    @app.task
+    def count(data: Annotated[bytes, Meta(min_length=3, max_length=len(BIG) - 1)]) -> int:
+        return len(data)
+
+    with app.worker():
+        assert count.submit(BIG[:-1]).result(timeout=30) == len(BIG) - 1
+        for wrong in (b"ab", BIG):
+            with pytest.raises(EncodeError, match=r"argument 'data'.*length"):
+                count.submit(wrong)
 
 
 def test_nothing_of_what_is_encrypted_can_be_read_in_the_store(tmp_path: Path) -> None:
