@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buquet._app import Buquet
+    from buquet._calls import TaskCall
     from buquet._cancelling import CancelCounts, CancelResult, CancelState
     from buquet._config import ConfigOption, Configuration, CredentialSource
     from buquet._context import TaskContext
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from buquet._dead_models import Estimate, Handled, Lifecycle, Purged
     from buquet._doctor import Check, CheckStatus, Diagnosis
     from buquet._files import File
-    from buquet._group import EndedHandle, GroupCounts, TaskGroup, group
+    from buquet._group import EndedHandle, GroupCounts, TaskGroup
     from buquet._handle import TaskHandle
+    from buquet._joining import group, group_async
     from buquet._models import (
         CancelWish,
         History,
@@ -137,6 +139,7 @@ __all__ = [
     "StoreInfo",
     "SyncDeadLetters",
     "Task",
+    "TaskCall",
     "TaskCancelledError",
     "TaskContext",
     "TaskError",
@@ -156,6 +159,7 @@ __all__ = [
     "WorkerInfo",
     "connect",
     "group",
+    "group_async",
 ]
 
 # Names are imported at their first use, so that `import buquet` costs next to nothing.
@@ -215,6 +219,7 @@ _HOMES = {
     "StoppedError": "buquet.errors",
     "SyncDeadLetters": "buquet._dead_letters_sync",
     "Task": "buquet._models",
+    "TaskCall": "buquet._calls",
     "TaskContext": "buquet._context",
     "TaskError": "buquet._models",
     "TaskFailedError": "buquet.errors",
@@ -231,7 +236,8 @@ _HOMES = {
     "Worker": "buquet._worker",
     "WorkerInfo": "buquet._models",
     "connect": "buquet._queue",
-    "group": "buquet._group",
+    "group": "buquet._joining",
+    "group_async": "buquet._joining",
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from buquet._durations import Duration, wire_duration, wire_time
+from buquet._ids import HasId, id_of
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ class About(TypedDict, total=False):
     """Options of every submit.
 
     ``tags`` are up to 16 words to find the task by, ``metadata`` up to 4 KiB of text by name. ``parent`` is the
-    id of the task that it belongs to: in a handler the running one when left out, none at all with None.
+    task that it belongs to, or its id: in a handler the running one when left out, none at all with None.
     ``ttl`` (a duration) or ``expires_at`` (an aware datetime) say from when on it is too late to start it: then it
     ends as ``expired``.
     """
 
     tags: Iterable[str]
     metadata: Mapping[str, str]
-    parent: str | None
+    parent: str | HasId | None
     ttl: Duration
     expires_at: datetime
 
@@ -63,7 +64,7 @@ def about_fields(options: About | AboutOne) -> dict[str, Any]:
     if "metadata" in about:
         fields["metadata"] = _metadata(about["metadata"])
     if "parent" in about:
-        fields["parent"] = None if about["parent"] is None else _text(about["parent"], "parent")
+        fields["parent"] = None if about["parent"] is None else id_of(about["parent"])
     if "ttl" in about and "expires_at" in about:
         raise InvalidError("give ttl= or expires_at=, not both")
     if "ttl" in about:

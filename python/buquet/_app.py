@@ -10,10 +10,10 @@ from buquet._cancelling import CancelCounts, CancelResult, cancel, cancel_many, 
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
-from buquet._group import TaskGroup, group_of
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._ids import HasId, id_of, ids_of
+from buquet._joining import group_of
 from buquet._options import submit_options
 from buquet._queue import Queue
 from buquet._schedule_calls import AppSchedules
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from buquet._context import TaskContext
     from buquet._dead_letters_sync import SyncDeadLetters
     from buquet._durations import Duration
+    from buquet._group import TaskGroup
     from buquet._models import RetryPolicy, Usage
     from buquet._worker import Worker
     from buquet.codecs import Codec
@@ -205,13 +206,13 @@ class Buquet(ScheduledApp, HookRegistry):
 
         return SyncDeadLetters(self._client)
 
-    def handle(self, task_id: str) -> TaskHandle[Any]:
-        """A handle for a task whose id you kept; ``thumbnail.handle(id)`` is typed."""
-        return TaskHandle(self._client, task_id)
+    def handle(self, task: str | HasId) -> TaskHandle[Any]:
+        """A handle for a task whose id you kept, or that was listed; ``thumbnail.handle(id)`` is typed."""
+        return TaskHandle(self._client, id_of(task))
 
-    def group(self, task_ids: Iterable[str]) -> TaskGroup[Any]:
-        """A group of tasks whose ids you kept; ``thumbnail.group(ids)`` is typed. Reads nothing."""
-        return group_of(self._client, task_ids, self.handle)
+    def group(self, tasks: Iterable[str | HasId]) -> TaskGroup[Any]:
+        """A group of tasks whose ids you kept, or that were listed; ``thumbnail.group`` is typed. Reads nothing."""
+        return group_of(self._client, tasks, self.handle)
 
     def cancel(
         self, tasks: Iterable[str | HasId], *, reason: str | None = None, by: str | None = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from buquet.codecs import LARGEST_FRAME, Codec
-from buquet.errors import BuquetError, CodecError
+from buquet.codecs import LARGEST_FRAME, Codec, Zstd
+from buquet.errors import BuquetError, CodecError, InvalidError
 
 MARK = b'{"$buquet"'
 """What the JSON of an envelope begins with."""
@@ -65,6 +65,21 @@ class Chain:
     def __bool__(self) -> bool:
         """Whether there is any codec."""
         return bool(self.codecs)
+
+    def check_comparable(self) -> None:
+        """Refuse to know tasks by their inputs where those may be secret.
+
+        A key that is made of an input is stored and shown. Its readers would learn which inputs are equal, and could
+        try out what a short one is. Compression hides nothing; of other codecs nobody knows.
+
+        :raises InvalidError: there is a codec that may hide what passes through it.
+        """
+        hiding = [codec.name for codec in self.codecs if not isinstance(codec, Zstd)]
+        if hiding:
+            raise InvalidError(
+                f"unique=True knows a task by its input, which here passes through {', '.join(hiding)} to be kept "
+                "secret; give idempotency_key= instead, such as the id of an order"
+            )
 
     def encode(self, frame: bytes, context: bytes) -> bytes:
         """Pass one frame through all of them."""

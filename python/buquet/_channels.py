@@ -14,6 +14,8 @@ from buquet._engine import Completion, ReportedError, completions
 from buquet.errors import DecodeError, InternalError, from_code
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from buquet._engine import CompletionQueue
 
 _SLICE_MS = 100
@@ -39,20 +41,33 @@ class ThreadChannel:
 
     def call(self, op: str, request: bytes) -> msgspec.Raw:
         """Run one operation; a signal handler may call again while this waits."""
-        token = next(self._tokens)
-        self._expected[token] = None
+        return unwrap(self._run([(op, request)])[0])
+
+    def call_many(self, operations: Sequence[tuple[str, bytes]]) -> list[msgspec.Raw]:
+        """Run operations side by side; once all are done, the first error in order is raised."""
+        return [unwrap(completion) for completion in self._run(operations)]
+
+    def _run(self, operations: Sequence[tuple[str, bytes]]) -> list[Completion]:
+        tokens = list(itertools.islice(self._tokens, len(operations)))
+        self._expected.update(dict.fromkeys(tokens))
+        done: list[Completion] = []
         try:
-            self._queue.submit(op, request, token)
-            while (completion := self._expected[token]) is None:
-                self._wait()
+            for token, (op, request) in zip(tokens, operations, strict=True):
+                self._queue.submit(op, request, token)
+            for token in tokens:
+                while (completion := self._expected[token]) is None:
+                    self._wait()
+                done.append(completion)
         except BaseException:
             self._sleep_if_frozen()
-            self._queue.cancel(token)
+            for token in tokens[len(done) :]:
+                self._queue.cancel(token)
             raise
         finally:
-            del self._expected[token]
+            for token in tokens:
+                del self._expected[token]
         self._sleep_if_frozen()
-        return unwrap(completion)
+        return done
 
     def _wait(self) -> None:
         if not self._queue.wait(_SLICE_MS):

@@ -23,7 +23,7 @@ from buquet.errors import ClosedError, DecodeError, InvalidError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from buquet._engine import Engine, EngineOpener
     from buquet._loop_channel import LoopChannel
@@ -36,6 +36,8 @@ U = TypeVar("U")
 
 CLOSE_TIMEOUT_MS = 5_000
 _EXIT_TIMEOUT_MS = 1_000
+_SIDE_BY_SIDE = 1_000
+"""Most operations of one ``call_many`` in flight."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -136,13 +138,27 @@ class Client:
 
     def call(self, call: Call[Any, T]) -> T:
         """Run an operation and block this thread until it is done. Ctrl-C interrupts."""
+        return self._plain(call.read(self._channel().call(call.op, call.request)))
+
+    def call_many(self, calls: Sequence[Call[Any, T]]) -> list[T]:
+        """Run operations side by side and block until all are done; then the first error in order is raised.
+
+        Of very many some are begun later, and not at all once one has failed.
+        """
+        answers: list[T] = []
+        for part in _side_by_side(calls):
+            raws = self._channel().call_many([(call.op, call.request) for call in part])
+            answers += [self._plain(call.read(raw)) for call, raw in zip(part, raws, strict=True)]
+        return answers
+
+    def _channel(self) -> ThreadChannel:
         channel: ThreadChannel | None = getattr(self._thread, "channel", None)
         if channel is None:
             with self._lock:
                 channel = ThreadChannel(self._open().open_queue())
                 self._threads.add(channel)
             self._thread.channel = channel
-        return self._plain(call.read(channel.call(call.op, call.request)))
+        return channel
 
     async def call_async(self, call: Call[Any, T]) -> T:
         """Run an operation on the running loop. Cancelling the await cancels the operation."""
@@ -157,6 +173,18 @@ class Client:
                 channel = LoopChannel(self._open().open_queue(), loop)
                 self._loops[loop] = channel
         return self._plain(call.read(await channel.call(call.op, call.request)))
+
+    async def call_many_async(self, calls: Sequence[Call[Any, T]]) -> list[T]:
+        """Like ``call_many``, on the running loop."""
+        from asyncio import gather  # noqa: PLC0415 - see above
+
+        answers: list[T] = []
+        for part in _side_by_side(calls):
+            for answer in await gather(*map(self.call_async, part), return_exceptions=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+                answers.append(answer)
+        return answers
 
     @cached_property
     def vault(self) -> Vault:
@@ -230,6 +258,11 @@ class Client:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close(_EXIT_TIMEOUT_MS)
+
+
+def _side_by_side(calls: Sequence[Call[Any, T]]) -> Iterator[Sequence[Call[Any, T]]]:
+    for start in range(0, len(calls), _SIDE_BY_SIDE):
+        yield calls[start : start + _SIDE_BY_SIDE]
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()

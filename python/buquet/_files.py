@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from buquet._allocator import joined
 from buquet._chain import FRAME
 from buquet.errors import InvalidError
 
@@ -96,10 +98,7 @@ class File:
 
     def read(self) -> bytes:
         """Read all of it, checked to its end."""
-        whole = io.BytesIO()
-        for piece in self.pieces():
-            whole.write(piece)
-        return whole.getvalue()
+        return joined(self.pieces())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it to ``path``, piece by piece; there is a file only if all of it was there and unchanged.
@@ -136,6 +135,18 @@ def _path(path: object, what: str) -> Path:
             f"{what} the path of a file, not {type(path).__name__}; what is in memory goes as bytes, without a File"
         )
     return Path(cast("str | os.PathLike[str]", path))
+
+
+def length_of(file: File) -> int | None:
+    """How many bytes a file has now; None for what has no length, such as a pipe."""
+    path = file._path  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    if path is None:
+        return file.size
+    try:
+        found = path.stat()
+    except OSError:  # which opening it will say
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 async def _in_thread(function: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
@@ -11,16 +11,15 @@ import msgspec
 from buquet import _cancelling, _ops
 from buquet._durations import Duration, seconds
 from buquet._group_progress import shown
-from buquet._group_watch import Seen, Watch, chunks
+from buquet._group_watch import Seen, Watch, by_record, chunks
 from buquet._handle import TaskHandle, refuse_on_loop
 from buquet._models import Task, TaskStatus
-from buquet.errors import BuquetError, CodecError, DecodeError, InvalidError, TaskFailedError, WaitTimeoutError
+from buquet.errors import BuquetError, CodecError, DecodeError, TaskFailedError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from buquet._cancelling import CancelResult
     from buquet._client import Client
 
-R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _CANCEL_LIMIT = 100_000
@@ -304,7 +303,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         return Watch(self.ids, self._seen, None if timeout is None else seconds(timeout, "timeout"), often=often)
 
     def _open_ids(self) -> list[str]:
-        return [handle.id for handle in self._handles if handle.id not in self._seen.ended]
+        return by_record([handle.id for handle in self._handles if handle.id not in self._seen.ended])
 
     def _by_id(self) -> dict[str, TaskHandle[R_co]]:
         return {handle.id: handle for handle in self._handles}
@@ -331,52 +330,3 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
             return await handle.read_async(self._seen.ended[handle.id])
         except _OF_ONE_TASK as error:
             return error
-
-
-def group(first: TaskHandle[R] | TaskGroup[R], *others: TaskHandle[R] | TaskGroup[R]) -> TaskGroup[R]:
-    """Join handles and groups of one queue into one group, in this order. Reads nothing.
-
-    :raises InvalidError: a task is there twice, or they are of several queues.
-
-    Example::
-
-        both = group(thumbnail.submit("cat.png"), thumbnail.map(["dog.png", "cow.png"]))
-        print(both.results())
-    """
-    handles: list[TaskHandle[R]] = []
-    client = first.client
-    for member in (first, *others):
-        if member.client is not client and member.client.config != client.config:
-            raise InvalidError(f"{member!r} is of another queue than {first!r}; a group's tasks are of one queue")
-        handles += [member] if isinstance(member, TaskHandle) else member
-    joined = TaskGroup(client, _distinct(handles))
-    for member in (first, *others):
-        if isinstance(member, TaskGroup):
-            joined.join(member)
-    return joined
-
-
-def group_of(client: Client, task_ids: Iterable[str], handle: Callable[[str], TaskHandle[R]]) -> TaskGroup[R]:
-    """A group of the tasks with these ids.
-
-    :raises InvalidError: these are no ids, or one is there twice.
-    """
-    given: object = task_ids
-    if isinstance(given, str):
-        raise InvalidError(f"a group is made of a collection of ids; for the one task {given!r} make a handle")
-    return TaskGroup(client, _distinct([handle(_checked(task_id)) for task_id in task_ids]))
-
-
-def _checked(task_id: object) -> str:
-    if not isinstance(task_id, str):
-        raise InvalidError(f"a group is made of ids, which are text, not {type(task_id).__name__} ({task_id!r})")
-    return task_id
-
-
-def _distinct(handles: list[TaskHandle[R]]) -> list[TaskHandle[R]]:
-    known: set[str] = set()
-    for handle in handles:
-        if handle.id in known:
-            raise InvalidError(f"task {handle.id} is in the group twice; give each task once")
-        known.add(handle.id)
-    return handles

@@ -29,11 +29,13 @@ def shown(total: int, *, wanted: bool) -> Generator[Show]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeElapsedColumn  # noqa: PLC0415
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    # Rich draws into a file too where colours are forced, as in many a CI.
+    if not (sys.stderr.isatty() and console.is_interactive):
         yield _Lines(total)
         return
     columns = (BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    # What is printed meanwhile appears above the bar, but not what goes to a file: Rich would print that here as well.
+    with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as progress:
         bar = progress.add_task("tasks", total=total)
         yield lambda done: progress.update(bar, completed=done)
 

@@ -10,17 +10,24 @@ from buquet import _ops
 from buquet.errors import NotFoundError, WaitTimeoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from buquet._client import Call
     from buquet._models import Task, TaskStatus
 
 CHUNK = 500
 """Most tasks of one answer, which has their inputs and results in it."""
-_RECORDS = 100
-_SECONDS_PER_RECORD = 0.02
+_WINDOW = 20
+"""Most records of one look."""
+_PAUSE_PER_RECORD = 0.02
 _SHORTEST = 0.1
 _LONGEST = 2.0
+_PRICE = 0.125
+"""Seconds that it costs to read a record that has open tasks still: eight a second in the long run."""
+_CREDIT = 5.0
+"""Seconds that may be spent ahead, so that a few records are looked at often."""
+_CHUNK_CREDIT = 10.0
+"""Likewise on a chunk whose last task has ended, since much of what is read then has ended too."""
 
 
 class Seen:
@@ -56,22 +63,35 @@ class Watch:
     """Follows a group from step to step; whoever runs the steps does so blocking or not.
 
     It waits for the last open task of a chunk, as that ends about when the chunk does, and then reads the chunk.
-    Only with ``often`` it also looks at all open tasks now and then, the less often the more records that takes.
+    Only with ``often`` it also looks at some records with open tasks now and then. A record that has ended is read
+    no more; reading others is paid for in time, so that the requests of a second are bounded however long it takes.
     """
 
-    def __init__(self, ids: Sequence[str], seen: Seen, limit: float | None, *, often: bool) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str],
+        seen: Seen,
+        limit: float | None,
+        *,
+        often: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Start with a look at everything, so that a task that does not exist is told of at once."""
+        self._clock = clock
         self._total = len(ids)
-        self._open = list(ids)
+        self._open = by_record(ids)
         self._seen = seen
         self._limit = limit
-        self._deadline = None if limit is None else time.monotonic() + limit
+        self._deadline = None if limit is None else clock() + limit
         self._often = often
-        self._look: deque[Sequence[str]] = deque(chunks([task_id for task_id in ids if task_id not in seen.ended]))
+        unknown = [task_id for task_id in self._open if task_id not in seen.ended]
+        self._look: deque[Sequence[str]] = deque(chunks(unknown))
         self._offset = 0
         self._idle = _SHORTEST
         self._news = False
-        self._due = time.monotonic() + self._pause()
+        self._paying = False
+        self._paid_until = clock()
+        self._due = clock() + _pause(min(len(_records(self._open)), _WINDOW))
 
     def take(self) -> list[str]:
         """The members that have ended and were not taken yet."""
@@ -87,18 +107,19 @@ class Watch:
 
         :raises WaitTimeoutError: the time is up.
         """
-        now = time.monotonic()
+        now = self._clock()
         if not self._open:
             return None
-        if not self._look and self._often and now >= self._due:
+        if not self._look and self._often and now >= self._next_look():
             self._begin_look(now)
         if self._look:
             ids = self._look.popleft()
             return Step(_ops.get_many(ids), ids)
+        self._paying = True  # all were looked at once, which has to be
         if self._deadline is not None and now >= self._deadline:
             many = f"{len(self._open):,} of {self._total:,} tasks have not"
             raise WaitTimeoutError(f"{many} ended after {self._limit:g} s, such as {self._open[0]}; they go on")
-        ends = [end for end in (self._deadline, self._due if self._often else None) if end is not None]
+        ends = [end for end in (self._deadline, self._next_look() if self._often else None) if end is not None]
         *others, last = self._open[:CHUNK]
         call = _ops.wait(last, max(0.0, min(ends) - now) if ends else None)
         return Step(call.then(_as_list), [last], others)
@@ -107,32 +128,52 @@ class Watch:
         """Take in the answer to a step, None if it was out of time; gives the members that have ended since."""
         if tasks is not None:
             self._seen.note(step.ids, tasks)
-            self._look.extend(chunks(step.further))
+            if step.further:
+                self._look.extend(chunks(self._affordable(step)))
+            elif self._paying:
+                self._pay(step.ids)
         return self.take()
+
+    def _next_look(self) -> float:
+        return max(self._due, self._paid_until - _CREDIT)
 
     def _begin_look(self, now: float) -> None:
         window = self._window()
         self._look.extend(chunks(window))
         self._idle = _SHORTEST if self._news else min(2 * self._idle, _LONGEST)
         self._news = False
-        self._due = now + max(self._idle, self._pause())
+        self._due = now + max(self._idle, _pause(len(_records(window))))
 
     def _window(self) -> list[str]:
-        """The open members of as many records as one look may read: of the next ones each time.
-
-        The ids of one record differ in their last four digits only; the record is what is read and paid for.
-        """
-        records = list(dict.fromkeys(task_id[:-4] for task_id in self._open))
-        if len(records) <= _RECORDS:
+        """The open members of as many records as one look may read: of the next ones each time."""
+        records = _records(self._open)
+        if len(records) <= _WINDOW:
             return self._open
         start = self._offset % len(records)
-        chosen = set((records + records)[start : start + _RECORDS])
-        self._offset = start + _RECORDS
-        return [task_id for task_id in self._open if task_id[:-4] in chosen]
+        chosen = set((records + records)[start : start + _WINDOW])
+        self._offset = start + _WINDOW
+        return [task_id for task_id in self._open if _record(task_id) in chosen]
 
-    def _pause(self) -> float:
-        records = len({task_id[:-4] for task_id in self._open})
-        return min(max(_SHORTEST, _SECONDS_PER_RECORD * records), _LONGEST)
+    def _affordable(self, step: Step) -> Sequence[str]:
+        """What to read once the last of a chunk has ended: the whole chunk, or its record only."""
+        if self._clock() >= self._paid_until - _CHUNK_CREDIT:
+            return step.further
+        record = _record(step.ids[0])
+        return [task_id for task_id in step.further if _record(task_id) == record]
+
+    def _pay(self, ids: Sequence[str]) -> None:
+        """Put further looks off for the records that are open still; each that has ended brings them nearer."""
+        still_open = len(_records([task_id for task_id in ids if task_id not in self._seen.ended]))
+        ended = len(_records(ids)) - still_open
+        self._paid_until = max(self._paid_until, self._clock()) + _PRICE * (still_open - ended)
+
+
+def by_record(ids: Sequence[str]) -> list[str]:
+    """The ids with those of one record next to each other, so that few answers have parts of the same one."""
+    records: dict[str, list[str]] = {}
+    for task_id in ids:
+        records.setdefault(_record(task_id), []).append(task_id)
+    return [task_id for part in records.values() for task_id in part]
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -143,3 +184,16 @@ def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _as_list(task: Task) -> list[Task | None]:
     return [task]
+
+
+def _record(task_id: str) -> str:
+    """The ids of one record differ in their last four digits only; the record is what is read and paid for."""
+    return task_id[:-4]
+
+
+def _records(ids: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(map(_record, ids)))
+
+
+def _pause(records: int) -> float:
+    return max(_SHORTEST, _PAUSE_PER_RECORD * records)

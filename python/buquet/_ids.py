@@ -29,7 +29,8 @@ def id_of(task: str | HasId) -> str:
     if isinstance(found, str):
         return found
     several = "; give several one by one, as in *tasks" if isinstance(cast("object", task), Iterable) else ""
-    raise InvalidError(f"{reprlib.repr(task)} is no task: give its id, its handle or the task itself{several}")
+    what = f"{type(task).__name__} ({reprlib.repr(task)})"
+    raise InvalidError(f"a task is named by its id, its handle or itself, not by {what}{several}")
 
 
 def ids_of(tasks: Iterable[str | HasId]) -> list[str]:

@@ -232,6 +232,15 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
 
 
+class EndedCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a worker's tasks since it was started; ``expired`` are those it found too late to be started."""
+
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A worker process as its last heartbeat described it."""
 
@@ -245,6 +254,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     alive: bool
     state: str
     running: int = 0
+    ended: EndedCounts = EndedCounts()
 
 
 class RequestCounts(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -32,6 +32,13 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     metadata: dict[str, str] | UnsetType = UNSET
     parent: str | UnsetType | None = UNSET
     unique: dict[str, Any] | UnsetType | None = UNSET
+
+    @property
+    def known_by(self) -> Literal["input", "key"] | None:
+        """What makes the task the only one of its kind."""
+        if not isinstance(self.unique, dict):
+            return None
+        return "key" if "key" in self.unique else "input"
 
     def over(self, base: SubmitOptions) -> SubmitOptions:
         """These options on top of ``base``: what is set here wins, a new start time replaces the old."""

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from buquet._chain import Marker, envelope
-from buquet._files import File
+from buquet._files import File, length_of
 from buquet.errors import CodecError
 
 if TYPE_CHECKING:
@@ -25,11 +25,13 @@ INLINE_BYTES = 32 * 1024
 class Source:
     """Something to be stored piece by piece, and the random name that its frames are bound to."""
 
-    __slots__ = ("content", "stream")
+    __slots__ = ("content", "size", "stream")
 
     def __init__(self, content: bytes | File) -> None:
         """Take a value on."""
         self.content = content
+        self.size = length_of(content) if isinstance(content, File) else len(content)
+        """How long it is, if that can be known."""
         self.stream = secrets.token_hex(8)
 
 
@@ -48,10 +50,10 @@ class Packing:
         self.sources.append(source)
         common: dict[str, Any] = {"codec": self.codecs, "stream": source.stream}
         if isinstance(content, File):
-            return Marker(file=number, name=content.name, size=content.size, **common)
+            return Marker(file=number, name=content.name, size=source.size, **common)
         if whole:
-            return Marker(json=number, size=len(content), **common)
-        return Marker(blob=number, size=len(content), **common)
+            return Marker(json=number, size=source.size, **common)
+        return Marker(blob=number, size=source.size, **common)
 
 
 class Unpacking(Protocol):

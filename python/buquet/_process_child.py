@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
+from buquet._allocator import use_few_arenas
 from buquet._attempt import Attempt, ExceptionTypes, Handler, Outcome, failure, run_sync
 from buquet._chain import Chain
 from buquet._client import Client
@@ -55,6 +56,7 @@ class ChildTask(NamedTuple):
 
 def main(connection: Connection[Any, Any]) -> None:
     """Serve the parent until it goes away. Signals are the parent's to handle."""
+    use_few_arenas()
     for name in ("SIGINT", "SIGTERM"):
         # A function, since programs that a handler starts would inherit SIG_IGN.
         signal.signal(getattr(signal, name), _leave_to_parent)

@@ -6,14 +6,16 @@ import logging
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from buquet import _cancelling, _codec, _ops
+from buquet._calls import TaskCall
 from buquet._cancelling import CancelCounts, CancelResult
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
 from buquet._durations import Duration, wire_duration
-from buquet._group import TaskGroup, group_of
+from buquet._group import TaskGroup
 from buquet._handle import TaskHandle
 from buquet._ids import HasId, id_of, ids_of
+from buquet._joining import group_of
 from buquet._models import (
     History,
     RetryPolicy,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from buquet._about import About, AboutOne
     from buquet._dead_letters import DeadLetters
-    from buquet._vault import Parcel
+    from buquet._vault import Known, Parcel
     from buquet.codecs import Codec
 
 _logger = logging.getLogger("buquet")
@@ -102,7 +104,7 @@ class Queue(ScheduleCalls):
         :param about: what else is told about it:
 
             - ``tags``: up to 16 words to find it by; ``metadata``: texts by name, up to 4 KiB together
-            - ``parent``: the id of the task it belongs to; in a handler, the running task when left out
+            - ``parent``: the task it belongs to, its handle or id; in a handler, the running task when left out
             - ``ttl``: after how long it is too late to start it, a duration; or ``expires_at``, an aware datetime
             - ``idempotency_key``: makes it the only task of this key, so that a second submit gives the first's handle;
               ``unique=True``: the same, by the input instead of a key
@@ -122,9 +124,41 @@ class Queue(ScheduleCalls):
         options = submit_options(
             retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
-        parcel = self._pack(type, input, f"the input of task {type!r}")
+        parcel = self._pack(type, input, f"the input of task {type!r}", options.known_by)
         payloads = await send_async(self._client.vault, parcel)
-        stored = await self._client.call_async(_ops.submit(type, parcel.json, options, payloads))
+        return self._stored(await self._client.call_async(_ops.submit(type, parcel.json, options, payloads)))
+
+    def bind(
+        self,
+        type: str,  # noqa: A002
+        input: Any = None,  # noqa: A002
+        *,
+        max_retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        at: datetime | None = None,
+        **about: Unpack[AboutOne],
+    ) -> TaskCall[Any]:
+        """A task for ``group_async`` to submit, together with those of other types; options as in ``submit``.
+
+        :raises InvalidError: an argument is wrong.
+
+        Example::
+
+            both = await group_async(queue.bind("resize", {"to": 64}), queue.bind("send_email", priority=9))
+        """
+        check_count(max_retries, "max_retries")
+        check_policy(retry)
+        options = submit_options(
+            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+        )
+        return TaskCall(
+            self._client, type, self._pack(type, input, f"the input of task {type!r}"), options, self._stored
+        )
+
+    def _stored(self, stored: _ops.Submitted) -> TaskHandle[Any]:
         return TaskHandle(self._client, stored.id, created=stored.created)
 
     async def submit_many(
@@ -158,16 +192,16 @@ class Queue(ScheduleCalls):
             handles += [self.handle(task_id) for task_id in await self._client.call_async(call)]
         return TaskGroup(self._client, handles)
 
-    def _pack(self, kind: str, value: object, what: str) -> Parcel:
-        return self._client.vault.pack(lambda: _codec.encode(value, what), "input", kind)
+    def _pack(self, kind: str, value: object, what: str, known_by: Known = None) -> Parcel:
+        return self._client.vault.pack(lambda: _codec.encode(value, what), "input", kind, known_by=known_by)
 
-    def handle(self, task_id: str) -> TaskHandle[Any]:
-        """A handle for a task whose id you kept. Reads nothing."""
-        return TaskHandle(self._client, task_id)
+    def handle(self, task: str | HasId) -> TaskHandle[Any]:
+        """A handle for a task whose id you kept, or that was listed. Reads nothing."""
+        return TaskHandle(self._client, id_of(task))
 
-    def group(self, task_ids: Iterable[str]) -> TaskGroup[Any]:
-        """A group of tasks whose ids you kept. Reads nothing."""
-        return group_of(self._client, task_ids, self.handle)
+    def group(self, tasks: Iterable[str | HasId]) -> TaskGroup[Any]:
+        """A group of tasks whose ids you kept, or that were listed. Reads nothing."""
+        return group_of(self._client, tasks, self.handle)
 
     async def get(self, task: str | HasId) -> Task:
         """Read one task.
@@ -179,7 +213,7 @@ class Queue(ScheduleCalls):
 
     async def get_many(self, tasks: Iterable[str | HasId]) -> MaybeTasks:
         """Read several tasks in order; None stands for one that does not exist."""
-        return await self._client.call_async(_ops.get_many(id_of(task) for task in tasks))
+        return await self._client.call_async(_ops.get_many(ids_of(tasks)))
 
     async def list(
         self,

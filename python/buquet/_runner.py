@@ -23,7 +23,7 @@ from buquet._threads import ThreadPool
 from buquet.errors import BuquetError, ClosedError, InvalidError, LayoutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from buquet._client import Client
     from buquet._context import TaskContext
@@ -130,19 +130,23 @@ class Runner:
     # Claiming.
 
     async def _claim(self) -> None:
+        await self._repeat(self._next, "look for work", self._draining)
+        await self._say_drain()
+
+    async def _repeat(self, ask: Callable[[], Awaitable[None]], what: str, until: asyncio.Event) -> None:
+        """Ask the engine again and again, and more seldom while the store gives trouble."""
         pause = _FIRST_PAUSE
-        while not self._draining.is_set():
+        while not until.is_set():
             try:
-                await self._next()
+                await ask()
             except (ClosedError, InvalidError, LayoutError):
                 raise
             except BuquetError as error:
-                _logger.warning("cannot look for work (%s); again in %.1f s", error, pause)
-                await _wait_for(self._draining, pause)
+                _logger.warning("cannot %s (%s); again in %.1f s", what, error, pause)
+                await _wait_for(until, pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
                 pause = _FIRST_PAUSE
-        await self._say_drain()
 
     async def _next(self) -> None:
         """Ask for what fits, and take it on; or wait until something fits."""
@@ -168,6 +172,10 @@ class Runner:
                 call.cancel()
         if call.done():
             self._take_in(call.result())
+
+    async def _hear(self) -> None:
+        """Learn of losses and cancellations of what still runs, while nothing is taken on."""
+        await asyncio.shield(self._listen())
 
     def _ask(self, free: int) -> asyncio.Future[Assignments]:
         return asyncio.ensure_future(self._client.call_async(_ops.worker_next(self.worker_id, free, _NEXT_WAIT)))
@@ -348,7 +356,9 @@ class Runner:
     async def _shut_down(self) -> None:
         if not self._stopping.is_set() and not self._is_idle():
             _logger.info("draining: %d task(s) may run up to %.0f s more", len(self._running), self._drain_timeout)
+            hearing = asyncio.ensure_future(self._repeat(self._hear, "hear of cancellations", self._stopping))
             await self._until_all_done(self._drain_timeout, self._stopping)
+            await _give_up(hearing)
         for run in list(self._running.values()):
             run.interrupt("stopped")
         await self._until_all_done(_RELEASE_GRACE)
@@ -382,6 +392,14 @@ class Runner:
 
 def _no_handler() -> None:
     """Stand in for the function of a type that this worker never asked for."""
+
+
+async def _give_up(hearing: asyncio.Future[None]) -> None:
+    """End a drain's listening. Its failure costs the news and nothing else."""
+    hearing.cancel()
+    await asyncio.wait({hearing})
+    if not hearing.cancelled() and (error := hearing.exception()) is not None:
+        _logger.warning("cancellations were not heard of while draining: %s", error)
 
 
 async def _wait_for(event: asyncio.Event, limit: float) -> None:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from buquet import _ops
 from buquet._attempt import ExceptionTypes, Handler, Pool
+from buquet._calls import TaskCall
 from buquet._context import TaskContext, local_context
-from buquet._group import TaskGroup, group_of
+from buquet._group import TaskGroup
 from buquet._handle import TaskHandle
+from buquet._ids import HasId, id_of
+from buquet._joining import group_of
 from buquet._options import SubmitOptions, submit_options
 from buquet._schemas import check_schema
 from buquet._sending import send_async, submissions, submissions_async
@@ -86,6 +89,20 @@ class BoundTask(Generic[P, R]):
         payloads = await send_async(client.vault, parcel)
         return self._stored(await client.call_async(_ops.submit(self.name, parcel.json, self._options, payloads)))
 
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+        """A call with these arguments for ``group`` to submit, together with calls of other tasks. Stores nothing.
+
+        :raises ArgumentError: the arguments do not fit the function's signature.
+        :raises EncodeError: an argument has no JSON form, or not the annotated type.
+
+        Example::
+
+            from buquet import group
+
+            print(group(thumbnail.bind("cat.png"), thumbnail.options(priority=9).bind("dog.png", size=64)).results())
+        """
+        return TaskCall(self._definition.client, self.name, self._pack(args, kwargs), self._options, self._stored)
+
     def map(self, values: Iterable[Any]) -> TaskGroup[R]:
         """Store one call per value, each passed as the only argument; about a hundred to a request.
 
@@ -152,13 +169,13 @@ class BoundTask(Generic[P, R]):
         )
         return type(self)(self._definition, mine.over(self._options))
 
-    def handle(self, task_id: str) -> TaskHandle[R]:
-        """A typed handle for a task of this type whose id you kept. Reads nothing."""
-        return self._handle(task_id)
+    def handle(self, task: str | HasId) -> TaskHandle[R]:
+        """A typed handle for a task of this type whose id you kept, or that was listed. Reads nothing."""
+        return self._handle(id_of(task))
 
-    def group(self, task_ids: Iterable[str]) -> TaskGroup[R]:
-        """A typed group of tasks of this type whose ids you kept. Reads nothing."""
-        return group_of(self._definition.client, task_ids, self._handle)
+    def group(self, tasks: Iterable[str | HasId]) -> TaskGroup[R]:
+        """A typed group of tasks of this type whose ids you kept, or that were listed. Reads nothing."""
+        return group_of(self._definition.client, tasks, self._handle)
 
     def encoded(self, arguments: Mapping[str, Any]) -> tuple[bytes, SubmitOptions]:
         """The input of a call with these arguments by name, and the options it would be submitted with."""
@@ -179,7 +196,12 @@ class BoundTask(Generic[P, R]):
 
     def _pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
         definition = self._definition
-        return definition.client.vault.pack(lambda: definition.signature.encode(args, kwargs), "input", self.name)
+        return definition.client.vault.pack(
+            lambda: definition.signature.encode(args, kwargs),
+            "input",
+            self.name,
+            known_by=self._options.known_by,
+        )
 
 
 class TaskFunction(BoundTask[P, R]):

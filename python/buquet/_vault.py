@@ -6,16 +6,16 @@ All that reaches the store here blocks; async callers use a thread for it.
 from __future__ import annotations
 
 import hashlib
-import io
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from buquet import _codec, _ops
+from buquet._allocator import joined
 from buquet._chain import FRAME, Chain, Marker, Place, envelope, read_marker
 from buquet._files import File
 from buquet._packing import Packing, Source, packing, unpacking
-from buquet.errors import CorruptError
+from buquet.errors import CorruptError, InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +29,7 @@ _SEALED_INLINE = 24 * 1024
 """What is no longer than this after the codecs stays in the record."""
 
 
+Known: TypeAlias = Literal["input", "key"] | None
 Parts: TypeAlias = "tuple[bytes, Payload | None, list[Payload], Place]"
 """A delivery without its vault."""
 
@@ -49,18 +50,28 @@ class Vault:
         self.client = client
         self.chain = chain
 
-    def pack(self, encode: Callable[[], bytes], what: str, kind: str) -> Parcel:
+    def pack(self, encode: Callable[[], bytes], what: str, kind: str, *, known_by: Known = None) -> Parcel:
         """Encode a value; what does not go into its JSON is set aside. Nothing is stored yet.
 
         :param what: ``input`` or ``result``.
         :param kind: the task type.
+        :param known_by: what makes a task the only one of its kind. Its input is then stored as it is, for the engine
+            to compare; if that is a key, it passes through the codecs as any other.
+        :raises InvalidError: the task is to be known by a value that is to be kept secret, or that is too large.
         """
+        if known_by == "input":
+            self.chain.check_comparable()
         state = Packing(self.chain.names)
         with packing(state):
             raw = encode()
         place = Place(what, kind)
-        if self.chain or len(raw) > JSON_LIMIT:
+        if (self.chain and known_by != "input") or len(raw) > JSON_LIMIT:
             raw = self._seal(raw, state, place)
+        if known_by is not None and state.sources:
+            raise InvalidError(
+                f"a unique task of type {kind!r} cannot have files, bytes over 32 KiB, or an input over 4 MiB "
+                "(24 KiB where it is encrypted): store that elsewhere, and submit its name"
+            )
         return Parcel(raw, state.sources, place)
 
     def _seal(self, raw: bytes, state: Packing, place: Place) -> bytes:
@@ -84,7 +95,7 @@ class Vault:
 
     def _send_one(self, source: Source, place: Place, owner: str | None) -> Payload:
         upload: str | None = None
-        frames = _with_last(_frames(source.content))
+        frames = _with_last(_frames(source))
         for number, (frame, last) in enumerate(frames):
             data = self.chain.encode(frame, place.context(source.stream, number, last=last))
             del frame
@@ -185,7 +196,7 @@ class Delivery:
             return raw
         if marker.data is not None:
             return self._vault.chain.decode(marker.data, marker.codec, self._place.context())
-        return _joined(self._frames(marker, marker.json))
+        return joined(self._frames(marker, marker.json))
 
     def _frames(self, marker: Marker, number: int | None) -> Iterator[bytes]:
         if number is None or not 0 <= number < len(self._files):
@@ -202,7 +213,7 @@ class Delivery:
 
     def bytes_of(self, marker: Marker) -> bytes:
         """Read the bytes that a marker stands for."""
-        return _joined(self._frames(marker, marker.blob))
+        return joined(self._frames(marker, marker.blob))
 
 
 class _StoredFile:
@@ -214,13 +225,29 @@ class _StoredFile:
         return self._delivery.file_frames(self._marker)
 
 
-def _frames(content: bytes | File) -> Iterator[bytes]:
+def _frames(source: Source) -> Iterator[bytes]:
+    content = source.content
     if isinstance(content, File):
-        yield from content.pieces()
+        yield from content.pieces() if source.size is None else _as_long_as(source.size, content)
         return
     view = memoryview(content)
     for start in range(0, len(view), FRAME):
         yield bytes(view[start : start + FRAME])
+
+
+def _as_long_as(size: int, file: File) -> Iterator[bytes]:
+    """The content as it was when its length was noted: of a file that is being added to, no more than that.
+
+    :raises InvalidError: there is less by now.
+    """
+    rest = size
+    for piece in file.pieces():
+        if rest == 0:
+            return
+        yield piece[:rest]
+        rest -= len(piece[:rest])
+    if rest > 0:
+        raise InvalidError(f"{file!r} had {size} bytes, and {rest} of them were gone when it was read")
 
 
 def _with_last(frames: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
@@ -231,14 +258,6 @@ def _with_last(frames: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
             yield before, False
         before = frame
     yield before or b"", True
-
-
-def _joined(frames: Iterable[bytes]) -> bytes:
-    """All frames in one, which is never held twice: the buffer grows in place and is given away."""
-    whole = io.BytesIO()
-    for frame in frames:
-        whole.write(frame)
-    return whole.getvalue()
 
 
 def _is_plain(task: Task) -> bool:

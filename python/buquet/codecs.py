@@ -164,6 +164,21 @@ class AesGcm:
         """Make a random key of 256 bits. Keep it where your other secrets are."""
         return os.urandom(32)
 
+    @staticmethod
+    def key_id(data: bytes) -> str | None:
+        """The id of the key that a frame was encrypted under, for who has no key; None if it is no such frame.
+
+        Example::
+
+            from buquet.codecs import AesGcm
+
+            codec = AesGcm({"2026-11": AesGcm.generate_key()}, primary="2026-11")
+            print(AesGcm.key_id(codec.encode(b"data", b"")))
+        """
+        if data[:1] != bytes([_VERSION]) or len(data) < 2 + data[1]:
+            return None
+        return data[2 : 2 + data[1]].decode(errors="backslashreplace")
+
     def encode(self, data: bytes, context: bytes) -> bytes:
         """Encrypt a frame under the primary key."""
         key_id = self._primary.encode()
@@ -217,6 +232,10 @@ def _zstd() -> tuple[Callable[[bytes, int], bytes], Callable[[bytes], bytes], ty
         return module.ZstdCompressor(level=level).compress(data)
 
     def decompress(data: bytes) -> bytes:
+        # A reader takes memory for all that it is asked for, and the allocator would keep as much from then on.
+        size: int = module.frame_content_size(data)
+        if 0 <= size <= LARGEST_FRAME:
+            return module.ZstdDecompressor().decompress(data)
         with module.ZstdDecompressor().stream_reader(data) as reader:
             return _bounded(reader.read(LARGEST_FRAME + 1), whole=True)
 

@@ -308,7 +308,9 @@ def _describe(task: Task) -> str:
         return f"{head}{by}: {task.cancel.reason}" if task.cancel.reason else f"{head}{by}"
     if task.error is None:
         return head
-    return f"{head} after {task.attempt} attempt(s): {task.error.type}: {task.error.message}"
+    from buquet._shown import shown_error  # noqa: PLC0415 - it needs this module
+
+    return f"{head} after {task.attempt} attempt(s): {task.error.type}: {shown_error(task.error.message)}"
 
 
 _BY_CODE: dict[str, type[BuquetError]] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +20,7 @@ from tests.support.stories import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from types import ModuleType
 
     from tests.support.s3 import Bucket
 
@@ -43,8 +46,10 @@ class WorkerProcess:
 class StartWorker(Protocol):
     """Starts a worker process of the test fleet."""
 
-    def __call__(self, url: str, *, concurrency: int = 20, gate: Path | None = None) -> WorkerProcess:
-        """Start it on the queue at `url`; its handlers return once the gate exists."""
+    def __call__(
+        self, url: str, *, concurrency: int = 20, gate: Path | None = None, drain: str | None = None
+    ) -> WorkerProcess:
+        """Start it on the queue at `url`; its handlers return once the gate exists, and it waits `drain` for them."""
         ...
 
 
@@ -54,11 +59,15 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     started: list[WorkerProcess] = []
     with contextlib.ExitStack() as stack:
 
-        def start(url: str, *, concurrency: int = 20, gate: Path | None = None) -> WorkerProcess:
+        def start(
+            url: str, *, concurrency: int = 20, gate: Path | None = None, drain: str | None = None
+        ) -> WorkerProcess:
             starts = tmp_path / f"starts-{len(started)}"
             settings = {"BUQUET_URL": url, "FLEET_STARTS": str(starts)}
             if gate is not None:
                 settings["FLEET_GATE"] = str(gate)
+            if drain is not None:
+                settings["BUQUET_WORKER_DRAIN"] = drain
             command = ["buquet", "worker", "tests.support.fleet:app", "--concurrency", str(concurrency)]
             environment = clean_environment(**settings)
             running = stack.enter_context(background(command, cwd=ROOT, env=environment, logs=tmp_path))
@@ -98,3 +107,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     asyncio.run(sign_in(bucket.url()))  # the probe of a new queue needs some luck to get through such weather
     proxy: Proxy = request.getfixturevalue("open_proxy")(bucket.endpoint, weather())
     return Place(url=bucket.url(through=proxy.url), bucket=bucket, proxy=proxy)
+
+
+@pytest.fixture
+def life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The tasks of `tests.support.life_tasks`, on a queue of this test's own that other processes find too."""
+    monkeypatch.setenv("BUQUET_URL", f"sqlite:{tmp_path}/queue.db")
+    sys.modules.pop("tests.support.life_tasks", None)
+    life_tasks = importlib.import_module("tests.support.life_tasks")
+    yield life_tasks
+    life_tasks.app.close()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 IMPORT_SECONDS = 0.150
 YARDSTICK_SECONDS = 0.030  # what the yardstick takes on the machine that the limit is meant for, at rest
 HEAVY = ("asyncio", "multiprocessing", "rich", "ssl", "typer")  # what a producer without async code has no use for
-IDLE_BYTES = 80 * 1024 * 1024
+IDLE_BYTES = 64 * 1024 * 1024
 
 IMPORT = """
 import os, sys, time
@@ -64,6 +64,22 @@ asyncio.run(main())
 """
 
 
+LOOK = """
+import os, signal, sys
+from buquet import Buquet
+
+app = Buquet()
+
+@app.task
+def nothing() -> None: ...
+
+@app.on_startup
+def look() -> None:
+    print("loaded:", sorted({"typer", "rich", "pydantic"} & set(sys.modules)))
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
 def script(text: str, *arguments: str) -> str:
     """Run a Python script in a process of its own and return what it printed."""
     command = [sys.executable, "-c", text, *arguments]
@@ -95,6 +111,21 @@ def test_an_idle_worker_is_small(
     worker = start_worker(url)
     assert open_fleet(url).double.map(range(200)).results(timeout=60)[-1] == 398
     assert psutil.Process(worker.running.process.pid).memory_info().rss < IDLE_BYTES
+
+
+def test_a_worker_loads_nothing_that_only_the_command_line_needs(tmp_path: Path) -> None:
+    (tmp_path / "look.py").write_text(LOOK)
+    done = subprocess.run(
+        [sys.executable, "-m", "buquet", "worker", "look:app", "--url", "memory:"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "loaded: []" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.timeout(180)

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 from msgspec import Meta
 
-from buquet import Buquet, CodecError, CorruptError, EncodeError, File, TaskFailedError, Worker, connect
+from buquet import (
+    Buquet,
+    CodecError,
+    ConflictError,
+    CorruptError,
+    EncodeError,
+    File,
+    InvalidError,
+    TaskFailedError,
+    Worker,
+    _ops,
+    connect,
+)
+from buquet._codec import encode
 from buquet.codecs import AesGcm, Zstd
 from tests.support.objects import InFile
 
@@ -57,7 +70,7 @@ def test_values_bytes_and_files_come_back_as_they_were(codecs: list[Any], tmp_pa
         for size in (1, 40_000, 200_000, 5_000_000):
             assert echo.submit({"v": "x" * size}).result(timeout=30) == {"v": "x" * size}
         order = copy.submit(Order(1, File(source))).result(timeout=30)
-        assert (order.number, order.scan.name, order.scan.read()) == (2, "copy", BIG)
+        assert (order.number, order.scan.name, order.scan.size, order.scan.read()) == (2, "copy", len(BIG), BIG)
         assert flip.map([b"a", BIG, b"b"]).results(timeout=30) == [b"a", BIG[::-1], b"b"]
 
 
@@ -73,6 +86,29 @@ def test_large_bytes_are_held_to_the_length_that_their_annotation_says(tmp_path:
         for wrong in (b"ab", BIG):
             with pytest.raises(EncodeError, match=r"argument 'data'.*length"):
                 count.submit(wrong)
+
+
+def test_a_file_that_changes_is_stored_as_long_as_it_was(tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db")
+    source, empty = tmp_path / "source.bin", tmp_path / "empty.bin"
+    source.write_bytes(BIG)
+    empty.touch()
+
+    @app.task
+    def sizes(files: list[File]) -> list[list[int | None]]:
+        return [[file.size, len(file.read())] for file in files]
+
+    with app.worker():
+        file, more = File(source), b"and more" * 100_000
+        parcel = app.queue.client.vault.pack(lambda: encode(file, "it"), "input", "sizes")
+        with source.open("ab") as log:
+            log.write(more)
+        (stored,) = app.queue.client.vault.send(parcel)
+        assert stored.bytes == len(BIG)
+        source.write_bytes(BIG[:1000])
+        with pytest.raises(InvalidError, match=r"source\.bin.* had 1500000 bytes, and 1499000 of them were gone"):
+            app.queue.client.vault.send(parcel)
+        assert sizes.submit([File(source), File(empty)]).result(timeout=30) == [[1000, 1000], [0, 0]]
 
 
 def test_nothing_of_what_is_encrypted_can_be_read_in_the_store(tmp_path: Path) -> None:
@@ -130,6 +166,64 @@ def test_codecs_can_be_turned_on_later(tmp_path: Path) -> None:
 
 def _double(text: str) -> str:
     return text * 2
+
+
+def test_unique_inputs_are_stored_once_whether_compressed_or_not(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path}/q.db"
+    once = Buquet(url).task(unique=True)(_double)
+    compressing = Buquet(url, codecs=CHAINS["zstd"])
+    again = compressing.task(unique=True)(_double)
+    for text in ("a", "b" * 100_000):
+        first = once.submit(text)
+        assert (first.created, again.submit(text), again.submit(text).created) == (True, first, False)
+    assert again.submit("c").created
+    with compressing.worker():
+        assert again.handle(first.id).result(timeout=30) == "b" * 200_000
+        assert again.submit("d").result(timeout=30) == "dd"
+
+
+@pytest.mark.parametrize("codecs", [CHAINS["sealed"], CHAINS["sealed"][1:]], ids=["after zstd", "alone"])
+async def test_what_is_encrypted_is_known_by_a_key_and_never_by_itself(codecs: list[Any], tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=codecs)
+    once = app.task(unique=True)(_double)
+    refused = pytest.raises(InvalidError, match=r"passes through aes-gcm to be kept secret; give idempotency_key=")
+    with refused:
+        once.submit("a")
+    with refused:
+        await once.submit_async("a")
+    async with connect(f"sqlite:{tmp_path}/q.db", codecs=codecs) as queue:
+        with refused:
+            await queue.submit("_double", {"text": "a"}, unique=True)
+        by_key = await queue.submit("_double", {"text": "a"}, idempotency_key="order 7")
+    assert once.options(unique=False).submit("a") != by_key
+    assert once.options(unique=False, idempotency_key="order 7").submit("a") == by_key
+    once.options(unique=False, idempotency_key="order 8", unique_scope="queue").submit("secret")
+    other = app.task(_other).options(idempotency_key="order 8", unique_scope="queue")
+    with pytest.raises(ConflictError, match="order 8") as caught:
+        other.submit("secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_unique_task_with_payloads_is_refused_before_anything_is_stored(objects: InFile, tmp_path: Path) -> None:
+    plain = Buquet(f"sqlite:{tmp_path}/q.db")
+    sealed = Buquet(f"sqlite:{tmp_path}/q.db", codecs=CHAINS["sealed"])
+    plain.queue.client.call(_ops.connect())
+    length = plain.task(_length).options(idempotency_key="order 7")
+    double = sealed.task(_double).options(idempotency_key="order 7")
+    refused = pytest.raises(InvalidError, match=r"a unique task of type '_\w+' cannot have files, bytes over 32 KiB")
+    with refused:
+        length.submit(BIG)
+    with refused:
+        double.submit(os.urandom(30_000).hex())
+    assert objects.keys("payloads/") == []
+
+
+def _other(text: str) -> str:
+    return text
+
+
+def _length(data: bytes) -> int:
+    return len(data)
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def block(ctx: TaskContext, seconds: float) -> str:
     note_start(ctx)
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not (GATE and gate_is_open()):
+        ctx.raise_if_cancelled()
         time.sleep(STEP_SECONDS)
     return "done"
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from buquet._durations import seconds
 from buquet.errors import BuquetError, ClosedError, InvalidError, LeaseLostError, NotFoundError, WaitTimeoutError
+from tests.unit.fake_dead_letters import FakeDeadLetters
 from tests.unit.fake_schedules import FakeSchedules
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class FakeQueue:
         self.close()
 
 
-class FakeEngine(FakeSchedules):
+class FakeEngine(FakeDeadLetters, FakeSchedules):
     """All operations of one queue, in memory."""
 
     def __init__(self, config: bytes = b"{}") -> None:
@@ -97,7 +98,6 @@ class FakeEngine(FakeSchedules):
         self.changed = threading.Condition()
         self.queues: weakref.WeakSet[FakeQueue] = weakref.WeakSet()
         self.closed = False
-        self.tasks: dict[str, dict[str, Any]] = {}
         self.leases: dict[str, str] = {}
         self.lost: list[dict[str, str]] = []
         self.called_off: list[dict[str, str | None]] = []
@@ -250,52 +250,6 @@ class FakeEngine(FakeSchedules):
         }
         return task_id
 
-    def _op_failed(self, request: Any) -> Any:
-        failed = [task for task in self.tasks.values() if _wanted(task, request)]
-        start, limit = int(request.get("cursor", 0)), request["limit"]
-        end = start + limit
-        return {"tasks": failed[start:end], "cursor": str(end) if end < len(failed) else None, "corrupt": []}
-
-    def _op_replay(self, request: Any) -> Any:
-        return {"results": [self._move(task_id, "replayed", "pending") for task_id in request["ids"]]}
-
-    def _op_archive(self, request: Any) -> Any:
-        return {"results": [self._move(task_id, "archived", "archived") for task_id in request["ids"]]}
-
-    def _op_replay_many(self, request: Any) -> Any:
-        return self._move_many(request, "pending")
-
-    def _op_archive_many(self, request: Any) -> Any:
-        return self._move_many(request, "archived")
-
-    def _move(self, task_id: str, verb: str, status: str) -> Any:
-        if task_id not in self.tasks:
-            return {"id": task_id, "outcome": "missing", "message": f"there is no task {task_id}"}
-        task = self.tasks[task_id]
-        if task["status"] != "failed":
-            return {"id": task_id, "outcome": "refused", "message": f"task {task_id} is {task['status']}"}
-        task["status"] = status
-        return {"id": task_id, "outcome": verb}
-
-    def _move_many(self, request: Any, status: str) -> Any:
-        """One task a step, so that there are steps."""
-        failed = [task for task in self.tasks.values() if _wanted(task, request)]
-        for task in failed[:1]:
-            task["status"] = status
-        return {
-            "tasks": len(failed[:1]),
-            "records": len(failed[:1]),
-            "cursor": "1" if failed[1:] else None,
-            "corrupt": [],
-        }
-
-    def _op_purge(self, request: Any) -> Any:
-        gone = [name for name, task in self.tasks.items() if task["status"] in request["status"]]
-        for name in gone if not request["dry_run"] else ():
-            del self.tasks[name]
-        step = {"tasks": len(gone), "records": len(gone), "kept": 0, "bytes": 100 * len(gone)}
-        return {**step, "cursor": None, "corrupt": []}
-
     def _op_cancel(self, request: Any) -> Any:
         return {"tasks": [self._cancel(task_id, request) for task_id in request["ids"]]}
 
@@ -346,11 +300,13 @@ class FakeEngine(FakeSchedules):
 
     def _op_worker_next(self, request: Any) -> Any:
         end = time.monotonic() + request["wait"]
+        knew = self.draining  # a call that begins while draining waits for news as any other
 
         def poll() -> Any:
             lost, found = self.lost, self._claim(request["max"])
             warnings, wishes = self.warnings, self.called_off
-            if not (lost or found or warnings or wishes or self.draining or time.monotonic() >= end):
+            told = self.draining and not knew
+            if not (lost or found or warnings or wishes or told or time.monotonic() >= end):
                 return None
             self.lost, self.warnings, self.called_off = [], [], []
             state = "draining" if self.draining else "running"
@@ -422,8 +378,3 @@ def _later(delay: float | str) -> str:
 
 def _error(token: int, error: BuquetError) -> dict[str, Any]:
     return {"token": token, "error": {"code": error.code, "message": str(error)}}
-
-
-def _wanted(task: dict[str, Any], request: Any) -> bool:
-    error = task["error"]["type"] if task["error"] else None
-    return task["status"] == "failed" and request.get("error", error) == error

@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
 from buquet import Buquet, History, HistoryEvent, InvalidError, Task, TaskError, TaskStatus, errors
-from buquet.cli import _output, _render, run
+from buquet.cli import _output, _render, _worker, run
+from buquet.cli._app import cli
 from buquet.cli._load import load_app
 from buquet.cli._output import ExitCode, exit_code_for, print_rows
 from buquet.cli._supervisor import supervise
+from buquet.cli._work import Wanted, read_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,3 +143,48 @@ def test_a_wrong_call_is_one_line_or_json_with_the_value(
     (line,) = done.err.splitlines()
     error = line.removeprefix("error: ") if where == "plain" else json.loads(line)["error"]["message"]
     assert all(words in error for words in said), error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "tasks:app",
+        "tasks:app --concurrency 5 --drain 2m --log-level debug --url sqlite:q.db --processes 3 --json",
+        "-c 5 -p 1 tasks:app",
+        "--json --drain 0 tasks",
+        "tasks:app -c 5 -c 6",
+    ],
+)
+def test_workers_read_their_arguments_as_typer_does(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Wanted] = []
+
+    def work(wanted: Wanted) -> int:
+        read.append(wanted)
+        return 0
+
+    monkeypatch.setattr(_worker, "work", work)
+    monkeypatch.setattr(_output, "shared", _output.shared)
+    arguments = words.split()
+    assert CliRunner().invoke(cli, ["worker", *arguments]).exit_code == 0
+    assert read == [read_arguments(arguments)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "--help",
+        "tasks:app other:app",
+        "tasks:app --concurrency",
+        "tasks:app --concurrency 0",
+        "tasks:app --concurrency many",
+        "tasks:app --concurrency=5",
+        "tasks:app --drain --json",
+        "tasks:app --drain soon",
+        "tasks:app --unknown",
+        "tasks:app -c5",
+        "-- tasks:app",
+    ],
+)
+def test_what_is_no_usual_command_line_goes_to_typer(words: str) -> None:
+    assert read_arguments(words.split()) is None

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, InvalidError, Queue, TaskContext, TaskStatus, Worker
+from buquet import (
+    Buquet,
+    ClosedError,
+    InvalidError,
+    Queue,
+    TaskContext,
+    TaskStatus,
+    UnavailableError,
+    Worker,
+)
 from buquet._context import MESSAGE_CHARS, local_context
 from buquet._current import current_task_id
 from tests.support.waiting import wait_until
@@ -97,6 +106,63 @@ async def test_a_handler_that_never_stops_still_has_its_timeout(queue: Queue, en
         task = await called_off(queue, await queue.submit("t", timeout=0.5), running)
         release.set()
     assert (task.status, outcomes(engine)) == (TaskStatus.CANCELLED, ["timeout"])
+
+
+@pytest.mark.parametrize("concurrency", [1, 20])
+async def test_a_draining_worker_still_hears_of_cancellations(
+    queue: Queue, engine: FakeEngine, concurrency: int
+) -> None:
+    worker = Worker(queue, concurrency=concurrency, drain_timeout=60)
+    running = asyncio.Event()
+
+    @worker.task("t")
+    async def handler() -> None:
+        running.set()
+        await asyncio.Event().wait()
+
+    async with worker:
+        handle = await queue.submit("t")
+        await asyncio.wait_for(running.wait(), 10)
+        worker.drain()
+        await asyncio.to_thread(
+            wait_until, lambda: engine.requests("worker.drain") != [], within=10, what="the drain's announcement"
+        )
+        await queue.cancel([handle])
+        task = await queue.wait(handle, timeout=10)
+        later = await queue.submit("t")
+    assert task.status is TaskStatus.CANCELLED
+    assert outcomes(engine) == ["cancel"]
+    assert (await queue.get(later)).status is TaskStatus.PENDING
+    asked = [request["max"] for name, request in engine.calls if name == "worker.next"]
+    assert asked[-1] == 0
+    assert len(asked) < 10, "it waits for news, rather than ask in a loop"
+
+
+async def test_a_drain_goes_on_where_no_news_can_be_had(
+    queue: Queue, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(queue, drain_timeout=60)
+    running, release = asyncio.Event(), asyncio.Event()
+
+    @worker.task("t")
+    async def handler() -> str:
+        running.set()
+        await release.wait()
+        return "done"
+
+    async with worker:
+        handle = await queue.submit("t")
+        await asyncio.wait_for(running.wait(), 10)
+        engine.fail_next("worker.drain", UnavailableError("not now"))
+        engine.fail_next("worker.next", ClosedError("the worker was stopped"))
+        worker.drain()
+        await asyncio.to_thread(
+            wait_until, lambda: not engine.failures["worker.next"], within=30, what="the worker to ask"
+        )
+        release.set()
+        task = await queue.wait(handle, timeout=10)
+    assert task.output == "done"
+    assert "cancellations were not heard of while draining: the worker was stopped" in caplog.text
 
 
 @pytest.mark.parametrize("stops", [True, False])

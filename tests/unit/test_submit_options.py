@@ -10,6 +10,7 @@ import pytest
 from buquet import Buquet, InvalidError, TaskHandle
 
 if TYPE_CHECKING:
+    from buquet import Queue
     from tests.unit.fake_engine import FakeEngine
 
 
@@ -85,3 +86,38 @@ def test_what_a_handler_submits_is_its_child_unless_it_says_otherwise(
         assert parents() == [handle.id, None]
     child.submit(3)
     assert parents()[-1] is None
+
+
+async def test_a_task_is_named_by_its_id_its_handle_or_itself(app: Buquet, engine: FakeEngine, queue: Queue) -> None:
+    @app.task
+    def child(n: int) -> int:
+        return n
+
+    handle = await queue.submit("t")
+    task = await queue.get(handle)
+    for parent in (handle.id, handle, task):
+        await queue.submit("t", parent=parent)
+        await queue.submit_many("t", [1], parent=parent)
+        child.options(parent=parent).submit(1)
+        for made in (queue.handle(parent), app.handle(parent), child.handle(parent)):
+            assert made.id == handle.id
+        for group in (queue.group([parent]), app.group([parent]), child.group([parent])):
+            assert group.ids == [handle.id]
+        assert await queue.get_many([parent]) == [task]
+    requests = engine.requests("submit")[1:] + engine.requests("submit_many")
+    assert [request["parent"] for request in requests] == [handle.id] * 9
+
+
+async def test_what_names_no_task_is_refused(app: Buquet, engine: FakeEngine, queue: Queue) -> None:
+    number: Any = 7
+    with pytest.raises(InvalidError, match=r"not by int \(7\)"):
+        await queue.submit("t", parent=number)
+    with pytest.raises(InvalidError, match=r"not by int \(7\)"):
+        await queue.get(number)
+    with pytest.raises(InvalidError, match=r"not by int \(7\)"):
+        app.group([number])
+    with pytest.raises(InvalidError, match="put a single one into a list"):
+        app.group("task-1")
+    with pytest.raises(InvalidError, match="put a single one into a list"):
+        await queue.get_many("task-1")
+    assert not engine.calls

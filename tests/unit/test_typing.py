@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
-from buquet import Buquet, TaskContext, TaskFunction, TaskGroup, TaskHandle
+from buquet import Buquet, Queue, TaskCall, TaskContext, TaskFunction, TaskGroup, TaskHandle, group, group_async
 
 app = Buquet("memory:")
 
@@ -50,14 +50,24 @@ def check_types() -> None:
     assert_type(with_context.submit(path="a"), TaskHandle[int])
     assert_type(with_context_at_will.submit(path="a"), TaskHandle[int])
     assert_type(async_with_context.submit(flag=True), TaskHandle[str])
+    assert_type(plain.bind("a", size=1), TaskCall[bytes])
+    assert_type(plain.options(priority=9).bind("a"), TaskCall[bytes])
+    assert_type(group(plain.bind("a"), plain.bind("b", size=1)), TaskGroup[bytes])
+    assert_type(group(plain.bind("a"), with_options.bind(1)), TaskGroup[bytes | list[str]])
+    assert_type(group(plain.submit("a"), with_context.bind("a"), plain.map(["a"])).results(), list[bytes | int])
+    plain.bind(1)  # pyright: ignore[reportArgumentType]
+    with_context.bind()  # pyright: ignore[reportCallIssue]
+    group(plain)  # pyright: ignore[reportArgumentType]
     plain.submit(1)  # pyright: ignore[reportArgumentType]
     plain.submit("a", colour="red")  # pyright: ignore[reportCallIssue]
     with_context.submit()  # pyright: ignore[reportCallIssue]
     plain.options(retrys=1)  # pyright: ignore[reportCallIssue]
 
 
-async def check_async_types() -> None:
+async def check_async_types(queue: Queue) -> None:
     """Never called: read by the type checker."""
+    assert_type(await group_async(plain.bind("a"), with_options.bind(1)), TaskGroup[bytes | list[str]])
+    assert_type(await group_async(queue.bind("a", 1), await queue.submit("b")), TaskGroup[Any])
     assert_type(await (await plain.submit_async("a")), bytes)
     assert_type(await (await with_options.map_async([1])), list[list[str]])
     assert_type(await with_options.submit(1).result_async(), list[str])

@@ -1,9 +1,17 @@
 """The command line. ``run`` is its entry point."""
 
+import sys
+
 
 def run() -> None:
     """Run the ``buquet`` command."""
-    # Imported here, so that programs which only use the library never load Typer and Rich.
+    # Imported here, so that programs which only use the library never load Typer and Rich, and neither do workers.
+    if sys.argv[1:2] == ["worker"]:
+        from buquet.cli import _work  # noqa: PLC0415
+
+        wanted = _work.read_arguments(sys.argv[2:])
+        if wanted is not None:
+            sys.exit(_work.run(wanted))
     from buquet.cli._app import cli  # noqa: PLC0415
 
     cli(prog_name="buquet")

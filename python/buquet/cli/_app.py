@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 from buquet import __version__, _ops
 from buquet._handle import TaskHandle
-from buquet._models import Task, TaskStatus, has_result
+from buquet._models import EndedCounts, Task, TaskStatus, has_result
 from buquet._native import engine_version
 from buquet._options import submit_options
 from buquet.cli import _bench, _cancel, _config, _dead, _demo, _dev, _doctor, _payloads, _schedules, _schemas, _worker
@@ -32,7 +32,7 @@ from buquet.cli._output import (
     wants_json,
 )
 from buquet.cli._pages import read_page
-from buquet.cli._render import age, print_task, print_timeline
+from buquet.cli._render import age, error_line, print_task, print_timeline
 from buquet.cli._usage import UsageError, asks_for_json, duration, explain, is_help, time_limit
 from buquet.errors import BuquetError, InvalidError
 
@@ -233,10 +233,8 @@ def list_(
         return
     rows = [["ID", "TYPE", "STATUS", "ATTEMPT", "SUBMITTED", "ERROR"]]
     for task in page.tasks:
-        error = f"{task.error.type}: {task.error.message}".splitlines()[0] if task.error else ""
-        rows.append(
-            [task.id, plain(task.type), styled(task.status), str(task.attempt), age(task.submitted_at), plain(error)]
-        )
+        error = plain(error_line(task))
+        rows.append([task.id, plain(task.type), styled(task.status), str(task.attempt), age(task.submitted_at), error])
     if page.tasks:
         print_rows(*rows)
     else:
@@ -254,7 +252,7 @@ def workers(url: Url = None, json: Json = False) -> None:
     if shared.json:
         print_json(page)
         return
-    rows = [["ID", "HOST", "PID", "ALIVE", "STATE", "RUNS", "HEARTBEAT", "TYPES"]]
+    rows = [["ID", "HOST", "PID", "ALIVE", "STATE", "RUNS", "ENDED", "HEARTBEAT", "TYPES"]]
     rows += [
         [
             worker.id,
@@ -263,6 +261,7 @@ def workers(url: Url = None, json: Json = False) -> None:
             "[green]yes[/]" if worker.alive else "[red]no[/]",
             worker.state,
             f"{worker.running}/{worker.concurrency}",
+            _ended(worker.ended),
             age(worker.heartbeat_at),
             plain(", ".join(worker.types)),
         ]
@@ -273,6 +272,13 @@ def workers(url: Url = None, json: Json = False) -> None:
     else:
         out.print("no workers")
     print_corrupt(page.corrupt)
+
+
+def _ended(counts: EndedCounts) -> str:
+    """How many tasks completed, and how many of each kind did not."""
+    others = {"failed": counts.failed, "cancelled": counts.cancelled, "expired": counts.expired}
+    parts = [f"{counts.completed}", *(f"{count} {status}" for status, count in others.items() if count)]
+    return ", ".join(parts)
 
 
 def _print_id(task_id: str) -> None:

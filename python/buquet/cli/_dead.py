@@ -1,6 +1,5 @@
 """``buquet failed``, ``replay``, ``archive``, ``purge`` and ``lifecycle``: what is done about finished tasks."""
 
-import sys
 from functools import partial
 from typing import Annotated, Any
 
@@ -17,6 +16,8 @@ from buquet.cli._output import (
     ExitCode,
     Json,
     Url,
+    Yes,
+    confirm,
     connection,
     err,
     out,
@@ -29,7 +30,7 @@ from buquet.cli._output import (
     wants_json,
 )
 from buquet.cli._pages import read_page
-from buquet.cli._render import age
+from buquet.cli._render import age, error_line
 from buquet.cli._usage import duration, time_limit
 from buquet.errors import BuquetError, InvalidError
 
@@ -43,7 +44,6 @@ OlderThan = Annotated[
     typer.Option("--older-than", metavar="TIME", help="Only what ended so long ago, such as 7d.", callback=duration),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The tasks.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="All failed tasks.")]
 _YOUNG = 600.0
@@ -77,9 +77,10 @@ def failed(
         print_json(page)
         return
     rows = [["ID", "TYPE", "ATTEMPT", "FAILED", "ERROR"]]
-    for task in page.tasks:
-        words = f"{task.error.type}: {task.error.message}".splitlines()[0] if task.error else ""
-        rows.append([task.id, plain(task.type), str(task.attempt), age(task.completed_at), plain(words)])
+    rows += [
+        [task.id, plain(task.type), str(task.attempt), age(task.completed_at), plain(error_line(task))]
+        for task in page.tasks
+    ]
     if not page.tasks:
         out.print("no failed tasks")
     elif not traceback:
@@ -159,7 +160,7 @@ def archive(
         _move(client, "archive", ids or [], None)
         return
     if not dry_run:
-        _confirm("Archive these tasks for good?", yes=yes, look="with --dry-run")
+        confirm("Archive these tasks for good?", yes=yes)
     many = _dead_ops.archive_many(wanted, dry_run=dry_run, cursor=cursor)
     _run(client, many, "to be archived" if dry_run else "archived")
 
@@ -199,7 +200,7 @@ def purge(
     client = connection(url)
     if not dry_run:
         names = " and ".join(item.value for item in statuses)
-        _confirm(f"Delete {names} tasks older than {older_than}?", yes=yes, look="with --dry-run")
+        confirm(f"Delete {names} tasks older than {older_than}?", yes=yes)
     _run(client, many, "to be purged" if dry_run else "purged")
     if not shared.json and seconds(older_than, "--older-than") < _YOUNG and client.call(_ops.connect()).store == "s3":
         err.print("on S3 nothing is purged that has changed in the last 10 minutes", soft_wrap=True)
@@ -224,7 +225,7 @@ def lifecycle(
     shared.json = wants_json(json)
     client = connection(url)
     if apply:
-        _confirm(f"Let the bucket delete old versions after {keep_days} days?", yes=yes, look="without --apply")
+        confirm(f"Let the bucket delete old versions after {keep_days} days?", yes=yes, look="without --apply")
     answer = client.call(_dead_ops.lifecycle(keep_days, apply=apply))
     if shared.json:
         print_json(answer)
@@ -264,16 +265,6 @@ def _move(client: Client, op: str, ids: list[str], options: Any) -> None:
     if wrong:
         missing = all(result.outcome == "missing" for result in wrong)
         raise typer.Exit(ExitCode.NOT_FOUND if missing else ExitCode.USAGE)
-
-
-def _confirm(question: str, *, yes: bool, look: str) -> None:
-    """Ask a person; a program has to say --yes."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise InvalidError(f"this cannot be undone: say --yes, or look first {look}")
-    if not typer.confirm(question, err=True):
-        raise typer.Exit(ExitCode.ERROR)
 
 
 def _run(client: Client, many: Many[Any], verb: str) -> None:

@@ -27,6 +27,7 @@ Url = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 STYLES = {
     TaskStatus.PENDING: "yellow",
@@ -84,6 +85,19 @@ def ask(url: str | None, call: Call[Any, Any]) -> Any:
 def wants_json(flag: bool) -> bool:
     """Whether JSON is wanted, by this command's option or the one before it."""
     return flag or shared.json
+
+
+def confirm(question: str, *, yes: bool, look: str = "with --dry-run") -> None:
+    """Ask a person; a program has to say --yes.
+
+    :raises InvalidError: there is nobody to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise errors.InvalidError(f"this cannot be undone: say --yes, or look first {look}")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(ExitCode.ERROR)
 
 
 def print_json(value: object) -> None:

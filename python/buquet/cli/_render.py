@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 from rich.table import Table
 
-from buquet._models import CancelWish, History, HistoryEvent, Task, TaskStatus
+from buquet._models import CancelWish, History, HistoryEvent, Payload, Task, TaskStatus
+from buquet._shown import shown, shown_error
 from buquet.cli._output import out, plain, styled
 
 _STATUS_WIDTH = max(map(len, TaskStatus))
@@ -46,12 +46,12 @@ def print_task(task: Task) -> None:
         rows.add_row("worker", task.worker)
     for name, value in _about(task):
         rows.add_row(name, plain(value))
-    rows.add_row("input", plain(_json(task.input)))
-    if task.output is not None:
-        rows.add_row("output", plain(_json(task.output)))
+    rows.add_row("input", plain(_short(task.input, task.input_ref)))
+    if task.output is not None or task.output_ref is not None:
+        rows.add_row("output", plain(_short(task.output, task.output_ref)))
     out.print(rows)
     if task.error is not None:
-        out.print(f"[red]{plain(task.error.type)}[/]: {plain(task.error.message, lines=True)}")
+        out.print(f"[red]{plain(task.error.type)}[/]: {plain(shown_error(task.error.message), lines=True)}")
         if task.error.traceback:
             out.print(plain(task.error.traceback, lines=True))
 
@@ -106,7 +106,7 @@ def _changes(events: list[HistoryEvent]) -> list[tuple[HistoryEvent, str]]:
 
 def _describe(task: Task, previous: Task | None) -> str:
     if previous is None:
-        return f"submitted, input {_json(task.input)}"
+        return f"submitted, input {_short(task.input, task.input_ref)}"
     parts: list[str] = []
     if task.attempt != previous.attempt:
         parts.append(f"attempt {task.attempt}")
@@ -117,14 +117,19 @@ def _describe(task: Task, previous: Task | None) -> str:
     if task.progress is not None and task.progress != previous.progress:
         parts.append(f"{task.progress.value:.0%} {task.progress.message or ''}".rstrip())
     if task.error is not None and task.error != previous.error:
-        parts.append(f"{task.error.type}: {task.error.message.splitlines()[0] if task.error.message else ''}")
-    if task.output is not None and previous.output is None:
-        parts.append(f"output {_json(task.output)}")
+        parts.append(error_line(task))
+    if (task.output, task.output_ref) != (None, None) == (previous.output, previous.output_ref):
+        parts.append(f"output {_short(task.output, task.output_ref)}")
     if task.available_at and task.available_at != previous.available_at and not task.status.is_terminal:
         parts.append(f"not before {task.available_at.strftime('%H:%M:%S')}")
     return ", ".join(parts) or f"revision {task.status.value}"
 
 
-def _json(value: object, limit: int = 200) -> str:
-    text = msgspec.json.encode(value).decode()
+def error_line(task: Task) -> str:
+    """A task's error in one line; empty if it has none."""
+    return f"{task.error.type}: {shown_error(task.error.message)}".splitlines()[0] if task.error else ""
+
+
+def _short(value: object, elsewhere: Payload | None, limit: int = 200) -> str:
+    text = shown(value, elsewhere)
     return text if len(text) <= limit else text[:limit] + "…"

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from buquet.cli._output import ExitCode
-
-SUPERVISED = "BUQUET_SUPERVISED"
-"""Set for supervised processes: they drain when their stdin ends, since then the supervisor is gone."""
+from buquet.cli._work import SUPERVISED
 
 _logger = logging.getLogger("buquet.cli")
 _FIRST_PAUSE = 1.0

@@ -1,17 +1,15 @@
 """What a command is called with: durations, and mistakes, which are told like all errors are."""
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import typer
 
-from buquet._durations import seconds
+from buquet._durations import seconds, written_duration
 from buquet.errors import InvalidError
 
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What Typer raises where a command is called as it cannot be. Typer does not export it."""
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def duration(param: typer.CallbackParam, value: str | None) -> str | None:
@@ -19,12 +17,7 @@ def duration(param: typer.CallbackParam, value: str | None) -> str | None:
 
     :raises InvalidError: it is none.
     """
-    if value is None:
-        return None
-    if (number := _NUMBER.fullmatch(value)) is not None:
-        value = f"{value}s" if number[1] is None else f"{round(float(value) * 1000)}ms"
-    seconds(value, param.opts[0])
-    return value
+    return None if value is None else written_duration(value, param.opts[0])
 
 
 def time_limit(param: typer.CallbackParam, value: str | None) -> str | None:

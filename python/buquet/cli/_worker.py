@@ -1,30 +1,12 @@
 """``buquet worker``: run an app's tasks, in this process or in several."""
 
-import asyncio
-import contextlib
-import gc
-import logging
-import os
-import sys
 from typing import Annotated
 
 import typer
 
-from buquet import _ops
-from buquet._app import Buquet
-from buquet._client import Config
-from buquet._models import Usage
-from buquet._worker import Worker
-from buquet.cli._config import read
-from buquet.cli._load import load_app
-from buquet.cli._output import Json, Url, print_json, shared, wants_json
-from buquet.cli._supervisor import SUPERVISED, supervise
+from buquet.cli._output import Json, Url, shared, wants_json
 from buquet.cli._usage import duration
-
-_GARBAGE_THRESHOLD = 10_000
-"""New objects between two looks for garbage: each attempt makes some that live until its outcome is stored."""
-
-_logger = logging.getLogger("buquet.cli")
+from buquet.cli._work import Wanted, work
 
 
 def worker(
@@ -64,68 +46,13 @@ def worker(
     buquet worker tasks:app --processes 4 --drain 5m
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
-    configured = read(url)
-    log_level = configured.word("worker.log_level") if log_level is None else log_level
-    processes = configured.count("worker.processes") if processes is None else processes
-    level = logging.getLevelNamesMapping().get(log_level.upper())
-    if level is None:
-        raise typer.BadParameter(f"{log_level!r} is no level", param_hint="--log-level")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s %(message)s", stream=sys.stderr)
-    url = shared.url if url is None else url
-    if url is not None:
-        os.environ["BUQUET_URL"] = url  # for the processes that this one starts
-    if processes > 1:
-        options = ["--processes", "1", "--log-level", log_level]
-        given = {"--concurrency": concurrency, "--drain": drain, "--url": url}
-        for name, value in given.items():
-            options += [] if value is None else [name, str(value)]
-        options += ["--json"] if shared.json else []
-        raise typer.Exit(asyncio.run(supervise(["worker", target, *options], processes)))
-    app = load_app(target)
-    if url is not None:
-        app.queue.client.reconfigure(Config(url=url))
-    asyncio.run(_run(app, app.worker(concurrency=concurrency, drain_timeout=drain)))
-
-
-async def _run(app: Buquet, worker: Worker) -> None:
-    info = await app.queue.info()
-    _logger.info("the queue is %s (from %s)", info.url, info.source)
-    # What was imported stays; looking through it again and again for garbage would cost a tenth of the work.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_THRESHOLD)
-    if os.environ.get(SUPERVISED):
-        _drain_without_parent(worker)
-    try:
-        await worker.run()
-    finally:
-        usage = await app.queue.client.call_async(_ops.usage())
-        await app.close_async()
-        _report(worker, usage)
-
-
-def _report(worker: Worker, usage: Usage) -> None:
-    if shared.json:
-        with contextlib.suppress(BrokenPipeError):
-            print_json({"worker": worker.id, "attempts": worker.attempts, "usage": usage})
-    else:
-        requests = usage.requests
-        _logger.info(
-            "%d attempt(s), %d PUT, %d GET, %d LIST: $%.6f on S3",
-            worker.attempts,
-            requests.put,
-            requests.get,
-            requests.list,
-            usage.dollars,
-        )
-
-
-def _drain_without_parent(worker: Worker) -> None:
-    """Drain when the supervisor is gone: its end of our stdin closes with it."""
-    loop = asyncio.get_running_loop()
-
-    def ended() -> None:
-        loop.remove_reader(0)
-        worker.drain()
-
-    loop.add_reader(0, ended)
+    wanted = Wanted(
+        target,
+        concurrency=concurrency,
+        processes=processes,
+        drain=drain,
+        log_level=log_level,
+        url=shared.url if url is None else url,
+        json=shared.json,
+    )
+    raise typer.Exit(work(wanted))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from buquet._models import Usage
-from buquet.cli._supervisor import SUPERVISED
+from buquet.cli._work import SUPERVISED
 from buquet.errors import BuquetError
 
 if TYPE_CHECKING:

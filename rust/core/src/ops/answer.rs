@@ -10,7 +10,7 @@ use crate::id::{CommitId, LeaseId, TaskId, WorkerId};
 use crate::queue::{self, CorruptObject, TaskView};
 use crate::record::{self, Json, TaskStatus};
 use crate::time::Timestamp;
-use crate::worker::{CalledOff, Lost, Phase, Problem, Seen, Settled, Verdict};
+use crate::worker::{CalledOff, Ended, Lost, Phase, Problem, Seen, Settled, Verdict};
 
 #[derive(Debug, Serialize)]
 pub struct Connected {
@@ -189,6 +189,7 @@ pub struct WorkerAnswer {
     alive: bool,
     state: Phase,
     running: usize,
+    ended: Ended,
 }
 
 impl From<Seen> for WorkerAnswer {
@@ -205,6 +206,7 @@ impl From<Seen> for WorkerAnswer {
             alive,
             state: registration.state,
             running: registration.running,
+            ended: registration.ended,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Operations on schedules: what callers send and get, field for field.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
@@ -33,6 +35,11 @@ pub struct Put {
     timeout: Option<Span>,
     retry: Option<Retry>,
     priority: Option<i64>,
+    ttl: Option<Span>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
     #[serde(default)]
     overlap: Overlap,
     #[serde(default)]
@@ -117,6 +124,12 @@ pub struct ScheduleAnswer {
     timeout_ms: u64,
     priority: u8,
     max_retries: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
     overlap: Overlap,
     catch_up: CatchUp,
     catch_up_limit: u32,
@@ -175,6 +188,7 @@ pub struct Synced {
     created: Vec<String>,
     changed: Vec<String>,
     missing: Vec<ScheduleAnswer>,
+    modules: Vec<String>,
 }
 
 impl ScheduleAnswer {
@@ -194,6 +208,9 @@ impl ScheduleAnswer {
             timeout_ms: definition.options.timeout_ms,
             priority: definition.options.priority,
             max_retries: definition.options.retry.max_retries,
+            ttl_ms: definition.ttl_ms,
+            tags: definition.tags,
+            metadata: definition.metadata,
             overlap: definition.overlap,
             catch_up: definition.catch_up,
             catch_up_limit: definition.catch_up_limit,
@@ -219,6 +236,9 @@ impl Put {
             kind: self.kind.clone(),
             input: self.input.clone().unwrap_or_else(Json::null),
             options: options(self.timeout, self.retry.as_ref(), self.priority, defaults.clone())?,
+            ttl_ms: self.ttl.map(Span::millis),
+            tags: self.tags.clone(),
+            metadata: self.metadata.clone(),
             overlap: self.overlap,
             catch_up: self.catch_up,
             catch_up_limit: self.catch_up_limit.unwrap_or(DEFAULT_CATCH_UP),
@@ -300,7 +320,9 @@ impl Engine {
             }
             None => {
                 let (cron, timezone) = (request.cron.as_deref(), request.timezone.as_deref());
-                Ok((schedule::timing(cron, timezone, request.every.map(Span::millis))?, Timestamp(0)))
+                let timing = schedule::timing(cron, timezone, request.every.map(Span::millis))?;
+                schedule::check_fires(&timing, cron, self.queue().await?.bucket().now())?;
+                Ok((timing, Timestamp(0)))
             }
         }
     }
@@ -318,6 +340,7 @@ impl Engine {
         let synced = queue.sync_schedules(declared, &request.modules.into_iter().collect()).await?;
         let now = queue.bucket().now();
         let missing = synced.missing.into_iter().map(|schedule| ScheduleAnswer::at(schedule, now)).collect();
-        Ok(Synced { created: synced.created, changed: synced.changed, missing })
+        let modules = synced.modules.into_iter().collect();
+        Ok(Synced { created: synced.created, changed: synced.changed, missing, modules })
     }
 }

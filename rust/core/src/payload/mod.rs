@@ -4,6 +4,7 @@
 mod collect;
 mod upload;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::id::{PayloadId, RecordId};
 use crate::keys;
 use crate::limits;
-use crate::record::{Extra, Json, PayloadRef, Task};
+use crate::record::{BatchRecord, Extra, Json, PayloadRef, Task};
 use crate::store::Got;
 use crate::time::Timestamp;
 
@@ -88,6 +89,11 @@ impl Parcels {
         self.0.push(parcel);
     }
 
+    /// What a record says of them.
+    pub fn names(&self) -> impl Iterator<Item = &PayloadRef> {
+        self.0.iter().map(|parcel| &parcel.name)
+    }
+
     /// Runs a commit that names them, once they are written.
     ///
     /// # Errors
@@ -112,6 +118,14 @@ impl Parcels {
         let sends = self.0.iter().map(|parcel| parcel.send(bucket));
         stream::iter(sends).buffer_unordered(SENDS_IN_FLIGHT).boxed().try_collect().await
     }
+}
+
+/// The objects of those payloads that were written for `record` and that it does not name, or not any more: nobody
+/// ever will.
+pub fn unnamed<'a>(record: &BatchRecord, written: impl Iterator<Item = &'a PayloadRef>) -> Vec<String> {
+    let named: BTreeSet<PayloadId> = record.tasks.iter().flat_map(Task::payloads).map(|name| name.id).collect();
+    let gone = written.filter(|name| !named.contains(&name.id));
+    gone.flat_map(|name| (0..name.pieces).map(|n| keys::payload(record.id, name.id, n))).collect()
 }
 
 /// How much of a record an input takes.

@@ -20,6 +20,9 @@ const IN_FLIGHT: usize = 16;
 /// Times a record is looked at again after a commit whose outcome is unknown.
 const TRIES: usize = 3;
 
+/// What a cursor begins with that goes through the waiting work for the second time.
+const AGAIN: &str = "again:";
+
 /// Which unfinished tasks to call off. All that are given must hold; at least one must be.
 #[derive(Clone, Debug, Default)]
 pub struct CancelFilter {
@@ -76,7 +79,10 @@ impl Queue {
         let wish = Cancel::new(by, reason, self.bucket().now())?;
         let mut records: BTreeMap<RecordId, Vec<TaskId>> = BTreeMap::new();
         for id in ids {
-            records.entry(id.record()).or_default().push(*id);
+            let ids = records.entry(id.record()).or_default();
+            if !ids.contains(id) {
+                ids.push(*id);
+            }
         }
         let changes = stream::iter(records).map(|(record, ids)| {
             let wish = &wish;
@@ -105,10 +111,12 @@ impl Queue {
     ) -> Result<(CancelCounts, Option<String>)> {
         filter.check()?;
         let wish = Cancel::new(by, reason, self.bucket().now())?;
-        let cursor = cursor.unwrap_or(keys::READY);
-        // Waiting work first: what starts meanwhile is found again among the running.
+        let given = cursor.unwrap_or(keys::READY);
+        let (again, cursor) = given.strip_prefix(AGAIN).map_or((false, given), |cursor| (true, cursor));
+        // Waiting work first: what starts meanwhile is found again among the running; and what went back from there to
+        // waiting among the waiting once more.
         let index = [keys::READY, keys::LEASES].into_iter().find(|index| cursor.starts_with(index));
-        let index = index.ok_or_else(|| not_a_cursor(cursor))?;
+        let index = index.ok_or_else(|| not_a_cursor(given))?;
         let page = self.bucket().list(index, Some(cursor), limits::PAGE / 4).await?.value;
         let changes = stream::iter(records_of(&page, filter.kind.as_deref())).map(|record| {
             let wish = &wish;
@@ -126,7 +134,13 @@ impl Queue {
         }
         self.core().tell_workers(&done).await?;
         let last = page.entries.last().filter(|_| page.more).map(|last| last.key.clone());
-        let next = last.or_else(|| (index == keys::READY).then(|| keys::LEASES.to_owned()));
+        let next = match last {
+            Some(last) if again => Some(format!("{AGAIN}{last}")),
+            Some(last) => Some(last),
+            None if again => None,
+            None if index == keys::READY => Some(keys::LEASES.to_owned()),
+            None => Some(format!("{AGAIN}{}", keys::READY)),
+        };
         let count = |wanted: Cancelling| done.values().filter(|done| **done == wanted).count();
         let counts = CancelCounts { cancelled: count(Cancelling::Cancelled), requested: count(Cancelling::Requested) };
         Ok((counts, next))

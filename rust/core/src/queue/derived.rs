@@ -7,7 +7,7 @@
 use super::Core;
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, TaskId};
-use crate::payload::Parcels;
+use crate::payload::{Parcels, unnamed};
 use crate::record::{BatchRecord, EntryState, Extra, Options, Task, ready_entry_state};
 use crate::transact::{Placed, Transacted};
 
@@ -68,6 +68,9 @@ impl Core {
             let entry =
                 record.ready_entry().filter(|entry| ready_entry_state(entry, &found.record) == EntryState::Stale);
             self.desk.deleter.delete(entry.map(|entry| entry.to_string()));
+            if !found.record.void {
+                self.desk.deleter.delete(unnamed(&found.record, parcels.names()));
+            }
             if !found.record.void || found.record.kind == BARRED {
                 return Ok(Derived::Found(Box::new(found.record)));
             }

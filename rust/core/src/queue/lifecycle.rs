@@ -130,6 +130,9 @@ fn expiries(prefix: &str, keep_days: u32) -> Vec<Expiry> {
         ("failed", keys::FAILED, index),
         ("workers", keys::WORKERS, index),
         ("bell", keys::BELL, index),
+        ("cancels", keys::CANCELS, index),
+        ("probe", "probe/", index),
+        ("schemas", keys::SCHEMAS, old),
         ("uploads", "", uploads),
     ];
     places.map(|(name, place, expires)| rule(prefix, name, place, expires)).into()

@@ -53,6 +53,17 @@ pub async fn ensure(bucket: &Bucket) -> Result<Marked> {
     }
 }
 
+/// What the marker says by now; as before where it is gone.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn look(bucket: &Bucket) -> Result<Marked> {
+    match bucket.get(keys::MARKER, None).await?.value {
+        Got::Found(object) => read(bucket, &object.body),
+        Got::Missing | Got::NotModified => Ok(Marked::default()),
+    }
+}
+
 fn read(bucket: &Bucket, body: &[u8]) -> Result<Marked> {
     check(&bucket.store().url(), body)?;
     Ok(serde_json::from_slice(body).unwrap_or_default())

@@ -2,7 +2,8 @@
 //!
 //! A record may be purged while somebody replays it, and there is no conditional delete. So it is first sealed: a commit
 //! archives all its tasks for good, which bars every commit that was prepared before. Only then is it deleted, and its
-//! entry in the index of failed tasks after it, so that whoever comes after a crash finds what is left to do.
+//! entry in the index of failed tasks after it, so that whoever comes after a crash finds what is left to do. Payloads go
+//! once no revision names them; what a crash leaves of them is collected like that of any other commit.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::{CorruptObject, Queue, READS_IN_FLIGHT};
 use crate::error::{Error, Result};
 use crate::keys::{self, FailedEntry};
 use crate::limits;
+use crate::payload::unnamed;
 use crate::record::{BatchRecord, Task, TaskStatus};
 use crate::time::Timestamp;
 use crate::transact::{Stored, Transacted};
@@ -226,6 +228,8 @@ impl Queue {
                 let done = Done { tasks, kept: !whole, deleted: None };
                 if let Some(sealed) = &sealed {
                     self.core().show(&sealed.record);
+                    let names = record.tasks.iter().flat_map(Task::payloads);
+                    self.bucket().delete_many(&unnamed(&sealed.record, names)).await?;
                 }
                 if whole { self.delete_record(&found, done).await } else { Ok(done) }
             }

@@ -12,10 +12,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 pub use self::declared::{Declared, Synced};
 pub use self::object::{LoadedSchedule, ScheduleChange, StoredSchedule};
 use super::list::{check_limit, not_a_cursor};
-use super::{Core, CorruptObject, Derived, Queue, READS_IN_FLIGHT, Submission};
+use super::{About, Core, CorruptObject, Derived, Queue, READS_IN_FLIGHT, Submission};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
-use crate::record::{Extras, Task};
+use crate::record::Task;
 use crate::schedule::{Definition, Schedule, check_name, slot_jitter, slot_record};
 use crate::time::Timestamp;
 use crate::{keys, limits};
@@ -153,8 +153,10 @@ impl Queue {
     /// # Errors
     /// [`Error::NotFound`] and those of a submit.
     pub async fn trigger_schedule(&self, name: &str) -> Result<TaskId> {
-        let Definition { kind, input, options, .. } = self.core().find_schedule(name).await?.schedule.definition;
-        self.submit(Submission { options, ..Submission::new(kind, input) }).await
+        let definition = self.core().find_schedule(name).await?.schedule.definition;
+        let about = definition.about(Some(name));
+        let Definition { kind, input, options, .. } = definition;
+        self.submit(Submission { options, about, ..Submission::new(kind, input) }).await
     }
 
     /// Sees to it that each slot from `from` to before `until` has its task, whatever its policies say. At most 1,000.
@@ -198,10 +200,11 @@ impl Core {
         let Definition { kind, input, options, .. } = &schedule.definition;
         let available_at = slot.after(slot_jitter(schedule, slot));
         let now = self.desk.bucket.now();
-        let metadata = [("schedule", schedule.name.clone()), ("slot", slot.to_string())];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let task = Task::new(0, input.clone(), now, Some(available_at));
-        let task = task.with(Extras { metadata, ..Extras::default() });
+        let About { mut extras, expiry } = schedule.definition.about(Some(&schedule.name));
+        extras.metadata.insert("slot".into(), slot.to_string());
+        let mut task = Task::new(0, input.clone(), now, Some(available_at)).with(extras);
+        // Counted from when the slot's task may start, so that one that is caught up with too late does not start at all.
+        task.expires_at = expiry.and_then(|expiry| expiry.moment(available_at));
         let id = if self.settings.variant.forgets_slots() {
             crate::id::RecordId::random(self.desk.bucket.entropy())
         } else {

@@ -65,6 +65,12 @@ impl Settings {
         self.full_look.max(Self::LONGEST_FULL_LOOK) * LOOKS_TO_GET_ROUND
     }
 
+    /// How long a worker may be silent before it counts as dead: one that holds no lease beats seldom.
+    #[must_use]
+    pub fn silence(&self, idle: bool) -> Duration {
+        if idle { self.idle_heartbeat + self.stale } else { self.stale }
+    }
+
     /// Those that `options` ask for.
     #[must_use]
     pub fn configured(kind: StoreKind, options: &Options) -> Self {

@@ -142,8 +142,8 @@ impl Queue {
         Err(Error::Unavailable(format!("the submit with the key {key:?} was overtaken {SLOTS} times; try again")))
     }
 
-    /// The first task of the key, if it is the same as the one submitted now. An input that was encrypted is another
-    /// each time; of such only the type is compared.
+    /// The first task of the key, if it is the same as the one submitted now. Where one of the inputs was compressed or
+    /// encrypted only the types are compared: it is another each time, and only its front can tell.
     async fn compare(&self, record: &BatchRecord, submission: &Submission, input: &str, key: &str) -> Result<TaskId> {
         let Some(first) = record.tasks.first() else {
             return Err(Error::Corrupt(format!(
@@ -159,7 +159,8 @@ impl Queue {
             Some(name) => read_json(self.bucket(), record.id, name).await?,
             None => first.input.clone(),
         };
-        let same = is_encoded(first_input.text()) || canonical(first_input.text())? == input;
+        let encoded = is_encoded(first_input.text()) || is_encoded(input);
+        let same = encoded || canonical(first_input.text())? == input;
         if record.kind == submission.kind && same {
             return Ok(id);
         }

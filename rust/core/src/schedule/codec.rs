@@ -59,6 +59,8 @@ impl Schedule {
 
 #[cfg(test)]
 pub mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::super::model::{CatchUp, Definition, Overlap, Run, Skip, SkipReason, slot_jitter, slot_record};
@@ -78,6 +80,9 @@ pub mod tests {
             kind: "report".into(),
             input: Json::parse("{}").unwrap(),
             options: Options::default(),
+            ttl_ms: None,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
             overlap: Overlap::Allow,
             catch_up: CatchUp::Latest,
             catch_up_limit: 100,

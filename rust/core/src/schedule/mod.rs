@@ -13,8 +13,9 @@ mod zone;
 pub use self::codec::FORMAT;
 pub use self::expression::Expression;
 pub use self::model::{
-    CatchUp, Definition, Overlap, Run, Schedule, Skip, SkipReason, check_name, slot_jitter, slot_record, timing,
+    CatchUp, Definition, Overlap, Run, Schedule, Skip, SkipReason, check_fires, check_name, slot_jitter, slot_record,
+    timing,
 };
-pub use self::policy::{Decision, LastRun, ON_TIME, decide};
+pub use self::policy::{Decision, LastRun, decide};
 pub use self::timing::Timing;
 pub use self::zone::parse_zone;

@@ -1,5 +1,6 @@
 //! A schedule and its parts, field for field as they are stored.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,9 @@ use super::zone::parse_zone;
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId, ScheduleId, TaskId, WorkerId};
 use crate::limits;
-use crate::queue::{check_payload, check_type};
+use crate::queue::{About, When, check_payload, check_type};
 use crate::record::fields::read_keeping_the_unknown;
-use crate::record::{Extra, Json, Options};
+use crate::record::{Extra, Extras, Json, Options};
 use crate::time::Timestamp;
 
 /// What is done when a slot comes while the task of an earlier one has not finished.
@@ -60,6 +61,15 @@ pub struct Definition {
     pub input: Json,
     /// The tasks' timeout, priority, retries.
     pub options: Options,
+    /// How long after a task may start it is too late for it, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// Words to find the tasks by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Facts about the tasks, besides the schedule's name and the slot.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// While an earlier task runs.
     pub overlap: Overlap,
     /// After nobody was there.
@@ -166,6 +176,9 @@ read_keeping_the_unknown!(Definition {
     kind: take("type"),
     input: take("input"),
     options: take("options"),
+    ttl_ms: take_or_default("ttl_ms"),
+    tags: take_or_default("tags"),
+    metadata: take_or_default("metadata"),
     overlap: take("overlap"),
     catch_up: take("catch_up"),
     catch_up_limit: take("catch_up_limit"),
@@ -223,6 +236,12 @@ impl Definition {
     pub fn check(&self, now: Timestamp) -> Result<()> {
         check_type(&self.kind)?;
         self.options.check()?;
+        self.about(None).extras.check()?;
+        if let Some(ttl) = self.ttl_ms
+            && !(1..=limits::LONGEST.as_millis()).contains(&u128::from(ttl))
+        {
+            return Err(Error::Invalid(format!("ttl is {ttl} ms; give 1 ms to 366 days")));
+        }
         check_payload("input", &self.input)?;
         let size = self.input.text().len();
         if size > limits::PAYLOAD_BYTES {
@@ -232,10 +251,7 @@ impl Definition {
                 limits::PAYLOAD_BYTES
             )));
         }
-        if self.timing()?.next_after(now).is_none() {
-            let cron = self.cron.as_deref().unwrap_or_default();
-            return Err(Error::Invalid(format!("{cron:?} never fires: there is no such day in any year to come")));
-        }
+        check_fires(&self.timing()?, self.cron.as_deref(), now)?;
         let limit = self.catch_up_limit;
         if !(1..=limits::CATCH_UP).contains(&limit) {
             return Err(Error::Invalid(format!("catch_up_limit is {limit}; give 1 to {}", limits::CATCH_UP)));
@@ -244,6 +260,15 @@ impl Definition {
             return Err(Error::Invalid(format!("jitter is {} ms; give up to 1 day", self.jitter_ms)));
         }
         Ok(())
+    }
+
+    /// What is told about its tasks; `name` is the schedule's.
+    #[must_use]
+    pub fn about(&self, name: Option<&str>) -> About {
+        let mut metadata = self.metadata.clone();
+        metadata.extend(name.map(|name| ("schedule".to_owned(), name.to_owned())));
+        let expiry = self.ttl_ms.map(|ttl| When::After(Duration::from_millis(ttl)));
+        About { extras: Extras { tags: self.tags.clone(), metadata, parent: None }, expiry }
     }
 
     /// Whether it says the same.
@@ -282,6 +307,18 @@ pub fn timing(cron: Option<&str>, timezone: Option<&str>, every_ms: Option<u64>)
         }
         _ => Err(Error::Invalid("give either cron or every".into())),
     }
+}
+
+/// Refuses an expression that has no slot any more.
+///
+/// # Errors
+/// [`Error::Invalid`] with the expression.
+pub fn check_fires(timing: &Timing, cron: Option<&str>, now: Timestamp) -> Result<()> {
+    if timing.next_after(now).is_some() {
+        return Ok(());
+    }
+    let cron = cron.unwrap_or_default();
+    Err(Error::Invalid(format!("{cron:?} never fires: there is no such day in any year to come")))
 }
 
 /// The record of a slot's task.

@@ -7,8 +7,8 @@ use super::timing::Timing;
 use crate::limits;
 use crate::time::Timestamp;
 
-/// A slot that is later than this was missed.
-pub const ON_TIME: Duration = Duration::from_mins(1);
+/// A slot that is later than this was missed; of slots that come more often, one that is late by two intervals.
+const ON_TIME: Duration = Duration::from_mins(1);
 /// The most slots fired before it is noted how far one has come.
 const AT_ONCE: usize = 50;
 
@@ -62,7 +62,8 @@ pub fn decide(schedule: &Schedule, timing: &Timing, now: Timestamp, last: LastRu
 
 /// The slots to be dealt with, oldest first, and the newest of those that were missed for good.
 fn due(schedule: &Schedule, timing: &Timing, now: Timestamp) -> (Vec<Timestamp>, Option<(Timestamp, SkipReason)>) {
-    let (after, missed_until) = (schedule.handled, now.before(ON_TIME));
+    let on_time = timing.interval().map_or(ON_TIME, |interval| ON_TIME.min(interval * 2));
+    let (after, missed_until) = (schedule.handled, now.before(on_time));
     let on_time = timing.between(after.max(missed_until), now, AT_ONCE * 2);
     if after >= missed_until {
         return (on_time, None);
@@ -149,6 +150,17 @@ mod tests {
             schedule.definition.catch_up = CatchUp::All;
             schedule.waiting = waiting.map(|minute| Timestamp(minute * MINUTE));
         })
+    }
+
+    #[test]
+    fn of_slots_that_come_in_seconds_those_of_two_intervals_are_on_time() {
+        let mut schedule = schedule();
+        for (catch_up, fired) in [(CatchUp::None, 2), (CatchUp::Latest, 2), (CatchUp::All, 2 + 3)] {
+            schedule.definition.catch_up = catch_up;
+            schedule.definition.catch_up_limit = 3;
+            let decision = decide(&schedule, &Timing::Every(5_000), Timestamp(100_000), LastRun::Finished);
+            assert_eq!((decision.fire.len(), decision.handled), (fired, Timestamp(100_000)), "{catch_up:?}");
+        }
     }
 
     #[test]

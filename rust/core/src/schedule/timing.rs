@@ -68,6 +68,15 @@ impl Timing {
         self.between(after, Timestamp::LAST, count)
     }
 
+    /// The time between any two slots, where that is always the same.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        match self {
+            Self::Cron(..) => None,
+            Self::Every(interval) => u64::try_from(*interval).ok().map(Duration::from_millis),
+        }
+    }
+
     /// The time from one slot to the next, after a moment.
     #[must_use]
     pub fn step(&self, after: Timestamp) -> Option<Duration> {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::id::{CommitId, LeaseId};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
-use crate::record::{BatchRecord, EntryState, Extra, Lease, Options, is_overdue, ready_entry_state};
+use crate::record::{BatchRecord, EntryState, Extra, Lease, Options, TaskStatus, is_overdue, ready_entry_state};
 use crate::time::Timestamp;
 use crate::transact::{Stored, Transacted};
 
@@ -102,6 +102,7 @@ impl Shared {
         }
         let lease = LeaseId::random(self.entropy());
         let worker = self.id;
+        let mut too_late = 0;
         let claimed = self
             .desk()
             .transact(stored, false, |record, now| {
@@ -110,11 +111,14 @@ impl Shared {
                 if self.settings().variant.claims_late() {
                     return claim_however_late(record, |record| record.claim(lease, holder, now, most));
                 }
-                let expired = record.expire(now);
+                too_late = record.expire(now);
                 let claimed = record.claim(lease, holder, now, most);
-                (expired > 0 || !claimed.is_empty()).then_some(claimed)
+                (too_late > 0 || !claimed.is_empty()).then_some(claimed)
             })
             .await?;
+        if matches!(claimed, Transacted::Done(..)) {
+            self.lock().ended.add(TaskStatus::Expired, u64::try_from(too_late).unwrap_or(0));
+        }
         match claimed {
             Transacted::Done(claimed, Some(stored)) => {
                 let filled = self.fill_inputs(&stored, &claimed).await;

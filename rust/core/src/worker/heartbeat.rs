@@ -82,6 +82,7 @@ impl Shared {
             started_at: self.started_at,
             state: inner.phase,
             running: inner.hold.tasks.len(),
+            ended: inner.ended,
             beat: format!("{:016x}", self.entropy().bits()),
         }
     }

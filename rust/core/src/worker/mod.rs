@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::cancels::CalledOff;
 pub use self::hold::Assignment;
-pub use self::registry::{Registration, Seen};
+pub use self::registry::{Ended, Registration, Seen};
 pub use self::settle::{Settled, Verdict, WorkOutcome};
 use self::shared::Shared;
 pub use self::shared::{Lost, Phase, Problem};

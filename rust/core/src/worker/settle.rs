@@ -89,14 +89,22 @@ impl Shared {
         for (id, slot) in records {
             worker.start_committing(id, slot);
         }
-        join_all(answers.into_iter().map(|(id, answer)| async move {
+        let settled = join_all(answers.into_iter().map(|(id, answer)| async move {
             let verdict = match answer {
                 Ok(answer) => answer.await.unwrap_or_else(|_| Verdict::LeaseLost("the worker was stopped".into())),
                 Err(verdict) => verdict,
             };
             Settled { id, verdict }
         }))
-        .await
+        .await;
+        let mut inner = worker.lock();
+        for one in &settled {
+            if let Verdict::Committed { status, .. } = one.verdict {
+                inner.ended.add(status, 1);
+            }
+        }
+        drop(inner);
+        settled
     }
 
     /// Puts an outcome on its way; or says at once why not.
@@ -274,6 +282,8 @@ impl Shared {
             }
             Transacted::Missing | Transacted::Overtaken => vec![Settlement::LeaseLost; outcomes.len()],
         };
+        let lost = settlements.iter().map(|settlement| *settlement == Settlement::LeaseLost);
+        self.let_go_of_outputs(outcomes.iter().zip(lost), cached.as_deref());
         drop(cached);
         Ok(outcomes.iter().zip(settlements).map(|(outcome, settlement)| verdict(outcome.id, settlement)).collect())
     }

@@ -13,6 +13,7 @@ use super::fire::Notice;
 use super::hold::Hold;
 use super::progress::Reports;
 use super::rate::Rate;
+use super::registry::Ended;
 use super::{Next, Options};
 use crate::entropy::Entropy;
 use crate::error::Error;
@@ -82,6 +83,8 @@ pub struct Inner {
     pub progress: Reports,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
+    /// What became of the tasks so far.
+    pub ended: Ended,
     /// When each kind of trouble was last told of.
     said: BTreeMap<&'static str, Instant>,
     pub last_beat: Option<Instant>,

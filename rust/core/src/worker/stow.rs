@@ -8,7 +8,7 @@ use super::settle::{Verdict, WorkOutcome};
 use super::shared::Shared;
 use crate::error::Result;
 use crate::limits;
-use crate::payload::{Parcel, Parcels, read_json};
+use crate::payload::{Parcel, Parcels, read_json, unnamed};
 use crate::queue::{check_payload, is_small};
 use crate::record::{BatchRecord, Json, Outcome, Stowed, stow};
 use crate::time::Timestamp;
@@ -69,6 +69,26 @@ impl Stowage {
         let variant = worker.settings().variant;
         if variant.stows_late() {
             let _ = self.parcels.around(&worker.desk().bucket, variant, ready(Ok(()))).await;
+        }
+    }
+}
+
+impl Shared {
+    /// Deletes what was written for outcomes whose lease was lost, as far as the record as it is now shows that nothing
+    /// names it.
+    pub fn let_go_of_outputs<'a>(
+        &self,
+        outcomes: impl Iterator<Item = (&'a WorkOutcome, bool)>,
+        stored: Option<&Stored>,
+    ) {
+        let Some(stored) = stored else { return };
+        let written = outcomes.filter(|(_, lost)| *lost).flat_map(|(outcome, _)| match &outcome.outcome {
+            Outcome::CompleteStowed(output) => output.payloads().collect(),
+            _ => Vec::new(),
+        });
+        let unnamed = unnamed(&stored.record, written);
+        if !unnamed.is_empty() {
+            self.desk().deleter.delete(unnamed);
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Large inputs and outputs lie in objects of their own: written before the commit that names them, read as if they
 //! lay in the record, and collected when nothing names them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use buquet_core::Error;
 use buquet_core::entropy::Entropy;
-use buquet_core::id::{RecordId, TaskId};
+use buquet_core::id::{CommitId, RecordId, TaskId};
 use buquet_core::keys;
 use buquet_core::limits;
 use buquet_core::payload::{Payload, Upload, read_piece};
-use buquet_core::queue::{About, Queue, Settings, Submission, TaskView, When};
-use buquet_core::record::{BatchRecord, Json, Options, Outcome, Stowed};
+use buquet_core::queue::{About, Purge, Queue, Settings, Step, Submission, TaskView, Unique, When};
+use buquet_core::record::{BatchRecord, Failure, Fall, Json, Options, Outcome, Stowed, TaskStatus};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Condition, Store, StoreKind};
 use buquet_core::worker::{Assignment, Options as WorkerOptions, Verdict, WorkOutcome, Worker};
@@ -254,4 +255,67 @@ async fn collecting_goes_page_by_page_and_keeps_what_an_unreadable_record_may_na
     corrupt.dedup();
     assert_eq!((orphans, corrupt), (6, vec![keys::record(ids[0].record())]));
     assert_eq!(store.keys(keys::PAYLOADS).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_purge_takes_the_payloads_of_what_it_purges() {
+    let store = Arc::new(MemoryStore::new());
+    let queue = queue_on(&store).await;
+    let ids = submit_all(&queue, vec![large(50_000, "a"), large(50_000, "b")]).await;
+    let worker = worker_on(&queue).await;
+    for task in take(&worker, 2).await {
+        let error = Failure { kind: "E".into(), message: String::new(), traceback: None };
+        let outcome = if task.id == ids[0] {
+            Outcome::Fail { error, retry: false, retry_at: None }
+        } else {
+            Outcome::Complete { output: large(50_000, "o") }
+        };
+        settle(&worker, &task, outcome).await;
+    }
+    assert_eq!(store.keys(keys::PAYLOADS).len(), 3);
+    tokio::time::sleep(DAY).await;
+    let purge =
+        |status| Purge { status: BTreeSet::from([status]), older_than: Duration::from_hours(1), ..Purge::default() };
+    let step = Step { limit: 10, cursor: None, dry_run: false };
+    queue.purge(&purge(TaskStatus::Failed), &step).await.unwrap();
+    assert_eq!(store.keys(keys::PAYLOADS).len(), 2, "the other task of the record keeps its own");
+    assert_eq!(read(&queue, ids[1]).await.task.output, Some(large(50_000, "o")));
+    tokio::time::sleep(DAY).await;
+    queue.purge(&purge(TaskStatus::Completed), &step).await.unwrap();
+    assert!(store.keys(keys::PAYLOADS).is_empty() && store.keys(keys::TASKS).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_output_of_an_attempt_that_was_overtaken_does_not_stay() {
+    let store = Arc::new(MemoryStore::new());
+    let queue = queue_on(&store).await;
+    let id = queue.submit(submission(json("1"))).await.unwrap();
+    let worker = worker_on(&queue).await;
+    let task = take(&worker, 1).await.remove(0);
+    let late = upload(&queue, Some(id.record()), &[b"late", b"late"]).await;
+    let stowed = |payload: &Payload| {
+        Outcome::CompleteStowed(Stowed { files: vec![payload.name.clone()], ..Stowed::inline(json("{}")) })
+    };
+    // Somebody takes the lease away: the record says so before the worker comes to store what it has.
+    let mut stolen = record(&store, id);
+    stolen.fall(task.lease, Fall::WorkerLost, queue.bucket().now(), 0.0);
+    stolen.rev += 1;
+    stolen.commit = CommitId::random(&Entropy::seeded(5));
+    let key = keys::record(id.record());
+    store.put(&key, stolen.encode().unwrap(), &Condition::Always).await.unwrap();
+    assert!(matches!(settle(&worker, &task, stowed(&late)).await, Verdict::LeaseLost(_)));
+    queue.flush().await;
+    assert_eq!(store.keys(keys::PAYLOADS), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_submit_of_a_key_leaves_no_payload() {
+    let store = Arc::new(MemoryStore::new());
+    let queue = queue_on(&store).await;
+    let unique = Unique { key: Some("k".into()), ..Unique::default() };
+    for made in [true, false] {
+        assert_eq!(queue.submit_unique(&submission(large(50_000, "x")), &unique).await.unwrap().1, made);
+    }
+    queue.flush().await;
+    assert_eq!(store.keys(keys::PAYLOADS).len(), 1);
 }

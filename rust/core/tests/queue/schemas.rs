@@ -68,6 +68,9 @@ async fn a_schedule_whose_input_does_not_fit_is_refused() {
             kind: "greet".into(),
             input: Json::parse(&input.to_string()).unwrap(),
             options: Options::default(),
+            ttl_ms: None,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
             overlap: Overlap::Allow,
             catch_up: CatchUp::Latest,
             catch_up_limit: 1,
@@ -120,6 +123,21 @@ async fn a_queue_without_schemas_pays_nothing_and_one_with_them_a_get_a_minute()
     submit(&other, &json!({"name": "Ada"})).await.unwrap();
     assert_eq!(gets(&other), before + 2);
     assert_eq!(other.usage().requests.not_modified, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_older_than_the_first_schema_learns_of_it_in_minutes() {
+    let store = Arc::new(MemoryStore::new());
+    let (old, publisher) = (queue_on(&store, 1).await, queue_on(&store, 2).await);
+    submit(&old, &json!({})).await.unwrap();
+    publish(&publisher, named()).await;
+    let before = gets(&old);
+    for _ in 0..10 {
+        sleep(Duration::from_secs(31)).await;
+        let _ = submit(&old, &json!({"name": "Ada"})).await;
+    }
+    submit(&old, &json!({})).await.unwrap_err();
+    assert_eq!(gets(&old), before + 2, "the marker, then the schemas");
 }
 
 #[tokio::test(start_paused = true)]

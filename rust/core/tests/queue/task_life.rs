@@ -10,7 +10,7 @@ use buquet_core::queue::{About, CancelFilter, Queue, Scope, Settings, Submission
 use buquet_core::record::{Cancelling, Extras, Json, Options, Outcome, TaskStatus};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Store, StoreKind};
-use buquet_core::worker::{Assignment, Options as WorkerOptions, WorkOutcome, Worker};
+use buquet_core::worker::{Assignment, Ended, Options as WorkerOptions, WorkOutcome, Worker};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -158,6 +158,12 @@ async fn a_task_that_nobody_starts_in_its_time_expires_for_those_who_wait_and_fo
     let worker = worker_on(&queue, 0).await;
     assert!(worker.next(4, SOON).await.unwrap().assignments.is_empty());
     assert_eq!(statuses(&queue, &[ignored]).await, [TaskStatus::Expired]);
+    many(&queue, "t", 1, &About::default()).await;
+    let task = one(&worker).await;
+    settle(&worker, &task, Outcome::Complete { output: Json::null() }).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let counted = queue.workers().await.unwrap().0[0].registration.ended;
+    assert_eq!(counted, Ended { completed: 1, expired: 1, ..Ended::default() }, "only who found it counts it");
     worker.stop().await;
     queue.flush().await;
     assert!(store.keys("ready/").is_empty() && store.keys("leases/").is_empty());

@@ -64,7 +64,7 @@ fn with_certificates(test: &str, bundle: Option<&str>) -> bool {
     let mut variables = CREDENTIALS.to_vec();
     variables.push(("FOLDER", &place));
     variables.extend(bundle.iter().map(|path| ("AWS_CA_BUNDLE", path.as_str())));
-    in_environment(test, &variables)
+    in_environment(&format!("s3_tls::{test}"), &variables)
 }
 
 async fn store_inside() -> S3Store {

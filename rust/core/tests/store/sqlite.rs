@@ -23,7 +23,7 @@ fn open(path: &Path) -> Arc<dyn Store> {
 
 fn child_of(test: &str, database: &Path) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture"]).env(CHILD, database).stdout(Stdio::piped());
+    command.args([&format!("sqlite::{test}"), "--exact", "--nocapture"]).env(CHILD, database).stdout(Stdio::piped());
     command
 }
 

@@ -100,13 +100,17 @@ const fn is_open(task: &Task) -> bool {
     !task.status.is_terminal() && task.cancel.is_none()
 }
 
-/// Whether it went back from running to waiting: it may then have been in neither index when that was looked through.
+/// Whether it went to and fro between running and waiting: each index may then have been looked through just when it was
+/// in the other one.
 fn slipped(during: &[Revision], n: usize) -> bool {
     let status = |revision: &Revision| revision.record.tasks.get(n).map(|task| task.status);
-    during.windows(2).any(|pair| {
-        let [old, new] = pair else { return false };
-        status(old) == Some(Status::Running) && status(new) == Some(Status::Pending)
-    })
+    let went = |from: Status, to: Status| {
+        during.windows(2).any(|pair| {
+            let [old, new] = pair else { return false };
+            status(old) == Some(from) && status(new) == Some(to)
+        })
+    };
+    went(Status::Running, Status::Pending) && went(Status::Pending, Status::Running)
 }
 
 impl Meant {

@@ -1,5 +1,6 @@
 //! Somebody who creates a schedule and disables it in the end.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,9 @@ impl SchedulePlan {
             kind: self.kind.clone(),
             input: Json::parse(&input)?,
             options: Options { timeout_ms: 120_000, ..Options::default() },
+            ttl_ms: None,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
             overlap,
             catch_up,
             catch_up_limit: 1_000,

@@ -51,6 +51,9 @@ pub(super) fn judge_reach(reached: &Reached) -> Check {
         Err(error) => error,
     };
     let advice = match error.kind {
+        _ if url.starts_with("sqlite:") => {
+            "check the path, that its folder can be written to by this user, and that the file is a queue of buquet"
+        }
         StoreErrorKind::Unavailable => {
             "check the endpoint, the network, and the server's own state; buquet config shows which endpoint counts"
         }

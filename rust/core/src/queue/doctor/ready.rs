@@ -94,7 +94,7 @@ fn parsed(page: &Page) -> Vec<ReadyEntry> {
 fn sample(read: Option<&Decoded>, key: &str, now: Timestamp) -> Sample {
     match read {
         None => Sample::LeftOver,
-        Some(Err(message)) => Sample::Corrupt(key.to_owned(), message.clone()),
+        Some(Err(error)) => Sample::Corrupt(key.to_owned(), error.to_string()),
         Some(Ok(record)) => {
             let waits = record.tasks.iter().any(|task| task.status == TaskStatus::Pending && task.available_at <= now);
             if waits { Sample::Waits(record.kind.clone()) } else { Sample::LeftOver }

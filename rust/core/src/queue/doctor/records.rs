@@ -4,7 +4,7 @@ use super::leases::Leases;
 use super::ready::{Ready, Sample};
 use super::visit::{Visit, keys_of};
 use super::{Check, Status, plural};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keys;
 use crate::queue::CorruptObject;
 
@@ -20,6 +20,8 @@ const MOST_NAMED: usize = 20;
 struct Records {
     read: usize,
     corrupt: Vec<CorruptObject>,
+    /// Those that a newer version of buquet wrote, and what is said of each.
+    newer: Vec<String>,
     /// Whether there are more.
     more: bool,
 }
@@ -63,9 +65,15 @@ pub(super) async fn all(visit: &Visit, cursor: Option<&str>) -> (Check, Option<S
 async fn read(visit: &Visit, keys: Vec<String>) -> Result<Records> {
     let read = visit.records(keys).await?;
     let count = read.len();
-    let corrupt =
-        read.into_iter().filter_map(|(key, record)| Some(CorruptObject { key, message: record.err()? })).collect();
-    Ok(Records { read: count, corrupt, more: false })
+    let (mut corrupt, mut newer) = (Vec::new(), Vec::new());
+    for (key, record) in read {
+        match record {
+            Ok(_) => {}
+            Err(Error::Layout(message)) => newer.push(message),
+            Err(error) => corrupt.push(CorruptObject { key, message: error.to_string() }),
+        }
+    }
+    Ok(Records { read: count, corrupt, newer, more: false })
 }
 
 fn judge(records: &Result<Records>, all: bool) -> Check {
@@ -82,6 +90,12 @@ fn judge(records: &Result<Records>, all: bool) -> Check {
         .map(|corrupt| serde_json::json!({"key": corrupt.key, "message": corrupt.message}))
         .collect();
     let check = match records.corrupt.first() {
+        None if !records.newer.is_empty() => {
+            let (count, first) = (records.newer.len(), records.newer.first().map_or("", String::as_str));
+            let what = format!("{count} of {read} are of a newer version of buquet: {first}");
+            let advice = "nothing is wrong with them: upgrade buquet here";
+            Check::new(name, Status::Warning, what, advice)
+        }
         None if all || !records.more => Check::ok(name, format!("{read} read, all sound")),
         None => Check {
             advice: "buquet doctor --deep reads all".into(),
@@ -89,7 +103,8 @@ fn judge(records: &Result<Records>, all: bool) -> Check {
         },
         Some(first) => {
             let count = records.corrupt.len();
-            let what = format!("{count} of {read} cannot be read, the first {}: {}", first.key, first.message);
+            // The message begins with the key.
+            let what = format!("{count} of {read} cannot be read, the first: {}", first.message);
             let advice = "workers leave these alone and go on; put back an older version of the object (aws s3api \
                           list-object-versions), or delete it and submit its tasks again";
             Check::new(name, Status::Failed, what, advice)
@@ -105,14 +120,22 @@ mod tests {
     #[test]
     fn an_unreadable_record_is_a_failure_that_names_it() {
         let corrupt = vec![CorruptObject { key: "tasks/0/x.json".into(), message: "no JSON".into() }];
-        let check = judge(&Ok(Records { read: 3, corrupt, more: false }), false);
+        let check = judge(&Ok(Records { read: 3, corrupt, newer: vec![], more: false }), false);
         assert_eq!(check.status, Status::Failed);
         assert!(check.what.contains("1 of 3 records") && check.what.contains("tasks/0/x.json"), "{check:?}");
     }
 
     #[test]
+    fn a_record_of_a_newer_version_is_not_to_be_deleted() {
+        let newer = vec!["tasks/0/x.json has format 9: upgrade buquet".to_owned()];
+        let check = judge(&Ok(Records { read: 3, corrupt: vec![], newer, more: false }), false);
+        assert_eq!(check.status, Status::Warning);
+        assert!(check.advice.contains("upgrade") && !check.advice.contains("delete"), "{check:?}");
+    }
+
+    #[test]
     fn a_sample_says_that_it_is_one() {
-        let sound = |more| judge(&Ok(Records { read: 3, corrupt: vec![], more }), false);
+        let sound = |more| judge(&Ok(Records { read: 3, corrupt: vec![], newer: vec![], more }), false);
         assert!(sound(true).advice.contains("--deep"));
         assert_eq!(sound(false).what, "3 records read, all sound");
         assert_eq!(sound(true).status, Status::Ok);

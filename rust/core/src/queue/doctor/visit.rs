@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +25,7 @@ const READS_IN_FLIGHT: usize = 16;
 const TRIES: usize = 2;
 
 /// A record, or why it cannot be read as one.
-pub(super) type Decoded = std::result::Result<BatchRecord, String>;
+pub(super) type Decoded = Result<BatchRecord>;
 
 /// A store that counts what is asked of it.
 struct Counted {
@@ -212,9 +211,10 @@ impl Visit {
     /// Reads records: the keys that were there, and what is wrong with each that cannot be read.
     pub(super) async fn records(&self, keys: Vec<String>) -> Result<Vec<(String, Decoded)>> {
         let decode = |(key, body): (String, Bytes)| {
-            let record = BatchRecord::decode(&key, &body).map_err(|error: Error| error.to_string());
-            let record = match (record, keys::parse_record(&key)) {
-                (Ok(_), None) => Err("it lies where a record belongs and has no record's name".to_owned()),
+            let record = match (BatchRecord::decode(&key, &body), keys::parse_record(&key)) {
+                (Ok(_), None) => {
+                    Err(Error::Corrupt(format!("{key} lies where a record belongs and has no record's name")))
+                }
                 (record, _) => record,
             };
             (key, record)
@@ -226,9 +226,4 @@ impl Visit {
 /// The keys of a listing.
 pub(super) fn keys_of(entries: &[Listed]) -> Vec<String> {
     entries.iter().map(|entry| entry.key.clone()).collect()
-}
-
-/// How long a worker may be silent before it counts as dead.
-pub(super) fn silence(settings: &Settings, running: usize) -> Duration {
-    if running == 0 { settings.idle_heartbeat + settings.stale } else { settings.stale }
 }

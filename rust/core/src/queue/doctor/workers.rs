@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::leases::Leases;
-use super::visit::{Visit, keys_of, silence};
+use super::visit::{Visit, keys_of};
 use super::{Check, Status, plural};
 use crate::error::Result;
 use crate::id::WorkerId;
@@ -68,10 +68,13 @@ pub(super) async fn gather(visit: &Visit, leases: &Result<Leases>) -> Result<Wor
         match serde_json::from_slice::<Registration>(&body) {
             Ok(worker) if keys::worker(worker.id) == key => {
                 let beat = beats.get(&key).copied().unwrap_or(page.at);
+                let leases = held.remove(&worker.id).unwrap_or_default();
+                // It may have claimed since it wrote that it holds nothing.
+                let idle = worker.running == 0 && leases == 0;
                 workers.members.push(Member {
                     id: worker.id.to_string(),
-                    alive: page.at.since(beat) <= silence(&visit.settings, worker.running),
-                    leases: held.remove(&worker.id).unwrap_or_default(),
+                    alive: page.at.since(beat) <= visit.settings.silence(idle),
+                    leases,
                     host: worker.host,
                     types: worker.types,
                     running: worker.running,

@@ -30,6 +30,8 @@ pub struct Synced {
     pub changed: Vec<String>,
     /// Those that one of the modules declared once and declares no more. They go on firing.
     pub missing: Vec<Schedule>,
+    /// Every module that some schedule comes from: one that is gone cannot say that it declares nothing any more.
+    pub modules: BTreeSet<String>,
 }
 
 impl Queue {
@@ -54,7 +56,8 @@ impl Queue {
                 break;
             }
         }
-        let mut synced = Synced::default();
+        let modules_of = stored.values().filter_map(|schedule| schedule.declared_in.clone());
+        let mut synced = Synced { modules: modules_of.collect(), ..Synced::default() };
         let mut marked = false;
         for (put, module) in &puts {
             let found = stored.remove(&put.name);

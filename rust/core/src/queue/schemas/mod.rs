@@ -1,8 +1,8 @@
 //! JSON Schemas of task types, published in the bucket and enforced on every submit.
 //!
-//! All of a queue's schemas are one object. That there is one the marker says, which everybody reads at the start: a
-//! queue without schemas costs nothing. Where there are some, a process reads them at its first submit and asks once a
-//! minute at most whether they have changed.
+//! All of a queue's schemas are one object. That there is one the marker says, which everybody reads at the start, and
+//! who submits now and then again, beside its submits: a queue without schemas waits for nothing. Where there are some,
+//! a process reads them at its first submit and asks once a minute at most whether they have changed.
 
 mod book;
 
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use self::book::{Book, Compiled, check_new};
 pub use self::book::{Schemas, is_encoded};
-use super::{Queue, marker};
+use super::{Core, Queue, marker};
 use crate::bucket::{Bucket, Committed};
 use crate::error::{Error, Result};
 use crate::id::CommitId;
@@ -28,12 +28,16 @@ use crate::store::{Condition, ETag, Got};
 
 /// How long schemas that were read count before it is asked whether they have changed.
 pub const FRESH: Duration = Duration::from_mins(1);
+/// How long a process that submits believes that the queue has no schemas: a GET in that time is next to nothing.
+pub const UNSEEN: Duration = Duration::from_mins(5);
 
 /// The schemas as this process knows them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Known {
     /// Whether the queue has any: said by its marker, or learnt here.
     any: AtomicBool,
+    /// When the marker was last asked.
+    asked: Mutex<Instant>,
     state: Mutex<State>,
     /// Held while they are read, so that many who submit at once read them once.
     reading: AsyncMutex<()>,
@@ -49,7 +53,22 @@ struct State {
 impl Known {
     /// What the marker says.
     pub fn new(any: bool) -> Self {
-        Self { any: AtomicBool::new(any), ..Self::default() }
+        Self {
+            any: AtomicBool::new(any),
+            asked: Mutex::new(Instant::now()),
+            state: Mutex::default(),
+            reading: AsyncMutex::default(),
+        }
+    }
+
+    /// Whether it is time to ask the marker again; says so once.
+    fn is_to_ask(&self) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = asked.elapsed() >= UNSEEN;
+        if due {
+            *asked = Instant::now();
+        }
+        due
     }
 
     fn state(&self) -> State {
@@ -101,6 +120,16 @@ impl Known {
     }
 }
 
+impl Core {
+    /// Learns whether somebody has published the first schemas since the queue was opened.
+    async fn look_for_schemas(&self) {
+        match marker::look(&self.desk.bucket).await {
+            Ok(marked) => self.schemas.any.store(marked.schemas, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "it could not be learnt whether the queue has schemas by now"),
+        }
+    }
+}
+
 impl Queue {
     /// Checks inputs against their type's schema, if it has one. Costs nothing in a queue without schemas.
     ///
@@ -110,6 +139,10 @@ impl Queue {
     pub async fn check_inputs(&self, kind: &str, inputs: &[Json]) -> Result<()> {
         let known = &self.core().schemas;
         if !known.any.load(Ordering::Relaxed) {
+            if known.is_to_ask() {
+                let core = Arc::clone(self.core());
+                self.core().spawner.spawn(async move { core.look_for_schemas().await });
+            }
             return Ok(());
         }
         let schemas = known.inputs(self.bucket()).await?;

@@ -1,13 +1,14 @@
 //! What people and programs do with schedules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use buquet_core::Error;
 use buquet_core::queue::{Declared, PutSchedule};
 use buquet_core::record::TaskStatus;
 use buquet_core::schedule::Definition;
 
-use super::crew::{Crew, MINUTE, SOON, START, a_store, at, every, put, queue_on, sleep_until, slots};
+use super::crew::{Crew, MINUTE, SOON, START, a_store, at, every, put, queue_on, sleep_until, slots, tasks};
 
 #[tokio::test(start_paused = true)]
 async fn a_disabled_schedule_rests_and_goes_on_from_when_it_is_enabled() {
@@ -84,10 +85,19 @@ async fn what_makes_no_sense_is_refused_before_anything_is_stored() {
 async fn a_trigger_runs_the_task_besides_its_slots() {
     let store = a_store();
     let (queue, crew) = (queue_on(&store, 1).await, Crew::start(&store, 2).await);
-    queue.put_schedule(put(every(10))).await.unwrap();
+    let (tags, metadata) = (vec!["sales".into()], BTreeMap::from([("team".into(), "blue".into())]));
+    let definition = Definition { tags, metadata, ttl_ms: Some(60_000), ..every(10) };
+    queue.put_schedule(put(definition)).await.unwrap();
     sleep_until(&store, at(3)).await;
     let id = queue.trigger_schedule("reports").await.unwrap();
     crew.work(at(11)).await;
+    for task in tasks(&queue).await {
+        let said = |key: &str| task.task.metadata.get(key).map(String::as_str);
+        assert_eq!((said("schedule"), said("team")), (Some("reports"), Some("blue")), "what is said of all of them");
+        assert_eq!(said("slot").is_some(), task.id != id);
+        assert_eq!(task.task.tags, ["sales"]);
+        assert_eq!(task.task.expires_at, Some(task.task.available_at.after(Duration::from_mins(1))));
+    }
     assert_eq!(queue.wait(id, Some(SOON)).await.unwrap().task.status, TaskStatus::Completed);
     assert_eq!(slots(&queue).await, [3, 10]);
     assert!(matches!(queue.trigger_schedule("other").await, Err(Error::NotFound(_))));

@@ -1,5 +1,6 @@
 //! A queue with workers of several processes, and somebody who does what comes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,9 @@ pub fn every(minutes: u64) -> Definition {
         kind: "report".into(),
         input: Json::parse("{\"n\":1}").unwrap(),
         options: Options::default(),
+        ttl_ms: None,
+        tags: Vec::new(),
+        metadata: BTreeMap::new(),
         overlap: Overlap::Allow,
         catch_up: CatchUp::Latest,
         catch_up_limit: 100,

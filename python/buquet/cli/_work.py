@@ -1,0 +1,181 @@
+"""What ``buquet worker`` does, without Typer and Rich: a worker lives long and has no use for what they hold.
+
+With all they import, a worker would hold 15 MiB more and start half a second later. So the usual command lines are read
+here; what is not one of them, ``--help`` and mistakes above all, goes to Typer, which knows what to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from buquet import _ops
+from buquet._allocator import use_few_arenas
+from buquet._client import Client, Config
+from buquet._config import config
+from buquet._durations import written_duration
+from buquet.cli._load import load_app
+from buquet.errors import BuquetError, InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from buquet._app import Buquet
+    from buquet._models import Usage
+    from buquet._worker import Worker
+
+SUPERVISED = "BUQUET_SUPERVISED"
+"""Set for supervised processes: they drain when their stdin ends, since then the supervisor is gone."""
+
+_GARBAGE_THRESHOLD = 10_000
+"""New objects between two looks for garbage: each attempt makes some that live until its outcome is stored."""
+_TEXTS = {"--drain": "drain", "--log-level": "log_level", "--url": "url"}
+_COUNTS = {"--concurrency": "concurrency", "-c": "concurrency", "--processes": "processes", "-p": "processes"}
+_INTERRUPTED = 130
+
+_logger = logging.getLogger("buquet.cli")
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the command line asks for."""
+
+    target: str
+    concurrency: int | None = None
+    processes: int | None = None
+    drain: str | None = None
+    log_level: str | None = None
+    url: str | None = None
+    json: bool = False
+
+
+def read_arguments(arguments: Sequence[str]) -> Wanted | None:
+    """Read the arguments after ``worker``; None if Typer is to have a look at them."""
+    targets: list[str] = []
+    options: dict[str, Any] = {}
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--json":
+            options["json"] = True
+        elif word in _TEXTS or word in _COUNTS:
+            value = next(rest, "-")
+            if value.startswith("-") or (word in _COUNTS and not _is_count(value)):
+                return None
+            if word == "--drain":
+                try:
+                    value = written_duration(value, word)
+                except InvalidError:
+                    return None
+            options[_TEXTS.get(word) or _COUNTS[word]] = int(value) if word in _COUNTS else value
+        elif word.startswith("-"):
+            return None
+        else:
+            targets.append(word)
+    return Wanted(targets[0], **options) if len(targets) == 1 else None
+
+
+def _is_count(value: str) -> bool:
+    return value.isascii() and value.isdigit() and int(value) > 0
+
+
+def run(wanted: Wanted) -> int:
+    """Do what the command line asks for; gives the exit code, and says what went wrong."""
+    use_few_arenas()
+    try:
+        return work(wanted)
+    except BuquetError as error:
+        from buquet.cli._output import exit_code_for, print_error, shared  # noqa: PLC0415 - see above
+
+        shared.json = wanted.json
+        print_error(error.code, str(error))
+        return exit_code_for(error)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def work(wanted: Wanted) -> int:
+    """Run the worker, or several; gives the exit code.
+
+    :raises BuquetError: it cannot run.
+    """
+    with contextlib.closing(Client(Config(url=wanted.url))) as client:  # which reaches no store
+        configured = client.call(config())
+    log_level = configured.word("worker.log_level") if wanted.log_level is None else wanted.log_level
+    processes = configured.count("worker.processes") if wanted.processes is None else wanted.processes
+    level = logging.getLevelNamesMapping().get(log_level.upper())
+    if level is None:
+        raise InvalidError(f"--log-level {log_level!r} is no level: say debug, info, warning or error")
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s %(message)s", stream=sys.stderr)
+    if wanted.url is not None:
+        os.environ["BUQUET_URL"] = wanted.url  # for the processes that this one starts
+    if processes > 1:
+        return _supervise(wanted, processes, log_level)
+    app = load_app(wanted.target)
+    if wanted.url is not None:
+        app.queue.client.reconfigure(Config(url=wanted.url))
+    worker = app.worker(concurrency=wanted.concurrency, drain_timeout=wanted.drain)
+    asyncio.run(_run(app, worker, json=wanted.json))
+    return 0
+
+
+def _supervise(wanted: Wanted, processes: int, log_level: str) -> int:
+    from buquet.cli._supervisor import supervise  # noqa: PLC0415 - see above
+
+    options = ["--processes", "1", "--log-level", log_level]
+    given = {"--concurrency": wanted.concurrency, "--drain": wanted.drain, "--url": wanted.url}
+    for name, value in given.items():
+        options += [] if value is None else [name, str(value)]
+    options += ["--json"] if wanted.json else []
+    return asyncio.run(supervise(["worker", wanted.target, *options], processes))
+
+
+async def _run(app: Buquet, worker: Worker, *, json: bool) -> None:
+    info = await app.queue.info()
+    _logger.info("the queue is %s (from %s)", info.url, info.source)
+    # What was imported stays; looking through it again and again for garbage would cost a tenth of the work.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD)
+    if os.environ.get(SUPERVISED):
+        _drain_without_parent(worker)
+    try:
+        await worker.run()
+    finally:
+        usage = await app.queue.client.call_async(_ops.usage())
+        await app.close_async()
+        _report(worker, usage, json=json)
+
+
+def _report(worker: Worker, usage: Usage, *, json: bool) -> None:
+    if json:
+        from buquet.cli._output import print_json  # noqa: PLC0415 - what it needs is not for workers that run
+
+        with contextlib.suppress(BrokenPipeError):
+            print_json({"worker": worker.id, "attempts": worker.attempts, "usage": usage})
+    else:
+        requests = usage.requests
+        _logger.info(
+            "%d attempt(s), %d PUT, %d GET, %d LIST: $%.6f on S3",
+            worker.attempts,
+            requests.put,
+            requests.get,
+            requests.list,
+            usage.dollars,
+        )
+
+
+def _drain_without_parent(worker: Worker) -> None:
+    """Drain when the supervisor is gone: its end of our stdin closes with it."""
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        loop.remove_reader(0)
+        worker.drain()
+
+    loop.add_reader(0, ended)
