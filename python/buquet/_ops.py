@@ -10,7 +10,19 @@ import msgspec
 
 from buquet._client import Call
 from buquet._current import current_task_id
-from buquet._models import CorruptObject, History, Payload, StoreInfo, Task, TaskPage, TaskStatus, Usage, WorkerInfo
+from buquet._models import (
+    CorruptObject,
+    History,
+    Payload,
+    StoreInfo,
+    Task,
+    TaskPage,
+    TaskStatus,
+    Usage,
+    WorkerInfo,
+    check_count,
+    check_text,
+)
 from buquet.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
@@ -176,6 +188,7 @@ def submit(
     kind: str, encoded: bytes, options: SubmitOptions, payloads: Sequence[Payload] = ()
 ) -> Call[Submitted, Submitted]:
     """Store one task. ``payloads`` are those that its input speaks of."""
+    check_text(kind, "type")
     request = {"type": kind, "input": msgspec.Raw(encoded), **_given(options)}
     if payloads:
         request["payloads"] = payloads
@@ -228,6 +241,9 @@ def list_tasks(
     parent: str | None = None,
 ) -> Call[TaskPage, TaskPage]:
     """Read one page of tasks."""
+    for name, value in (("type", kind), ("tag", tag), ("cursor", cursor)):
+        check_text(value, name)
+    check_count(limit, "limit")
     request: dict[str, Any] = {"limit": limit}
     request |= {name: value for name, value in (("tag", tag), ("parent", parent)) if value is not None}
     if status is not None:

@@ -274,7 +274,8 @@ class CallForm:
 
 def _wants_context(hint: Any) -> bool:
     """Whether this is ``TaskContext``, or it or None."""
-    return hint is TaskContext or set(typing.get_args(hint)) == {TaskContext, type(None)}
+    parts = typing.get_args(hint)  # those of a Callable cannot be in a set
+    return hint is TaskContext or parts in ((TaskContext, type(None)), (type(None), TaskContext))
 
 
 def _is_required(parameter: Parameter) -> bool:
