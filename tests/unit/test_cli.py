@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from buquet import Buquet, History, HistoryEvent, InvalidError, Task, TaskError, TaskStatus, errors
+from buquet import Buquet, CancelWish, History, HistoryEvent, InvalidError, Task, TaskError, TaskStatus, errors
 from buquet.cli import _output, _render, _worker, run
 from buquet.cli._app import cli
 from buquet.cli._load import load_app
@@ -103,6 +103,29 @@ def test_a_timeline_shows_what_changed_and_leaves_out_what_did_not(
     assert ["submitted" in lines[0], "attempt 1, on worker w" in lines[1], "OSError: broken" in lines[2]] == [True] * 3
     assert "+2 s" in lines[1]
     assert "no versions" in lines[3]
+
+
+def test_a_timeline_tells_a_wish_to_stop_from_its_fulfilment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_render, "out", _output.Console(width=200))
+    wish = CancelWish(at=START, by="ada", reason="too late")
+    steps = [
+        Task(id="1", type="t", status=TaskStatus.PENDING, input=1),
+        Task(id="1", type="t", status=TaskStatus.RUNNING, input=1, attempt=1),
+        Task(id="1", type="t", status=TaskStatus.RUNNING, input=1, attempt=1, cancel=wish),
+        Task(id="1", type="t", status=TaskStatus.CANCELLED, input=1, attempt=1, cancel=wish),
+    ]
+    for last in (4, 2):
+        chosen = [*steps[:last], *([steps[3]] if last == 2 else [])]
+        events = [HistoryEvent(rev=n, at=START, commit="c", task=task) for n, task in enumerate(chosen)]
+        _render.print_timeline(History(events=events, complete=True))
+    lines = [" ".join(line.split()[4:]) for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:4] == [
+        "running asked to stop by ada: too late",
+        "cancelled stopped, as it was asked to by ada: too late",
+    ]
+    assert lines[-1] == "cancelled called off by ada: too late"
 
 
 @pytest.mark.parametrize(
