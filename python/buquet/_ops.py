@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from buquet._checks import check_limit
 from buquet._client import Call
 from buquet._current import current_task_id
 from buquet._models import (
@@ -20,13 +22,12 @@ from buquet._models import (
     TaskStatus,
     Usage,
     WorkerInfo,
-    check_count,
     check_text,
 )
 from buquet.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from buquet._options import SubmitOptions
 
@@ -202,6 +203,7 @@ def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> 
             "unique tasks are submitted one by one: call submit for each of them, or say unique=False, "
             "as in task.options(unique=False).map(...)"
         )
+    check_text(kind, "type")
     request = {"type": kind, "inputs": [msgspec.Raw(item) for item in encoded], **_given(options)}
     return Call("submit_many", request, _SubmittedMany, lambda answer: answer.ids)
 
@@ -243,11 +245,12 @@ def list_tasks(
     """Read one page of tasks."""
     for name, value in (("type", kind), ("tag", tag), ("cursor", cursor)):
         check_text(value, name)
-    check_count(limit, "limit")
+    check_limit(limit)
     request: dict[str, Any] = {"limit": limit}
     request |= {name: value for name, value in (("tag", tag), ("parent", parent)) if value is not None}
     if status is not None:
-        wanted = [status] if isinstance(status, str) else status
+        several = isinstance(cast("object", status), Iterable) and not isinstance(status, str)
+        wanted = cast("Iterable[TaskStatus | str]", status if several else [status])
         request["status"] = [status_name(item) for item in wanted]
     if kind is not None:
         request["type"] = kind
@@ -258,6 +261,8 @@ def list_tasks(
 
 def history(task_id: str, limit: int | None, cursor: str | None) -> Call[History, History]:
     """Read one page of a task's revisions."""
+    check_text(cursor, "cursor")
+    check_limit(limit)
     request: dict[str, Any] = {"id": task_id}
     if limit is not None:
         request["limit"] = limit

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 from msgspec import UNSET
 
+from buquet._checks import check_limit
 from buquet._client import Call
 from buquet._durations import seconds, wire_duration, wire_time
 from buquet._models import check_count
@@ -164,6 +165,7 @@ def backfill(name: str, start: datetime, end: datetime) -> Call[_Filled, list[Fi
 
 def preview(of: str | Times, count: int, after: datetime | None) -> Call[_Previewed, list[datetime]]:
     """Find the next slots of a schedule, or of times that are given."""
+    check_limit(count, name="count")
     request: dict[str, Any] = {"name": of} if isinstance(of, str) else msgspec.structs.asdict(of)
     request = {name: value for name, value in request.items() if value is not None} | {"count": count}
     if after is not None:
