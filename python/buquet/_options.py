@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -90,15 +90,10 @@ def submit_options(
 
 
 def check_declared(options: SubmitOptions) -> None:
-    """Refuse what no submit of a task could be stored with.
+    """Refuse what no submit of a task could be stored with, at no time: a module must go on being imported.
 
     :raises InvalidError: the tasks would expire before they may start.
     """
-    if isinstance(options.expires_at, str) and datetime.fromisoformat(options.expires_at) <= datetime.now(UTC):
-        raise InvalidError(
-            f"expires_at={options.expires_at} is in the past, so that no task could start; "
-            'count from each submit with ttl=, such as ttl="1h"'
-        )
     if isinstance(options.ttl, UnsetType) or isinstance(options.delay, UnsetType):
         return
     if seconds(options.ttl, "ttl") <= seconds(options.delay, "delay"):
