@@ -194,6 +194,11 @@ class Client:
 
         return Vault(self, Chain(self.codecs))
 
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether there are codecs that may hide what passes through them."""
+        return bool(self.codecs) and bool(self.vault.chain.hiding)
+
     def _plain(self, answer: T) -> T:
         if not self.codecs:
             return answer
