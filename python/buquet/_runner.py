@@ -322,14 +322,15 @@ class Runner:
         ended = _HOOK_OF.get(attempt.outcome.outcome)
         if ended == "error":
             is_final = status == "failed"
-            why = logged(attempt.error, hidden=self._client.keeps_secrets)
+            # That its time is up is all that a timeout says, and it is stored in plain.
+            hidden = self._client.keeps_secrets and attempt.outcome.outcome != "timeout"
             _logger.log(
                 logging.WARNING if is_final else logging.INFO,
                 "task %s: attempt %d failed%s: %s",
                 run.info.id,
                 run.info.attempt,
                 ", the last one" if is_final else "",
-                why,
+                logged(attempt.error, hidden=hidden),
             )
         if ended is not None and self._hooks[ended]:
             of_interest = attempt.result if ended == "success" else attempt.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -188,6 +189,18 @@ def test_a_codec_may_say_that_no_retry_helps(tmp_path: Path) -> None:
     once = app.task(retries=3, backoff=0.01)(echo)
     with app.worker(), pytest.raises(TaskFailedError, match=r"after 1 attempt.*hsm: revoked"):
         once.submit("x").result(timeout=20)
+
+
+def test_a_timeout_is_logged_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=sealing())
+
+    @app.task(retries=0, timeout=0.1)
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    with app.worker(), pytest.raises(TaskFailedError, match="took longer"):
+        hang.submit().result(timeout=20)
+    assert "the attempt took longer than its timeout of 0.1 s" in caplog.text
 
 
 @pytest.mark.parametrize("codecs", [[], [Zstd()], sealing()], ids=["plain", "zstd", "sealed"])
