@@ -100,7 +100,7 @@ class Handler:
         if isinstance(error, RetryableError):
             return True
         if isinstance(error, CodecError):
-            return bool(error.may_help)
+            return bool(error.may_help) and not isinstance(error, self.no_retry_on)
         if isinstance(error, PermanentError | DecodeError | EncodeError):
             return False
         if isinstance(error, self.no_retry_on):

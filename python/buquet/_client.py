@@ -168,31 +168,30 @@ class Client:
 
     def _answer(self, call: Call[Any, T], raw: msgspec.Raw) -> T:
         if self.codecs and call.check is not None:
-            check = call.check(self.vault.chain, call.decode(raw))
-            with contextlib.suppress(StopIteration):
-                question = next(check)
-                while True:
-                    try:
-                        answer = self.call(question)
-                    except BuquetError as error:
-                        question = check.throw(error)
-                    else:
-                        question = check.send(answer)
+            self._check(call.check(self.vault.chain, call.decode(raw)))
         return self._plain(call.read(raw))
 
-    async def _answer_async(self, call: Call[Any, T], raw: msgspec.Raw) -> T:
-        if self.codecs and call.check is not None:
-            check = call.check(self.vault.chain, call.decode(raw))
-            with contextlib.suppress(StopIteration):
-                question = next(check)
-                while True:
-                    try:
-                        answer = await self.call_async(question)
-                    except BuquetError as error:
-                        question = check.throw(error)
-                    else:
-                        question = check.send(answer)
-        return self._plain(call.read(raw))
+    def _check(self, check: Check) -> None:
+        with contextlib.suppress(StopIteration):
+            question = next(check)
+            while True:
+                try:
+                    answer = self.call(question)
+                except BuquetError as error:
+                    question = check.throw(error)
+                else:
+                    question = check.send(answer)
+
+    async def _check_async(self, check: Check) -> None:
+        with contextlib.suppress(StopIteration):
+            question = next(check)
+            while True:
+                try:
+                    answer = await self.call_async(question)
+                except BuquetError as error:
+                    question = check.throw(error)
+                else:
+                    question = check.send(answer)
 
     def _channel(self) -> ThreadChannel:
         channel: ThreadChannel | None = getattr(self._thread, "channel", None)
@@ -215,7 +214,10 @@ class Client:
                 self._drop_closed_loops()
                 channel = LoopChannel(self._open().open_queue(), loop)
                 self._loops[loop] = channel
-        return await self._answer_async(call, await channel.call(call.op, call.request))
+        raw = await channel.call(call.op, call.request)
+        if self.codecs and call.check is not None:
+            await self._check_async(call.check(self.vault.chain, call.decode(raw)))
+        return self._plain(call.read(raw))
 
     async def call_many_async(self, calls: Sequence[Call[Any, T]]) -> list[T]:
         """Like ``call_many``, on the running loop."""

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from buquet import ClosedError, CodecError, InvalidError
-from buquet._attempt import FailureInfo
+from buquet._attempt import FailureInfo, Handler
 from buquet._chain import Chain, Marker, Place, envelope, read_marker
 from buquet._models import TaskError
 from buquet._reveal import reveal, seal_error, stored_error
+from buquet._signature import TaskSignature
 from buquet.codecs import AesGcm, Zstd, check_codecs
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -156,6 +157,18 @@ def test_an_error_that_cannot_be_sealed_is_stored_without_its_text(made: Any) ->
     assert stored.traceback is None
     assert "SECRET" not in stored.message
     assert "confidential" not in stored.message
+
+
+def test_a_codec_error_is_retried_unless_somebody_says_no() -> None:
+    def never() -> None: ...
+
+    def retries(error: Exception, **options: Any) -> bool:
+        return Handler("t", never, TaskSignature(never, "t"), **options).retries(error)
+
+    assert retries(CodecError("no key"))
+    assert retries(CodecError("no key"), retry_on=(KeyError,)), "it is none of the handler's own"
+    assert not retries(CodecError("no key", may_help=False))
+    assert not retries(CodecError("no key"), no_retry_on=(CodecError,))
 
 
 def test_only_codecs_speak_in_plain() -> None:
