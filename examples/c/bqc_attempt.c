@@ -31,6 +31,20 @@ int bqc_attempt_number(const bqc_attempt *attempt) { return attempt->number; }
 
 bool bqc_attempt_is_over(const bqc_attempt *attempt) {
   pthread_mutex_lock(attempt->lock);
+  bool over = attempt->over || attempt->called_off;
+  pthread_mutex_unlock(attempt->lock);
+  return over;
+}
+
+bool bqc_attempt_is_called_off(const bqc_attempt *attempt) {
+  pthread_mutex_lock(attempt->lock);
+  bool called_off = attempt->called_off;
+  pthread_mutex_unlock(attempt->lock);
+  return called_off;
+}
+
+bool bqc_attempt_is_given_up(const bqc_attempt *attempt) {
+  pthread_mutex_lock(attempt->lock);
   bool over = attempt->over;
   pthread_mutex_unlock(attempt->lock);
   return over;
@@ -82,6 +96,14 @@ void bqc_attempt_free(bqc_attempt *attempt) {
   free(attempt->input);
   free(attempt->outcome);
   free(attempt);
+}
+
+bool bqc_attempt_call_off(bqc_attempt *attempt) {
+  pthread_mutex_lock(attempt->lock);
+  bool first = !attempt->over && !attempt->called_off;
+  attempt->called_off = true;
+  pthread_mutex_unlock(attempt->lock);
+  return first;
 }
 
 bool bqc_attempt_give_up(bqc_attempt *attempt) {

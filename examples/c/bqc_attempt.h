@@ -20,6 +20,7 @@ struct bqc_attempt {
   char *outcome; /* the fields of its outcome, as JSON without brackets; NULL if there is none yet */
   size_t outcome_len;
   bool over;              /* no result is taken any more; in the worker's lock */
+  bool called_off;        /* in the worker's lock */
   bqc_attempt *next_done; /* in the worker's lock */
   double deadline;        /* the worker's thread's alone, as is what follows */
   bqc_attempt *next;
@@ -27,6 +28,12 @@ struct bqc_attempt {
 
 /* Says that no result is taken any more; false if that was so already. */
 bool bqc_attempt_give_up(bqc_attempt *attempt);
+
+/* Whether that was so. */
+bool bqc_attempt_is_given_up(const bqc_attempt *attempt);
+
+/* Says that the task was called off; false if that is known, or nothing is to be told any more. */
+bool bqc_attempt_call_off(bqc_attempt *attempt);
 
 void bqc_attempt_free(bqc_attempt *attempt);
 

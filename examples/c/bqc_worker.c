@@ -214,6 +214,22 @@ static void lose(struct worker *worker, json loss) {
   free(reason);
 }
 
+/* Somebody wants the task called off: ask the handler to stop. What it then comes to counts. */
+static void call_off(struct worker *worker, json wish) {
+  char *lease = string_of(wish, "lease"), *id = string_of(wish, "id");
+  char *by = json_string(json_member(wish, "by")), *reason = json_string(json_member(wish, "reason"));
+  for (bqc_attempt *attempt = worker->running; attempt != NULL; attempt = attempt->next) {
+    if (strcmp(attempt->lease, lease) == 0 && strcmp(attempt->id, id) == 0 && bqc_attempt_call_off(attempt)) {
+      bqc_say("task %s: called off by %s: %s", id, by == NULL ? "somebody" : by,
+              reason == NULL ? "no reason given" : reason);
+    }
+  }
+  free(lease);
+  free(id);
+  free(by);
+  free(reason);
+}
+
 static void free_slot(struct worker *worker, bqc_attempt *attempt) {
   bqc_attempt **place = &worker->running;
   while (*place != attempt) place = &(*place)->next;
@@ -237,8 +253,12 @@ static void reap(struct worker *worker) {
     pthread_join(attempt->thread, NULL);
     free_slot(worker, attempt);
     if (!attempt->over) {
-      if (attempt->outcome == NULL) bqc_attempt_fail(attempt, "NoOutcome", "the handler returned without an outcome");
-      settle(worker, attempt->id, attempt->lease, bqc_need(attempt->outcome), false);
+      bool stopped = attempt->outcome == NULL && attempt->called_off;
+      if (attempt->outcome == NULL && !stopped) {
+        bqc_attempt_fail(attempt, "NoOutcome", "the handler returned without an outcome");
+      }
+      const char *fields = stopped ? "\"outcome\": \"cancel\"" : bqc_need(attempt->outcome);
+      settle(worker, attempt->id, attempt->lease, fields, false);
     }
     bqc_attempt_free(attempt);
   }
@@ -263,6 +283,7 @@ static void watch_time(struct worker *worker) {
 
 static void read_next(struct worker *worker, json answer) {
   for (json loss = {0}; json_next(json_member(answer, "lost"), &loss);) lose(worker, loss);
+  for (json wish = {0}; json_next(json_member(answer, "cancelled"), &wish);) call_off(worker, wish);
   for (json problem = {0}; json_next(json_member(answer, "problems"), &problem);) {
     char *key = string_of(problem, "key"), *message = string_of(problem, "message");
     bqc_say("set aside: %s: %s", key, message);
@@ -286,7 +307,8 @@ static void answered(void *context, const char *answer, const bqc_error *error) 
   }
 }
 
-/* Keeps one request for work under way, also while there is no room for any: news of lost leases come that way. */
+/* Keeps one request for work under way, also while there is no room for any: news of lost leases and of cancellations
+   come that way. */
 static void ask(struct worker *worker) {
   if (worker->asking != 0 || worker->failed) return;
   bqc_error error;
@@ -303,7 +325,7 @@ static void ask(struct worker *worker) {
 static int pause_ms(const struct worker *worker) {
   double first = now() + 60;
   for (bqc_attempt *attempt = worker->running; attempt != NULL; attempt = attempt->next) {
-    if (bqc_attempt_is_over(attempt)) continue;
+    if (bqc_attempt_is_given_up(attempt)) continue;
     if (attempt->deadline < first) first = attempt->deadline;
     if (worker->draining && worker->drained_by < first) first = worker->drained_by;
   }

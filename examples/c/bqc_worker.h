@@ -1,9 +1,9 @@
 /*
  * A worker: runs tasks on threads of its own, one for each task at work, until it is told to drain.
  *
- * It keeps to what is expected of every worker: it learns of lost leases while tasks run and tells their handlers, ends
- * attempts whose time is up, sends outcomes in batches, tries again while the store is away, and gives everything back
- * when it ends. The heartbeat is the library's own business.
+ * It keeps to what is expected of every worker: it learns of lost leases and of cancellations while tasks run and tells
+ * their handlers, ends attempts whose time is up, sends outcomes in batches, tries again while the store is away, and
+ * gives everything back when it ends. The heartbeat is the library's own business.
  */
 #ifndef BQC_WORKER_H
 #define BQC_WORKER_H
@@ -18,9 +18,13 @@ const char *bqc_attempt_type(const bqc_attempt *attempt);
 const char *bqc_attempt_input(const bqc_attempt *attempt); /* JSON */
 int bqc_attempt_number(const bqc_attempt *attempt);        /* 1 in the first run */
 
-/* Whether there is no use in going on, since no result is taken any more: the lease was lost, the time is up, or the
-   worker has to end. Handlers that run for long ask now and then, and return if so. */
+/* Whether there is no use in going on: no result is taken any more, since the lease was lost, the time is up or the
+   worker has to end, or the task was called off. Handlers that run for long ask now and then, and return if so. */
 bool bqc_attempt_is_over(const bqc_attempt *attempt);
+
+/* Whether somebody called the task off. A handler that returns without an outcome then has stopped as it was asked to;
+   one that completes the task all the same has completed it. */
+bool bqc_attempt_is_called_off(const bqc_attempt *attempt);
 
 /* How the attempt ends: a handler calls one of these before it returns, the last one counts. One that calls none has
    failed. Their arguments are copied. */

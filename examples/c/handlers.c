@@ -52,7 +52,7 @@ static void flaky(bqc_attempt *attempt) {
 /* Fails for good, whatever retries are left. */
 static void refuse(bqc_attempt *attempt) { bqc_attempt_refuse(attempt, "Refused", "this will never work"); }
 
-/* {"path": "..."} waits until there is such a file. Gives up when the attempt is over. */
+/* {"path": "..."} waits until there is such a file. Gives up when the attempt is over, or the task was called off. */
 static void await_file(bqc_attempt *attempt) {
   const struct timespec step = {0, 20 * 1000 * 1000};
   char *path = json_string(json_member(json_parse(bqc_attempt_input(attempt)), "path"));
@@ -61,9 +61,13 @@ static void await_file(bqc_attempt *attempt) {
     return;
   }
   fprintf(stderr, "waiting for %s\n", path);
-  while (access(path, F_OK) != 0 && !bqc_attempt_is_over(attempt)) nanosleep(&step, NULL);
+  bool there = access(path, F_OK) == 0;
+  while (!there && !bqc_attempt_is_over(attempt)) {
+    nanosleep(&step, NULL);
+    there = access(path, F_OK) == 0;
+  }
   free(path);
-  bqc_attempt_complete(attempt, "\"there\"");
+  if (there) bqc_attempt_complete(attempt, "\"there\"");
 }
 
 const named_handler handlers[HANDLERS] = {

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
-from buquet._durations import Duration, wire_duration, wire_time
-from buquet._ids import HasId, id_of
+from buquet._checks import parent_id
+from buquet._durations import Duration, seconds, wire_duration, wire_time
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from buquet._ids import HasId
+
 Scope = Literal["type", "queue"]
+
+# The engine's limits, checked here too so that a decorator can refuse what a submit would.
+_TAGS = 16
+_TAG_CHARS = 64
+_KEY_CHARS = 256
+_METADATA_BYTES = 4 * 1024
+_SHOWN = 64
 
 
 class About(TypedDict, total=False):
@@ -47,8 +57,10 @@ class AboutOne(About, total=False):
     unique_window: Duration
 
 
-def about_fields(options: About | AboutOne) -> dict[str, Any]:
+def about_fields(options: About | AboutOne, declared: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Check these options and put them in the engine's terms.
+
+    ``declared`` is what a task was made unique by already, if it was.
 
     :raises InvalidError: an option has the wrong type or contradicts another.
     :raises TypeError: there is no such option.
@@ -64,39 +76,71 @@ def about_fields(options: About | AboutOne) -> dict[str, Any]:
     if "metadata" in about:
         fields["metadata"] = _metadata(about["metadata"])
     if "parent" in about:
-        fields["parent"] = None if about["parent"] is None else id_of(about["parent"])
+        fields["parent"] = parent_id(about["parent"])
     if "ttl" in about and "expires_at" in about:
         raise InvalidError("give ttl= or expires_at=, not both")
     if "ttl" in about:
         fields["ttl"] = wire_duration(about["ttl"], "ttl")
+        if seconds(about["ttl"], "ttl") == 0:
+            raise InvalidError(f"ttl={about['ttl']!r} leaves no time to start the task; leave it out for no limit")
     if "expires_at" in about:
         fields["expires_at"] = wire_time(about["expires_at"], "expires_at")
-    unique = _unique(about)
+    unique = _unique(about, declared)
     if unique is not None or "unique" in about:
         fields["unique"] = unique
     return fields
 
 
-def _unique(about: AboutOne) -> dict[str, Any] | None:
-    key, by_input = about.get("idempotency_key"), about.get("unique", False)
-    if key is None and not by_input:
-        for name in ("unique_scope", "unique_window"):
-            if name in about:
-                raise InvalidError(f"{name}= says nothing without unique=True or idempotency_key=")
+def _unique(about: AboutOne, declared: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    known_by = _known_by(about, declared)
+    bounds = _bounds(about)
+    if known_by is None:
+        if bounds:
+            raise InvalidError(f"unique_{min(bounds)}= says nothing without unique=True or idempotency_key=")
         return None
+    return {**known_by, **bounds}
+
+
+def _known_by(about: AboutOne, declared: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    key, by_input = about.get("idempotency_key"), about.get("unique", False)
+    if not isinstance(cast("object", by_input), bool):
+        raise InvalidError(f"unique={by_input!r} must be True or False; a key of your own is idempotency_key=")
     if key is not None and by_input:
         raise InvalidError("give idempotency_key= or unique=True, not both: one says what the task is known by")
-    fields: dict[str, Any] = {}
     if key is not None:
-        fields["key"] = _text(key, "idempotency_key")
+        return {"key": _key(key)}
+    if by_input:
+        return {}
+    return declared if "unique" not in about else None  # what is declared stays, unless it is taken back here
+
+
+def _bounds(about: AboutOne) -> dict[str, Any]:
+    """Among which tasks, and for how long."""
+    fields: dict[str, Any] = {}
     if "unique_scope" in about:
         scope = about["unique_scope"]
         if scope not in ("type", "queue"):
             raise InvalidError(f"unique_scope={scope!r} must be 'type' or 'queue'")
         fields["scope"] = scope
     if "unique_window" in about:
-        fields["window"] = wire_duration(about["unique_window"], "unique_window")
+        window = about["unique_window"]
+        fields["window"] = wire_duration(window, "unique_window")
+        if seconds(window, "unique_window") < 1:
+            raise InvalidError(f"unique_window={window!r} must be 1 s or more")
     return fields
+
+
+def _key(value: object) -> str:
+    key = _text(value, "idempotency_key")
+    if not _is_name(key, _KEY_CHARS):
+        raise InvalidError(
+            f"idempotency_key={key[:_SHOWN]!r} must have 1 to {_KEY_CHARS} characters, none of them a control character"
+        )
+    return key
+
+
+def _is_name(text: str, most: int) -> bool:
+    return 1 <= len(text) <= most and not any(unicodedata.category(char) == "Cc" for char in text)
 
 
 def _text(value: object, name: str) -> str:
@@ -108,11 +152,27 @@ def _text(value: object, name: str) -> str:
 def _texts(value: object) -> list[str]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidError(f"tags={value!r} must be a collection of texts")
-    return [_text(tag, "each of tags") for tag in cast("Iterable[object]", value)]
+    tags = [_text(tag, "each of tags") for tag in cast("Iterable[object]", value)]
+    if len(tags) > _TAGS:
+        raise InvalidError(f"tags= has {len(tags)} of them; give up to {_TAGS}")
+    for tag in tags:
+        if not _is_name(tag, _TAG_CHARS):
+            raise InvalidError(
+                f"{tag[:_SHOWN]!r} of tags= cannot be a tag: give 1 to {_TAG_CHARS} characters, "
+                "none of them a control character"
+            )
+    return tags
 
 
 def _metadata(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise InvalidError(f"metadata= must map texts to texts, not be a {type(value).__name__}")
     pairs = cast("Mapping[object, object]", value).items()
-    return {_text(name, "each name of metadata"): _text(text, "each value of metadata") for name, text in pairs}
+    texts = {_text(name, "each name of metadata"): _text(text, "each value of metadata") for name, text in pairs}
+    size = sum(len(part.encode(errors="replace")) for pair in texts.items() for part in pair)
+    if size > _METADATA_BYTES:
+        raise InvalidError(
+            f"metadata= has {size} bytes of names and values; give up to {_METADATA_BYTES}, "
+            "and put what is larger into the input"
+        )
+    return texts

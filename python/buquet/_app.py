@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, Unpack, cast, overload
 
 from buquet import _ops
 from buquet._cancelling import CancelCounts, CancelResult, cancel, cancel_many, filters
+from buquet._checks import parent_id
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
@@ -14,7 +15,7 @@ from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._ids import HasId, id_of, ids_of
 from buquet._joining import group_of
-from buquet._options import submit_options
+from buquet._options import check_declared, submit_options
 from buquet._queue import Queue
 from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
     from buquet._dead_letters_sync import SyncDeadLetters
     from buquet._durations import Duration
     from buquet._group import TaskGroup
-    from buquet._models import RetryPolicy, Usage
+    from buquet._models import RetryPolicy, TaskPage, TaskStatus, Usage
     from buquet._worker import Worker
     from buquet.codecs import Codec
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# Named here, because inside the class `list` is the method.
+CancelResults: TypeAlias = list[CancelResult]
 AnyTask = TaskFunction[..., Any] | AsyncTaskFunction[..., Any]
 ExceptionChoice = type[BaseException] | Collection[type[BaseException]]
 
@@ -152,6 +155,7 @@ class Buquet(ScheduledApp, HookRegistry):
         options = submit_options(
             retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay, about=about
         )
+        check_declared(options)
         only = None if retry_on is None else exception_types(retry_on, "retry_on")
         never = exception_types(no_retry_on, "no_retry_on")
 
@@ -214,9 +218,32 @@ class Buquet(ScheduledApp, HookRegistry):
         """A group of tasks whose ids you kept, or that were listed; ``thumbnail.group`` is typed. Reads nothing."""
         return group_of(self._client, tasks, self.handle)
 
+    def list(
+        self,
+        *,
+        status: Iterable[TaskStatus | str] | TaskStatus | str | None = None,
+        type: str | None = None,  # noqa: A002 - the field's name everywhere
+        tag: str | None = None,
+        parent: str | HasId | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> TaskPage:
+        """Read one page of tasks, in no particular order; ``app.queue.list`` is the same for async code.
+
+        Pass the page's ``cursor`` on to get the next one, until it is None.
+
+        :param limit: most tasks of the page, 1 to 1000.
+
+        Example::
+
+            for task in app.list(status="failed", tag="customer-7").tasks:
+                print(task.id, task.error)
+        """
+        return self._client.call(_ops.list_tasks(status, type, limit, cursor, tag=tag, parent=parent_id(parent)))
+
     def cancel(
         self, tasks: Iterable[str | HasId], *, reason: str | None = None, by: str | None = None
-    ) -> list[CancelResult]:
+    ) -> CancelResults:
         """Call tasks off, up to 100,000; see ``Queue.cancel``, which is the same for async code."""
         return self._client.call(cancel(ids_of(tasks), reason, by))
 
@@ -230,7 +257,7 @@ class Buquet(ScheduledApp, HookRegistry):
         by: str | None = None,
     ) -> CancelCounts:
         """Call off all waiting and running tasks of a type, with a tag, of a parent; see ``Queue.cancel_matching``."""
-        wanted = filters(type, tag, None if parent is None else id_of(parent))
+        wanted = filters(type, tag, parent_id(parent))
         return cancel_many(wanted, reason, by).run(self._client)
 
     def worker(

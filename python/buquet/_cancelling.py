@@ -11,7 +11,7 @@ import msgspec
 
 from buquet._client import Call
 from buquet._many import Many
-from buquet._models import TaskStatus
+from buquet._models import TaskStatus, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,11 +68,15 @@ def cancel_many(filters: dict[str, str], reason: str | None, by: str | None) -> 
 
 def filters(kind: str | None, tag: str | None, parent: str | None) -> dict[str, str]:
     """Which tasks to call off, in the engine's terms."""
+    check_text(kind, "type")
+    check_text(tag, "tag")
     wanted = {"type": kind, "tag": tag, "parent": parent}
     return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _words(reason: str | None, by: str | None) -> dict[str, str]:
+    check_text(reason, "reason")
+    check_text(by, "by")
     words = {"by": whoami() if by is None else by}
     return words if reason is None else {**words, "reason": reason}
 

@@ -109,8 +109,8 @@ def _from_json(kind: Any, value: object) -> Any:
     if isinstance(kind, type):
         if isinstance(value, kind):
             return value
-        if kind is File and isinstance(value, dict):
-            return _file(cast("dict[str, Any]", value))
+        if kind is File:
+            return _file(value)
         if issubclass(kind, PurePath) and isinstance(value, str):
             return kind(value)
         model = _pydantic_model()
@@ -119,11 +119,11 @@ def _from_json(kind: Any, value: object) -> Any:
     raise TypeError(f"{kind!r} cannot be read from JSON")
 
 
-def _file(value: dict[str, Any]) -> File:
-    marker = read_marker(msgspec.json.encode(value))
+def _file(value: object) -> File:
+    marker = read_marker(msgspec.json.encode(value)) if isinstance(value, dict) else None
     file = None if marker is None else restore(marker)
     if not isinstance(file, File):
-        raise TypeError("this is no file")
+        raise TypeError("this is no file; wrap the path of one in File(...)")
     return file
 
 

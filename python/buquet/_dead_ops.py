@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 
@@ -11,13 +12,21 @@ from buquet._dead_models import Handled, Lifecycle, Purged
 from buquet._durations import wire_duration
 from buquet._ids import ids_of
 from buquet._many import Many
-from buquet._models import CorruptObject, RetryPolicy, TaskPage, TaskStatus
+from buquet._models import (
+    CorruptObject,
+    RetryPolicy,
+    TaskPage,
+    TaskStatus,
+    check_count,
+    check_flag,
+    check_text,
+)
 from buquet._ops import status_name
 from buquet._options import check_policy, submit_options
 from buquet.errors import CorruptError, InvalidError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from buquet._durations import Duration
@@ -57,6 +66,8 @@ Filter: TypeAlias = dict[str, Any]
 
 def dead_filter(kind: str | None, error: str | None, older_than: Duration | None) -> Filter:
     """Which failed tasks, as the engine takes it."""
+    check_text(kind, "type")
+    check_text(error, "error")
     wanted: Filter = {"type": kind, "error": error}
     if older_than is not None:
         wanted["older_than"] = wire_duration(older_than, "older_than")
@@ -79,6 +90,8 @@ def changes(
 
 def failed(wanted: Filter, limit: int, cursor: str | None) -> Call[TaskPage, TaskPage]:
     """Read one page of failed tasks."""
+    check_count(limit, "limit")
+    check_text(cursor, "cursor")
     request = {**wanted, "limit": limit} | ({} if cursor is None else {"cursor": cursor})
     return Call("failed", request, TaskPage, lambda page: page)
 
@@ -104,6 +117,8 @@ def check(results: Results) -> None:
 
 def lifecycle(keep_days: int, *, apply: bool) -> Call[Lifecycle, Lifecycle]:
     """Build the bucket's lifecycle rules; give them to it."""
+    check_count(keep_days, "keep_days")
+    check_flag(apply, "apply")
     return Call("lifecycle", {"keep_days": keep_days, "apply": apply}, Lifecycle, lambda answer: answer)
 
 
@@ -116,12 +131,14 @@ def refuse(corrupt: list[CorruptObject]) -> None:
 
 def replay_many(wanted: Filter, options: SubmitOptions, *, dry_run: bool, cursor: str | None = None) -> Many[Handled]:
     """Run failed tasks again."""
+    check_flag(dry_run, "dry_run")
     request = {**wanted, **_given(options), "dry_run": dry_run, "limit": PAGE}
     return Many("replay_many", request, _Step, Handled(), cursor=cursor)
 
 
 def archive_many(wanted: Filter, *, dry_run: bool, cursor: str | None = None) -> Many[Handled]:
     """Put failed tasks aside."""
+    check_flag(dry_run, "dry_run")
     request = {**wanted, "dry_run": dry_run, "limit": PAGE}
     return Many("archive_many", request, _Step, Handled(), cursor=cursor)
 
@@ -134,7 +151,9 @@ def purge(
     cursor: str | None = None,
 ) -> Many[Purged]:
     """Delete finished tasks."""
-    statuses = [status] if isinstance(status, str) else list(status)
+    check_flag(dry_run, "dry_run")
+    is_collection = isinstance(cast("object", status), Iterable) and not isinstance(status, str)
+    statuses = list(status) if is_collection else [cast("str", status)]
     names = [status_name(item) for item in statuses]
     request = {**wanted, "status": names, "dry_run": dry_run, "limit": PAGE}
     return Many("purge", request, _Step, Purged(), cursor=cursor)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from buquet._client import Call
-from buquet._models import RequestCounts
+from buquet._models import RequestCounts, check_text
 
 
 class CheckStatus(StrEnum):
@@ -58,6 +58,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 def doctor(*, deep: bool = False, cursor: str | None = None) -> Call[Diagnosis, Diagnosis]:
     """Examine the store and the queue."""
+    check_text(cursor, "cursor")
     request: dict[str, Any] = {"deep": deep}
     if cursor is not None:
         request["cursor"] = cursor

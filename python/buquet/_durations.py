@@ -14,6 +14,7 @@ Duration: TypeAlias = float | timedelta | str
 # The engine's grammar, checked here too so that a decorator can refuse what a submit would.
 _PART = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_DAYS = 366
 
@@ -41,6 +42,14 @@ def seconds(value: object, name: str) -> float:
     if number > _LONGEST_DAYS * _UNIT_SECONDS["d"]:
         raise InvalidError(f"{name}={value!r} is longer than {_LONGEST_DAYS} days")
     return number
+
+
+def written_duration(text: str, name: str) -> str:
+    """Check a duration that somebody typed; a mere number of seconds gets its unit."""
+    if (number := _NUMBER.fullmatch(text)) is not None:
+        text = f"{text}s" if number[1] is None else f"{round(float(text) * 1000)}ms"
+    seconds(text, name)
+    return text
 
 
 def wire_time(value: object, name: str) -> str:

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from buquet._allocator import joined
 from buquet._chain import FRAME
@@ -47,9 +47,14 @@ class File:
     __slots__ = ("_path", "_stored", "name", "size")
 
     def __init__(self, path: str | os.PathLike[str], *, name: str | None = None) -> None:
-        """Name a file; nothing is read yet."""
-        self._path: Path | None = Path(path)
+        """Name a file; nothing is read yet.
+
+        :raises InvalidError: ``path`` is no path, such as an open file, or ``name`` no text.
+        """
+        self._path: Path | None = _path(path, "File takes")
         self._stored: Stored | None = None
+        if not isinstance(cast("object", name), str | None):
+            raise InvalidError(f"name={name!r} must be text")
         self.name = self._path.name if name is None else name
         self.size: int | None = None
         """Its length in bytes, of one that was stored."""
@@ -96,8 +101,15 @@ class File:
         return joined(self.pieces())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it to ``path``, piece by piece; there is a file only if all of it was there and unchanged."""
-        target = Path(path)
+        """Write it to ``path``, piece by piece; there is a file only if all of it was there and unchanged.
+
+        :raises InvalidError: ``path`` is none, or that of a directory.
+        """
+        target = _path(path, "save() takes")
+        if not target.name or target.is_dir():
+            raise InvalidError(
+                f"{str(target)!r} is a directory; give the path of a file, such as {str(target / self.name)!r}"
+            )
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             with part.open("wb") as out:
@@ -115,6 +127,14 @@ class File:
     async def save_async(self, path: str | os.PathLike[str]) -> Path:
         """Like ``save``, for async code."""
         return await _in_thread(lambda: self.save(path))
+
+
+def _path(path: object, what: str) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidError(
+            f"{what} the path of a file, not {type(path).__name__}; what is in memory goes as bytes, without a File"
+        )
+    return Path(cast("str | os.PathLike[str]", path))
 
 
 def length_of(file: File) -> int | None:

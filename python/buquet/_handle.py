@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from buquet import _cancelling, _ops
 from buquet._cancelling import CancelState
 from buquet._durations import Duration, wire_duration
-from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus
+from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus, has_result
 from buquet.errors import InvalidError, NotFoundError, ended_without_result
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class TaskHandle(Generic[R_co]):
 
         :raises TaskFailedError: the task ended without a result, or has not ended.
         """
-        if task.status is not TaskStatus.COMPLETED:
+        if not has_result(task):
             raise ended_without_result(self._readable(task))
         return self._client.vault.result_of(task, self._kind)
 
@@ -159,7 +159,7 @@ class TaskHandle(Generic[R_co]):
 
     async def read_async(self, task: Task) -> R_co:
         """Like ``read``, for async code."""
-        if task.status is not TaskStatus.COMPLETED or not self._client.vault.is_remote(task):
+        if not has_result(task) or not self._client.vault.is_remote(task):
             return self.read(task)
         from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - asyncio is not for everybody
 

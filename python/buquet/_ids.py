@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from typing import Protocol, cast
 
@@ -22,16 +23,20 @@ def id_of(task: str | HasId) -> str:
 
     :raises InvalidError: it is none of these.
     """
-    found: object = task if isinstance(task, str) else getattr(task, "id", None)
-    if not isinstance(found, str):
-        raise InvalidError(f"a task is named by its id, its handle or itself, not by {type(task).__name__} ({task!r})")
-    return found
+    if isinstance(task, str):
+        return task
+    found = getattr(cast("object", task), "id", None)
+    if isinstance(found, str):
+        return found
+    several = "; give several one by one, as in *tasks" if isinstance(cast("object", task), Iterable) else ""
+    what = f"{type(task).__name__} ({reprlib.repr(task)})"
+    raise InvalidError(f"a task is named by its id, its handle or itself, not by {what}{several}")
 
 
 def ids_of(tasks: Iterable[str | HasId]) -> list[str]:
     """The ids of a collection of tasks.
 
-    :raises InvalidError: it is no collection, but a single task, or something else is in it.
+    :raises InvalidError: it is no collection, but a single task, or holds what is no task.
     """
     if isinstance(tasks, str) or not isinstance(cast("object", tasks), Iterable):
         raise InvalidError(f"tasks={tasks!r} must be a collection of tasks or ids; put a single one into a list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -80,6 +81,18 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_text(value: object, name: str) -> None:
+    """Refuse what is no text; None passes."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidError(f"{name}={reprlib.repr(value)} must be text")
+
+
+def check_flag(value: object, name: str) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise InvalidError(f"{name}={reprlib.repr(value)} must be True or False")
 
 
 def check_count(value: object, name: str) -> None:
@@ -167,6 +180,20 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def timeout(self) -> timedelta:
         """How long one attempt may run."""
         return timedelta(milliseconds=self.timeout_ms)
+
+
+def has_result(task: Task) -> bool:
+    """Whether the task was completed and still holds what it came to, archived or not.
+
+    An archived task does not say what it was before. One without an output may have been completed with None.
+    """
+    if task.status is not TaskStatus.ARCHIVED:
+        return task.status is TaskStatus.COMPLETED
+    if task.output is not None or task.output_ref is not None or task.output_files:
+        return True
+    was_purged = task.input is None and task.input_ref is None
+    was_late = task.expires_at is not None and (task.completed_at is None or task.completed_at >= task.expires_at)
+    return task.attempt > 0 and task.error is None and task.cancel is None and not (was_purged or was_late)
 
 
 class CorruptObject(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from buquet._checks import check_limit
 from buquet._client import Call
 from buquet._current import current_task_id
-from buquet._models import CorruptObject, History, Payload, StoreInfo, Task, TaskPage, TaskStatus, Usage, WorkerInfo
+from buquet._models import (
+    CorruptObject,
+    History,
+    Payload,
+    StoreInfo,
+    Task,
+    TaskPage,
+    TaskStatus,
+    Usage,
+    WorkerInfo,
+    check_text,
+)
 from buquet.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from buquet._chain import Chain
     from buquet._client import Check
@@ -178,6 +191,7 @@ def submit(
     kind: str, encoded: bytes, options: SubmitOptions, payloads: Sequence[Payload] = ()
 ) -> Call[Submitted, Submitted]:
     """Store one task. ``payloads`` are those that its input speaks of."""
+    check_text(kind, "type")
     request = {"type": kind, "input": msgspec.Raw(encoded), **_given(options)}
     if payloads:
         request["payloads"] = payloads
@@ -202,6 +216,7 @@ def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> 
             "unique tasks are submitted one by one: call submit for each of them, or say unique=False, "
             "as in task.options(unique=False).map(...)"
         )
+    check_text(kind, "type")
     request = {"type": kind, "inputs": [msgspec.Raw(item) for item in encoded], **_given(options)}
     return Call("submit_many", request, _SubmittedMany, lambda answer: answer.ids)
 
@@ -241,10 +256,14 @@ def list_tasks(
     parent: str | None = None,
 ) -> Call[TaskPage, TaskPage]:
     """Read one page of tasks."""
+    for name, value in (("type", kind), ("tag", tag), ("cursor", cursor)):
+        check_text(value, name)
+    check_limit(limit)
     request: dict[str, Any] = {"limit": limit}
     request |= {name: value for name, value in (("tag", tag), ("parent", parent)) if value is not None}
     if status is not None:
-        wanted = [status] if isinstance(status, str) else status
+        several = isinstance(cast("object", status), Iterable) and not isinstance(status, str)
+        wanted = cast("Iterable[TaskStatus | str]", status if several else [status])
         request["status"] = [status_name(item) for item in wanted]
     if kind is not None:
         request["type"] = kind
@@ -255,6 +274,8 @@ def list_tasks(
 
 def history(task_id: str, limit: int | None, cursor: str | None) -> Call[History, History]:
     """Read one page of a task's revisions."""
+    check_text(cursor, "cursor")
+    check_limit(limit)
     request: dict[str, Any] = {"id": task_id}
     if limit is not None:
         request["limit"] = limit

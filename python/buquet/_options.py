@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -11,9 +12,6 @@ from buquet._about import About, AboutOne, about_fields
 from buquet._durations import Duration, seconds, wire_duration, wire_time
 from buquet._models import RetryPolicy, check_count
 from buquet.errors import InvalidError
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 PRIORITIES = range(10)
 
@@ -50,8 +48,9 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             theirs.update(ttl=UNSET, expires_at=UNSET)
         if self.retry is not UNSET and base.retry is not UNSET:
             mine["retry"] = {**base.retry, **self.retry}
-        if self.unique and base.unique:
-            mine["unique"] = {**base.unique, **self.unique}
+        if isinstance(self.unique, dict) and isinstance(base.unique, dict):
+            kept = {name: value for name, value in base.unique.items() if name != "key"}
+            mine["unique"] = {**kept, **self.unique}
         return SubmitOptions(**{**theirs, **mine})
 
 
@@ -64,8 +63,9 @@ def submit_options(
     delay: Duration | None = None,
     at: datetime | None = None,
     about: About | AboutOne | None = None,
+    declared: SubmitOptions | None = None,
 ) -> SubmitOptions:
-    """Check the options and put them in the engine's terms.
+    """Check the options and put them in the engine's terms; ``declared`` are those that they go on top of.
 
     :raises InvalidError: an option has the wrong type or is out of its range.
     """
@@ -84,8 +84,20 @@ def submit_options(
     if at is not None:
         fields["at"] = wire_time(at, "at")
     if about:
-        fields |= about_fields(about)
+        unique = None if declared is None else declared.unique
+        fields |= about_fields(about, unique if isinstance(unique, dict) else None)
     return SubmitOptions(**fields)
+
+
+def check_declared(options: SubmitOptions) -> None:
+    """Refuse what no submit of a task could be stored with, at no time: a module must go on being imported.
+
+    :raises InvalidError: the tasks would expire before they may start.
+    """
+    if isinstance(options.ttl, UnsetType) or isinstance(options.delay, UnsetType):
+        return
+    if seconds(options.ttl, "ttl") <= seconds(options.delay, "delay"):
+        raise InvalidError(f"ttl={options.ttl!r} is over before the task may start, after delay={options.delay!r}")
 
 
 def check_policy(retry: object) -> None:

@@ -111,7 +111,9 @@ def set_aside_nested(file: File) -> dict[str, Any]:
 
 
 def restore(marker: Marker) -> Any:
-    """What a marker stands for. Where nothing is decoded for good, one of its kind, to compare with an annotation.
+    """What a marker stands for: while a value is encoded, what was set aside, to compare it with an annotation.
+
+    Where nothing is known of it, one of its kind.
 
     :raises CodecError: it stands for a whole value, which nobody has opened.
     """
@@ -119,9 +121,15 @@ def restore(marker: Marker) -> Any:
     if marker.file is not None:
         return File.from_store(_Nothing(), marker.name, marker.size) if state is None else state.file(marker)
     if marker.blob is not None:
-        return b"" if state is None else state.bytes_of(marker)
+        return _set_aside_before(marker.blob) if state is None else state.bytes_of(marker)
     message = "a value that passed through codecs lies inside of another: it was not stored by buquet"
     raise CodecError(message, may_help=False).in_plain()
+
+
+def _set_aside_before(number: int) -> bytes:
+    sources = [] if (state := _packing.get()) is None else state.sources
+    content = sources[number].content if 0 <= number < len(sources) else b""
+    return content if isinstance(content, bytes) else b""
 
 
 class _Nothing:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import multiprocessing
+import os
 import pickle
 import signal
 import threading
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from buquet.codecs import Codec
 
 
+_LOOK = 5.0
+"""Seconds between two looks whether the worker is alive, for where its death does not show at once."""
 _REPORT_PAUSE = 0.1
 """Seconds between two reports of progress that are sent to the parent."""
 
@@ -57,6 +61,9 @@ class ChildTask(NamedTuple):
 def main(connection: Connection[Any, Any]) -> None:
     """Serve the parent until it goes away. Signals are the parent's to handle."""
     use_few_arenas()
+    if os.getpgrp() != os.getpid():
+        os.setsid()  # so that this process and the programs that handlers start can be ended together
+    threading.Thread(target=_end_with_parent, name="buquet-parent", daemon=True).start()
     for name in ("SIGINT", "SIGTERM"):
         # A function, since programs that a handler starts would inherit SIG_IGN.
         signal.signal(getattr(signal, name), _leave_to_parent)
@@ -66,6 +73,23 @@ def main(connection: Connection[Any, Any]) -> None:
             connection.send(("taken", None))
             task = task._replace(info=connection.recv())
             connection.send(("done", _pack(_run(task, connection))))
+    _end_group()
+
+
+def _end_with_parent() -> None:
+    """Wait until the worker is gone, however it ended, and let nothing live on: the task may run elsewhere by now."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    while os.getppid() == parent.pid:
+        # The pipe behind this ends with the worker, unless a program that the worker forked holds it as well.
+        parent.join(_LOOK)
+    _end_group()
+
+
+def _end_group() -> None:
+    """End this process and all programs that its handlers have started and left in its group."""
+    os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def _leave_to_parent(*_: object) -> None:

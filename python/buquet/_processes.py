@@ -1,11 +1,17 @@
-"""Processes for CPU-bound handlers: one task at a time each, killed when its time is up."""
+"""Processes for CPU-bound handlers: one task at a time each, killed when its time is up.
+
+Each leads a group of its own, to which the programs belong that its handlers start. They are ended with it.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.util
+import os
 import pickle
+import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +32,11 @@ if TYPE_CHECKING:
     from buquet._models import Payload
 
 _contexts = multiprocessing.get_context("spawn")
+
+_GRACE = 5.0
+"""Seconds that programs have between SIGTERM and SIGKILL once their handler is killed."""
+_POLL = 0.01
+"""Seconds between two looks whether they have ended."""
 
 
 class ProcessJob:
@@ -129,13 +140,16 @@ class ProcessPool:
             return attempt
 
     def close(self) -> None:
-        """Stop the idle processes; busy ones are killed through their jobs."""
+        """Stop the idle processes; busy ones are killed through their jobs.
+
+        Programs that handlers have left behind are asked to end, and not waited for.
+        """
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
         for child in idle:
             child.kill()
-            child.reap()
+            child.reap(patient=False)
 
     def _take(self) -> _Child:
         with self._lock:
@@ -167,7 +181,8 @@ class _Child:
             # Kept open here, it would keep the pipe from ending when the process does.
             theirs.close()
         # Without it the interpreter, at its exit, would wait for ever for a process that waits for it.
-        self._at_exit = multiprocessing.util.Finalize(None, self._process.kill, exitpriority=0)
+        self._at_exit = multiprocessing.util.Finalize(None, self._end, exitpriority=0)
+        self._told: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -189,16 +204,41 @@ class _Child:
             connection.send(_extend(job.control, value))
 
     def kill(self) -> None:
+        """Kill the process and ask its programs to end. First the process, lest the handler goes on without them."""
         self._process.kill()
+        if self._told is None:
+            self._told = time.monotonic()
+            self._signal(signal.SIGTERM)
 
-    def reap(self) -> int | None:
+    def reap(self, *, patient: bool = True) -> int | None:
+        """Wait until the process is gone, and then its programs: those that do not heed SIGTERM are killed."""
         self._process.join(timeout=5)
         if self._process.is_alive():  # it broke the pipe and lives on
             self._process.kill()
             self._process.join(timeout=5)
         self._connection.close()
+        if patient:
+            self._end()
         self._at_exit.cancel()
         return self._process.exitcode
+
+    def _end(self) -> None:
+        self.kill()
+        self._process.join(timeout=5)
+        over = (self._told or 0.0) + _GRACE
+        while self._signal(0):
+            if time.monotonic() > over:
+                self._signal(signal.SIGKILL)
+                return
+            time.sleep(_POLL)
+
+    def _signal(self, number: int) -> bool:
+        """Send a signal to all that is left of the group; whether anything is."""
+        try:
+            os.killpg(self._process.pid or 0, number)
+        except OSError:  # all are gone, or not ours
+            return False
+        return True
 
 
 def _describe(job: ProcessJob) -> ChildTask:

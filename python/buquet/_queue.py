@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
+import reprlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, cast
 
 from buquet import _cancelling, _codec, _ops
 from buquet._calls import TaskCall
 from buquet._cancelling import CancelCounts, CancelResult
+from buquet._checks import parent_id
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
 from buquet._doctor import Diagnosis, doctor
@@ -32,9 +35,10 @@ from buquet._schedule_calls import ScheduleCalls
 from buquet._schemas import Schemas
 from buquet._sending import send_async, submissions_async
 from buquet.codecs import check_codecs
+from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
     from datetime import datetime
     from types import TracebackType
 
@@ -186,6 +190,10 @@ class Queue(ScheduleCalls):
         options = submit_options(
             retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
+        if not isinstance(cast("object", inputs), Iterable):
+            raise InvalidError(
+                f"inputs={reprlib.repr(inputs)} must be a collection with an input for each task; submit stores one"
+            )
         parcels = [self._pack(type, item, f"input {index} of task {type!r}") for index, item in enumerate(inputs)]
         handles: _Handles = []
         async for call in submissions_async(self._client.vault, type, parcels, options):
@@ -231,8 +239,8 @@ class Queue(ScheduleCalls):
 
         :param limit: most tasks of the page, 1 to 1000.
         """
-        of = None if parent is None else id_of(parent)
-        return await self._client.call_async(_ops.list_tasks(status, type, limit, cursor, tag=tag, parent=of))
+        call = _ops.list_tasks(status, type, limit, cursor, tag=tag, parent=parent_id(parent))
+        return await self._client.call_async(call)
 
     async def cancel(
         self, tasks: Iterable[str | HasId], *, reason: str | None = None, by: str | None = None
@@ -259,7 +267,7 @@ class Queue(ScheduleCalls):
 
         :raises InvalidError: nothing says which tasks.
         """
-        wanted = _cancelling.filters(type, tag, None if parent is None else id_of(parent))
+        wanted = _cancelling.filters(type, tag, parent_id(parent))
         return await _cancelling.cancel_many(wanted, reason, by).run_async(self._client)
 
     @property

@@ -17,6 +17,7 @@ from buquet._hook_calls import call_hook, call_safely
 from buquet._processes import ProcessPool, check_handlers
 from buquet._reveal import stored_error
 from buquet._run import Run
+from buquet._schedules import module_of
 from buquet._settler import Settler
 from buquet._signature import TaskSignature
 from buquet._threads import ThreadPool
@@ -108,7 +109,7 @@ class Runner:
             self._concurrency,
         )
         try:
-            modules = {handler.function.__module__ for handler in self._handlers.values()}
+            modules = {module_of(handler.function) for handler in self._handlers.values()}
             await self._declarations.sync(self._client, modules)
             async with self._unless_stopped():
                 for hook in self._hooks["startup"]:

@@ -14,11 +14,24 @@ from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
     import builtins
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from buquet._about import About
     from buquet._client import Client
     from buquet._durations import Duration
     from buquet._schedule_models import CatchUp, FilledSlot, Overlap, Schedule, SchedulePage
+
+
+def _about(ttl: Duration | None, tags: Sequence[str], metadata: Mapping[str, str] | None) -> About:
+    about: About = {}
+    if ttl is not None:
+        about["ttl"] = ttl
+    if tags:
+        about["tags"] = tags
+    if metadata:
+        about["metadata"] = metadata
+    return about
 
 
 class ScheduleCalls:
@@ -45,6 +58,9 @@ class ScheduleCalls:
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         priority: int | None = None,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, str] | None = None,
     ) -> Schedule:
         """Create a schedule: from now on its task is submitted at its times. Creating the same again changes nothing.
 
@@ -62,6 +78,9 @@ class ScheduleCalls:
         :param enabled: whether it fires (default: as it is, and at first yes).
         :param replace: change a schedule of that name that says something else.
         :param max_retries: as in ``submit``, like ``retry``, ``timeout`` and ``priority``.
+        :param ttl: how long after its slot a task may start; one that is caught up with later expires.
+        :param tags: words to find the tasks by.
+        :param metadata: facts about the tasks, besides the schedule's name and the slot, which are added.
         :raises InvalidError: an argument is wrong, or there is a schedule of that name that says something else.
 
         Example::
@@ -75,7 +94,13 @@ class ScheduleCalls:
             type=type,
             input=msgspec.Raw(_codec.encode(input, f"the input of schedule {name!r}")),
             times=_schedule_ops.times(cron, timezone, every),
-            options=submit_options(retries=max_retries, backoff=retry, timeout=timeout, priority=priority),
+            options=submit_options(
+                retries=max_retries,
+                backoff=retry,
+                timeout=timeout,
+                priority=priority,
+                about=_about(ttl, tags, metadata),
+            ),
             policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
         )
         return await self._client.call_async(_schedule_ops.put(definition, enabled=enabled, replace=replace))

@@ -50,6 +50,9 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int = 0
     priority: int = 5
     max_retries: int = 0
+    ttl_ms: int | None = None
+    tags: list[str] = []
+    metadata: dict[str, str] = {}
     overlap: Overlap = "allow"
     catch_up: CatchUp = "latest"
     catch_up_limit: int = 100
@@ -92,3 +95,4 @@ class ScheduleSync(msgspec.Struct, frozen=True, kw_only=True):
     created: list[str] = []
     changed: list[str] = []
     missing: list[Schedule] = []
+    modules: list[str] = []

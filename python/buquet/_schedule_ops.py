@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 from msgspec import UNSET
 
+from buquet._checks import check_limit
 from buquet._client import Call
-from buquet._durations import wire_duration, wire_time
+from buquet._durations import seconds, wire_duration, wire_time
 from buquet._models import check_count
 from buquet._options import SubmitOptions
 from buquet._schedule_models import CatchUp, FilledSlot, Overlap, Schedule, SchedulePage, ScheduleSync
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from buquet._durations import Duration
+
+
+MOST_CAUGHT_UP = 1_000
+DAY = 24 * 3600
 
 
 class _Put(msgspec.Struct):
@@ -58,11 +63,22 @@ def times(cron: object = None, timezone: object = None, every: object = None) ->
             raise InvalidError(f"{name}= must be text, not {type(value).__name__}")
     if every is not None and timezone is not None:
         raise InvalidError("an interval has no timezone; only cron= has")
+    if every is not None:
+        _check_span("every", every, 1, 366 * DAY, "1 s to 366 days")
     return Times(
         cron=cron if isinstance(cron, str) else None,
         timezone=timezone if isinstance(timezone, str) else None,
         every=None if every is None else wire_duration(every, "every"),
     )
+
+
+def _check_span(name: str, value: object, least: float, most: float, wanted: str) -> None:
+    """Refuse a duration that is out of range.
+
+    :raises InvalidError: it is too short or too long.
+    """
+    if not least <= seconds(value, name) <= most:
+        raise InvalidError(f"{name}={value!r} must be {wanted}")
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +96,8 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
         given = {name: value for name in Times.__struct_fields__ if (value := getattr(self.times, name)) is not None}
         options = {
             name: value
-            for name in ("timeout", "retry", "priority")  # when a task starts is the schedule's to say
+            # When a task starts is the schedule's to say, and each slot's task is the only one of its slot.
+            for name in ("timeout", "retry", "priority", "ttl", "tags", "metadata")
             if (value := getattr(self.options, name)) is not UNSET
         }
         head = {"name": self.name, "type": self.type, "input": self.input}
@@ -93,6 +110,8 @@ def policies(overlap: object, catch_up: object, catch_up_limit: int | None, jitt
     :raises InvalidError: there is no such policy.
     """
     check_count(catch_up_limit, "catch_up_limit")
+    if catch_up_limit is not None and not 1 <= catch_up_limit <= MOST_CAUGHT_UP:
+        raise InvalidError(f"catch_up_limit={catch_up_limit} must be 1 to {MOST_CAUGHT_UP}")
     for name, value, known in (("overlap", overlap, get_args(Overlap)), ("catch_up", catch_up, get_args(CatchUp))):
         if value not in known:
             raise InvalidError(f"{name}={value!r} must be one of {', '.join(map(repr, known))}")
@@ -101,6 +120,7 @@ def policies(overlap: object, catch_up: object, catch_up_limit: int | None, jitt
         checked["catch_up_limit"] = catch_up_limit
     if jitter is not None:
         checked["jitter"] = wire_duration(jitter, "jitter")
+        _check_span("jitter", jitter, 0, DAY, "up to a day")
     return checked
 
 
@@ -145,6 +165,7 @@ def backfill(name: str, start: datetime, end: datetime) -> Call[_Filled, list[Fi
 
 def preview(of: str | Times, count: int, after: datetime | None) -> Call[_Previewed, list[datetime]]:
     """Find the next slots of a schedule, or of times that are given."""
+    check_limit(count, name="count")
     request: dict[str, Any] = {"name": of} if isinstance(of, str) else msgspec.structs.asdict(of)
     request = {name: value for name, value in request.items() if value is not None} | {"count": count}
     if after is not None:

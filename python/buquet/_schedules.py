@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Coroutine, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
@@ -27,6 +30,25 @@ AnyTask = TypeVar("AnyTask", bound="TaskFunction[..., Any] | AsyncTaskFunction[.
 _logger = logging.getLogger("buquet.worker")
 
 
+def module_of(function: Callable[..., Any]) -> str:
+    """Name the module of a function; two programs that are run as scripts are not both ``__main__``."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    if function.__module__ == "__main__" and script is not None:
+        return Path(script).name
+    return function.__module__
+
+
+def is_gone(name: str, modules: set[str]) -> bool:
+    """Tell whether a module that lay in a package of these is there no more."""
+    package, _, inner = name.partition(".")
+    if not inner or name in modules or package not in {module.partition(".")[0] for module in modules}:
+        return False
+    try:
+        return find_spec(name) is None
+    except ImportError:  # a package on the way to it is gone
+        return True
+
+
 class Declarations:
     """The schedules that a piece of code declares."""
 
@@ -39,7 +61,8 @@ class Declarations:
 
         :raises InvalidError: another one has that name.
         """
-        home = f"{function.__module__}.{function.__qualname__}"
+        module = module_of(function)
+        home = f"{module}.{function.__qualname__}"
         known = self._declared.get(definition.name)
         # The same function again is a module that was reloaded, as notebooks do; unless it says two different things.
         if known is not None and (known[2] != home or known[0].times != definition.times):
@@ -47,7 +70,7 @@ class Declarations:
                 f"two schedules are named {definition.name!r}: of {known[2]} and of {home}; "
                 "give one of them another name="
             )
-        self._declared[definition.name] = (definition, function.__module__, home)
+        self._declared[definition.name] = (definition, module, home)
 
     def extend(self, other: Declarations) -> None:
         """Take over those of another."""
@@ -65,6 +88,10 @@ class Declarations:
         """
         declared = [(definition, module) for definition, module, _ in self._declared.values()]
         synced = await client.call_async(_schedule_ops.sync(declared, modules))
+        # A module that was deleted or renamed cannot be asked any more.
+        if gone := {name for name in synced.modules if is_gone(name, modules)}:
+            first, synced = synced, await client.call_async(_schedule_ops.sync(declared, modules | gone))
+            synced = msgspec.structs.replace(synced, created=first.created, changed=first.changed)
         for what, names in (("created", synced.created), ("changed", synced.changed)):
             if names:
                 _logger.info("schedules %s: %s", what, ", ".join(names))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from buquet._client import Call
+from buquet._files import File
 from buquet._signature import TaskSignature
 from buquet.errors import InvalidError
 
@@ -18,8 +21,11 @@ if TYPE_CHECKING:
     from buquet._attempt import Handler
     from buquet._client import Client
 
+MEMBER = "$buquet"
+"""The one member of an object that stands for a payload."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/{name}"
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class TaskSchema(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +127,7 @@ def check_schema(schema: object) -> bool | dict[str, Any] | None:
 def publishable(handlers: Iterable[Handler]) -> dict[str, dict[str, Any]]:
     """What a worker publishes: the schemas of those tasks that ask for it, by type.
 
-    :raises InvalidError: no schema can be derived from a task's annotations.
+    :raises InvalidError: a task's annotations cannot be resolved.
     """
     found: dict[str, dict[str, Any]] = {}
     for handler in handlers:
@@ -154,22 +160,55 @@ def output_schema(signature: TaskSignature) -> dict[str, Any]:
     return {"$schema": DRAFT, **schema} | ({"$defs": definitions} if definitions else {})
 
 
-def _schemas(kinds: list[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+def _schemas(kinds: list[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The schemas of arguments or a result, and the definitions that they share. Of what has none anything goes."""
+    known = [kind if _is_known(kind) else Any for kind in kinds]
+    foreign: dict[str, Any] = {}
+    schemas, definitions = _components(known, foreign)
+    return [_or_payload(schema) for schema in schemas], definitions | foreign
+
+
+def _is_known(kind: Any) -> bool:
     try:
-        schemas, definitions = msgspec.json.schema_components(kinds, schema_hook=_foreign, ref_template=_REF)
-    except (TypeError, msgspec.ValidationError) as error:
-        raise InvalidError(f"no JSON Schema can be derived ({error}); pass one with schema=") from error
-    return schemas, definitions
+        _components([kind], {})
+    except Exception:  # noqa: BLE001 - whoever wrote the class may have written what describes it
+        return False
+    return True
 
 
-def _foreign(kind: Any) -> dict[str, Any]:
-    """The schema of a type that msgspec does not know; anything goes where nothing can be said."""
-    if isinstance(kind, type) and issubclass(kind, PurePath):
+def _components(kinds: list[Any], foreign: dict[str, Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    return msgspec.json.schema_components(kinds, schema_hook=partial(_foreign, foreign), ref_template=_REF)
+
+
+def _or_payload(schema: dict[str, Any]) -> dict[str, Any]:
+    """Bytes by themselves are base64 or, if they are many, a payload. Those inside of something are always base64."""
+    choices: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    if not any(choice.get("contentEncoding") == "base64" for choice in choices):
+        return schema
+    return {**(schema if "anyOf" in schema else {}), "anyOf": [*choices, _payload("bytes")]}
+
+
+def _payload(what: str) -> dict[str, Any]:
+    """The schema of what stands in the JSON for bytes or a file that are a payload."""
+    marker = {"type": "object", "required": [what]}
+    return {"type": "object", "properties": {MEMBER: marker}, "required": [MEMBER], "additionalProperties": False}
+
+
+def _foreign(definitions: dict[str, Any], kind: type) -> dict[str, Any]:
+    """The schema of a type that msgspec does not know, never an empty one; it may add ``definitions`` of its own."""
+    if issubclass(kind, PurePath):
         return {"type": "string"}
+    if kind is File:
+        return _payload("file")
+    anything = {"title": kind.__name__}
     describe: Callable[..., dict[str, Any]] | None = getattr(cast("object", kind), "model_json_schema", None)
-    return {} if describe is None else _without_definitions(describe())
-
-
-def _without_definitions(schema: dict[str, Any]) -> dict[str, Any]:
-    """A model's own schema; one that refers to parts of itself says too much to be put into another."""
-    return {} if "$defs" in schema else schema
+    if describe is None:
+        return anything
+    # Definitions of different models must not meet under one name.
+    prefix = _UNSAFE.sub("_", f"{kind.__module__}.{kind.__qualname__}")
+    try:
+        schema = describe(ref_template=_REF.format(name=f"{prefix}.{{model}}"))
+    except Exception:  # noqa: BLE001 - a model may hold what has no schema, and say so in its own way
+        return anything
+    definitions |= {f"{prefix}.{name}": part for name, part in schema.pop("$defs", {}).items()}
+    return schema or anything

@@ -4,11 +4,13 @@ A task's input is one JSON object with a member for each argument given, under i
 parameter's name, however it was passed. ``*args`` is an array under its own name and
 ``**kwargs`` an object under its own. So ``thumbnail("cat.png", size=128)`` is
 ``{"path": "cat.png", "size": 128}``: readable in the bucket and easy to write from C
-or Go. Defaults are not stored; the worker's code supplies them.
+or Go. Defaults are not stored; the worker's code supplies them. Those of a unique task
+are, for a call is the same whether it gives a default or leaves it out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import typing
@@ -97,8 +99,8 @@ class TaskSignature:
             raise InvalidError(f"the result of task {self._name!r}: {error}") from error
         return self.returns
 
-    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
-        """Bind and check a call's arguments, and write them as the task's input.
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, whole: bool = False) -> bytes:
+        """Bind and check a call's arguments, and write them as the task's input; ``whole`` with the defaults.
 
         :raises ArgumentError: they do not fit the signature.
         :raises EncodeError: one has no JSON form or not the annotated type.
@@ -110,7 +112,20 @@ class TaskSignature:
         except TypeError as error:
             raise ArgumentError(f"task {self._name!r} called as it is not defined: {error}") from None
         members = {name: self._encode_one(name, value) for name, value in bound.arguments.items()}
+        if whole:
+            given = {**self._defaults, **members}
+            members = {name: given[name] for name in self._kinds if name in given}
         return msgspec.json.encode(members)
+
+    @cached_property
+    def _defaults(self) -> dict[str, msgspec.Raw]:
+        """The members of the input for arguments that are left out. A default that has no JSON form has none."""
+        raws: dict[str, msgspec.Raw] = {}
+        for name, parameter in self._public.parameters.items():
+            if parameter.default is not Parameter.empty:
+                with contextlib.suppress(EncodeError):
+                    raws[name] = self._encode_one(name, parameter.default)
+        return raws
 
     def _encode_one(self, name: str, value: object) -> msgspec.Raw:
         raw = _codec.encode(value, self._names[name])
@@ -274,7 +289,8 @@ class CallForm:
 
 def _wants_context(hint: Any) -> bool:
     """Whether this is ``TaskContext``, or it or None."""
-    return hint is TaskContext or set(typing.get_args(hint)) == {TaskContext, type(None)}
+    parts = typing.get_args(hint)  # those of a Callable cannot be in a set
+    return hint is TaskContext or parts in ((TaskContext, type(None)), (type(None), TaskContext))
 
 
 def _is_required(parameter: Parameter) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import reprlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
 from buquet import _ops
@@ -21,7 +23,7 @@ from buquet._signature import TaskSignature
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
 
     from buquet._about import AboutOne
@@ -113,16 +115,16 @@ class BoundTask(Generic[P, R]):
             group = thumbnail.map(["cat.png", "dog.png"])
             print(group.results())
         """
-        return self.starmap((value,) for value in values)
+        return self.starmap((value,) for value in _several(values, "map"))
 
     async def map_async(self, values: Iterable[Any]) -> TaskGroup[R]:
         """Like ``map``, for async code."""
-        return await self.starmap_async((value,) for value in values)
+        return await self.starmap_async((value,) for value in _several(values, "map_async"))
 
     def starmap(self, calls: Iterable[tuple[Any, ...]]) -> TaskGroup[R]:
         """Store one call per tuple of arguments, as ``map`` does for single ones."""
         client = self._definition.client
-        parcels = [self._pack(tuple(args), {}) for args in calls]
+        parcels = [self._pack(args, {}) for args in _tuples(calls, "starmap")]
         handles: list[TaskHandle[R]] = []
         for call in submissions(client.vault, self.name, parcels, self._options):
             handles += map(self._handle, client.call(call))
@@ -131,7 +133,7 @@ class BoundTask(Generic[P, R]):
     async def starmap_async(self, calls: Iterable[tuple[Any, ...]]) -> TaskGroup[R]:
         """Like ``starmap``, for async code."""
         client = self._definition.client
-        parcels = [self._pack(tuple(args), {}) for args in calls]
+        parcels = [self._pack(args, {}) for args in _tuples(calls, "starmap_async")]
         handles: list[TaskHandle[R]] = []
         async for call in submissions_async(client.vault, self.name, parcels, self._options):
             handles += map(self._handle, await client.call_async(call))
@@ -165,7 +167,14 @@ class BoundTask(Generic[P, R]):
             thumbnail.options(priority=9, delay="10m").submit("cat.png")
         """
         mine = submit_options(
-            retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
+            priority=priority,
+            delay=delay,
+            at=at,
+            about=about,
+            declared=self._options,
         )
         return type(self)(self._definition, mine.over(self._options))
 
@@ -197,7 +206,7 @@ class BoundTask(Generic[P, R]):
     def _pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
         definition = self._definition
         return definition.client.vault.pack(
-            lambda: definition.signature.encode(args, kwargs),
+            lambda: definition.signature.encode(args, kwargs, whole=self._options.known_by is not None),
             "input",
             self.name,
             known_by=self._options.known_by,
@@ -298,6 +307,34 @@ def define(
     )
     definition = TaskDefinition(client, function, handler, signature)
     return (AsyncTaskFunction if handler.is_async else TaskFunction)(definition, options)
+
+
+def _several(values: Iterable[Any], method: str) -> Iterable[Any]:
+    """Refuse what holds no values."""
+    if not isinstance(cast("object", values), Iterable):
+        shown = reprlib.repr(values)
+        raise InvalidError(
+            f"{method} takes a collection with a value for each call, not {type(values).__name__} ({shown}); "
+            f"write {method}([{shown}]), or submit({shown}) for a single task"
+        )
+    return values
+
+
+def _tuples(calls: Iterable[Any], method: str) -> Iterable[tuple[Any, ...]]:
+    """The arguments of each call; text is no tuple of its characters."""
+    if not isinstance(cast("object", calls), Iterable):
+        raise InvalidError(
+            f"{method} takes a collection with a tuple of arguments for each call, such as [(1, 2), (3, 4)], "
+            f"not {type(calls).__name__} ({reprlib.repr(calls)})"
+        )
+    for index, args in enumerate(calls):
+        if isinstance(args, str | bytes) or not isinstance(args, Iterable):
+            shown = reprlib.repr(cast("object", args))
+            raise InvalidError(
+                f"call {index} of {method} must be a tuple of arguments, not {type(args).__name__} ({shown}); "
+                f"write ({shown},), or use map, which passes each value as the only argument"
+            )
+        yield tuple(cast("Iterable[Any]", args))
 
 
 def check_function(function: Any, pool: object) -> None:

@@ -229,8 +229,16 @@ class TaskExpiredError(TaskFailedError):
 
 def ended_without_result(task: Task) -> TaskFailedError:
     """Build the exception for how this task ended."""
-    kinds = {"cancelled": TaskCancelledError, "expired": TaskExpiredError}
-    return kinds.get(task.status.value, TaskFailedError)(task)
+    if _was_called_off(task):
+        return TaskCancelledError(task)
+    return (TaskExpiredError if task.status.value == "expired" else TaskFailedError)(task)
+
+
+def _was_called_off(task: Task) -> bool:
+    """Whether the task was cancelled, also if it was archived then, which keeps what it was to itself."""
+    if task.status.value == "archived":
+        return task.cancel is not None and task.error is None
+    return task.status.value == "cancelled"
 
 
 class HandlerError(BuquetError):
@@ -303,8 +311,10 @@ def from_code(code: str, message: str) -> BuquetError:
 
 
 def _describe(task: Task) -> str:
-    head = f"task {task.id} ({task.type}) {task.status.value}"
-    if task.cancel is not None and task.status.value == "cancelled":
+    was_called_off = task.cancel is not None and _was_called_off(task)
+    before = "cancelled and " if was_called_off and task.status.value == "archived" else ""
+    head = f"task {task.id} ({task.type}) {before}{task.status.value}"
+    if task.cancel is not None and was_called_off:
         by = f" by {task.cancel.by}" if task.cancel.by else ""
         return f"{head}{by}: {task.cancel.reason}" if task.cancel.reason else f"{head}{by}"
     if task.error is None:

@@ -110,6 +110,29 @@ async def test_every_outcome_is_stored_as_a_python_worker_would(place: Place, tm
         assert await queue.workers() == []
 
 
+@CALLERS
+async def test_a_running_task_that_is_called_off_stops(tmp_path: Path, caller: Caller) -> None:
+    url = f"sqlite:{tmp_path}/queue.db"
+    async with connect(url) as queue:
+        with caller.working(url, prefix="x.", logs=tmp_path) as running:
+            waiting = await queue.submit("x.await_file", {"path": str(tmp_path / "never")})
+            last = await queue.submit("x.await_file", {"path": str(tmp_path / "there")})
+            wait_until(lambda: running.output().count("waiting for") == 2, within=SOON, what="the handlers")
+            [wish] = await queue.cancel([waiting], reason="no more", by="the test")
+            assert wish.state == "requested"
+            ended = await queue.wait(waiting, SOON)
+            assert (ended.status, ended.error, ended.attempt) == (TaskStatus.CANCELLED, None, 1)
+            assert "called off by the test: no more" in running.output()
+
+            running.terminate()  # one that drains hears of it as well
+            wait_until(lambda: "draining" in running.output(), within=SOON, what="the drain")
+            await queue.cancel([last])
+            assert (await queue.wait(last, SOON)).status is TaskStatus.CANCELLED
+            assert running.wait(SOON) == 0, running.output()
+        done = await asyncio.to_thread(caller.run, url, "await", waiting.id)
+        assert (done.returncode, "cancelled" in done.stderr) == (1, True), done
+
+
 def failure_of(task: Task) -> TaskError:
     """Return why a task failed."""
     assert task.error is not None

@@ -171,6 +171,20 @@ def test_a_mistake_exits_with_its_code_and_says_what_is_wrong(
     assert "Traceback" not in done.stderr
 
 
+def test_a_wrong_call_is_json_if_that_is_asked_for(buquet: Run) -> None:
+    done = buquet("replay", NOBODY, "--priority", "10", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert json.loads(done.stderr)["error"]["code"] == "invalid"
+
+
+def test_a_mere_number_is_a_duration_in_seconds(buquet: Run) -> None:
+    task = read(buquet("status", buquet("submit", "double", "--timeout", "90").stdout.strip(), "--json"))
+    assert task["timeout_ms"] == 90_000
+    task = read(buquet("status", buquet("submit", "double", "--timeout", "1.5").stdout.strip(), "--json"))
+    assert task["timeout_ms"] == 1_500
+    assert read(buquet("purge", "--older-than", "0", "--dry-run", "--json"))["tasks"] == 0
+
+
 def test_a_store_that_does_not_answer_exits_with_6(buquet: Run, silent_port: int) -> None:
     gone = f"s3://bucket/queue?region=us-east-1&endpoint=http://127.0.0.1:{silent_port}"
     assert buquet("list", at=gone).returncode == 6

@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, InvalidError, NotFoundError, PermanentError, TaskStatus, UnsupportedError, connect
+from buquet import (
+    Buquet,
+    InvalidError,
+    NotFoundError,
+    PermanentError,
+    TaskCancelledError,
+    TaskFailedError,
+    TaskStatus,
+    UnsupportedError,
+    _ops,
+    connect,
+)
+from buquet._options import submit_options
 from tests.support.processes import clean_environment
+from tests.support.s3 import new_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +44,8 @@ def url(tmp_path: Path) -> str:
 def buquet(url: str, tmp_path: Path) -> Run:
     """A function that runs `buquet` on the test's queue."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = clean_environment(BUQUET_URL=url)
+    def run(*arguments: str, at: str = url) -> subprocess.CompletedProcess[str]:
+        environment = clean_environment(BUQUET_URL=at)
         return subprocess.run(
             ["buquet", *arguments],
             cwd=tmp_path,
@@ -118,6 +131,7 @@ def test_what_is_destroyed_is_asked_for(buquet: Run, failed: list[str]) -> None:
         refused = buquet(*arguments)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "--yes" in refused.stderr
+        assert ("--dry-run" in refused.stderr) == (arguments[0] != "lifecycle"), "what there is not is not advised"
     assert read(buquet("archive", "--all", "--yes", "--json"))["tasks"] == len(failed)
     assert read(buquet("failed", "--json"))["tasks"] == []
 
@@ -143,6 +157,24 @@ def test_lifecycle_prints_the_rules_on_stdout_and_the_rest_beside_it(buquet: Run
     assert "no lifecycle rules" in refused.stderr
 
 
+@pytest.mark.parametrize("command", [["replay", "--all"], ["purge", "--older-than", "1d", "--yes"]], ids=str)
+def test_a_cursor_that_is_none_is_not_advised_again(buquet: Run, command: list[str]) -> None:
+    refused = buquet(*command, "--cursor", "banana")
+    assert refused.returncode == 2
+    assert "banana" in refused.stderr
+    assert "go on" not in refused.stderr
+
+
+def test_a_purge_on_s3_says_that_it_leaves_what_is_young(buquet: Run, ministack_endpoint: str) -> None:
+    at = new_bucket(ministack_endpoint).url()
+    Buquet(at).queue.client.call(_ops.submit("t", b"1", submit_options()))
+    purged = buquet("purge", "--older-than", "0", "--yes", at=at)
+    assert (purged.returncode, purged.stdout.startswith("0 tasks purged")) == (0, True)
+    assert "10 minutes" in purged.stderr
+    assert "10 minutes" not in buquet("purge", "--older-than", "1h", "--yes", at=at).stderr
+    assert "10 minutes" not in buquet("purge", "--older-than", "0", "--yes").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -161,6 +193,46 @@ def test_a_mistake_exits_with_2_and_says_what_is_wrong(buquet: Run, arguments: l
     done = buquet(*arguments)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert said in done.stderr
+
+
+def test_an_archived_task_stays_readable_as_what_it_was(buquet: Run, url: str) -> None:
+    app = Buquet(url)
+
+    @app.task
+    def halve(n: int) -> float | None:
+        if n % 2:
+            raise PermanentError(f"{n} is odd")
+        return n / 2 if n else None
+
+    late = halve.options(ttl="1ms").submit(2)
+    with app.worker():
+        handles = halve.map([4, 0, 3])
+        called_off = halve.options(delay="1h").submit(2)
+        called_off.cancel("the wrong number", by="me")
+        for handle in (handles[2], called_off, late):
+            with pytest.raises(TaskFailedError):
+                handle.result(timeout=30)
+        assert handles[1].result(timeout=30) is None
+        assert handles[0].result(timeout=30) == 2.0
+    app.dead_letters.archive(*handles, called_off, late)
+    assert {handle.status() for handle in (*handles, called_off, late)} == {TaskStatus.ARCHIVED}
+    assert (handles[0].result(), handles[1].result()) == (2.0, None)
+    with pytest.raises(TaskFailedError, match=r"archived after 1 attempt.*3 is odd"):
+        handles[2].result()
+    with pytest.raises(TaskCancelledError, match="cancelled and archived by me: the wrong number"):
+        called_off.result()
+    with pytest.raises(TaskFailedError, match="archived"):
+        late.result()
+    ended = [buquet("status", handle.id) for handle in (*handles, called_off, late)]
+    assert [done.returncode for done in ended] == [0, 0, 4, 4, 4]
+    assert "2.0" in ended[0].stdout
+    # One of a record that stays is purged: nothing is left of it.
+    gone = halve.map([4, 3])
+    with app.worker():
+        assert gone[0].result(timeout=30) == 2.0
+        assert app.dead_letters.purge(status="completed", older_than=0).kept == 1
+    with pytest.raises(TaskFailedError, match="archived"):
+        gone[0].result()
 
 
 async def test_the_same_from_python(url: str, failed: list[str]) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
+from msgspec import Meta
 
 from buquet import (
     Buquet,
     CodecError,
     ConflictError,
     CorruptError,
+    EncodeError,
     File,
     InvalidError,
     TaskFailedError,
@@ -71,6 +73,20 @@ def test_values_bytes_and_files_come_back_as_they_were(codecs: list[Any], tmp_pa
         order = copy.submit(Order(1, File(source))).result(timeout=30)
         assert (order.number, order.scan.name, order.scan.size, order.scan.read()) == (2, "copy", len(BIG), BIG)
         assert flip.map([b"a", BIG, b"b"]).results(timeout=30) == [b"a", BIG[::-1], b"b"]
+
+
+def test_large_bytes_are_held_to_the_length_that_their_annotation_says(tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db")
+
+    @app.task
+    def count(data: Annotated[bytes, Meta(min_length=3, max_length=len(BIG) - 1)]) -> int:
+        return len(data)
+
+    with app.worker():
+        assert count.submit(BIG[:-1]).result(timeout=30) == len(BIG) - 1
+        for wrong in (b"ab", BIG):
+            with pytest.raises(EncodeError, match=r"argument 'data'.*length"):
+                count.submit(wrong)
 
 
 def test_a_file_that_changes_is_stored_as_long_as_it_was(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import functools
 import os
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buquet import Buquet, PermanentError, TaskContext
@@ -32,6 +33,23 @@ def terminate_a_program() -> int:
     program = subprocess.Popen(["sleep", "3600"])
     program.terminate()
     return program.wait(timeout=20)
+
+
+def run_program(pipe: str, program: str) -> None:
+    """Run a shell program until it ends. As long as it or this process lives, the named pipe is open."""
+    with Path(pipe).open("wb") as held:
+        subprocess.run(["sh", "-c", program], stdout=held, check=False)
+
+
+def leave_program(pipe: str, program: str) -> None:
+    """Start a shell program that outlives the call, and with it the named pipe."""
+    with Path(pipe).open("wb") as held:
+        subprocess.Popen(["sh", "-c", program], stdout=held)
+
+
+def die_beside_program(pipe: str, program: str) -> None:
+    leave_program(pipe, program)
+    os._exit(9)
 
 
 def square(n: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from buquet import Buquet, History, HistoryEvent, InvalidError, Task, TaskError, TaskStatus, errors
-from buquet.cli import _output, _render, _worker
+from buquet import Buquet, CancelWish, History, HistoryEvent, InvalidError, Task, TaskError, TaskStatus, errors
+from buquet.cli import _output, _render, _worker, run
 from buquet.cli._app import cli
 from buquet.cli._load import load_app
 from buquet.cli._output import ExitCode, exit_code_for, print_rows
@@ -104,6 +105,69 @@ def test_a_timeline_shows_what_changed_and_leaves_out_what_did_not(
     assert "no versions" in lines[3]
 
 
+def test_a_timeline_tells_a_wish_to_stop_from_its_fulfilment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_render, "out", _output.Console(width=200))
+    wish = CancelWish(at=START, by="ada", reason="too late")
+    steps = [
+        Task(id="1", type="t", status=TaskStatus.PENDING, input=1),
+        Task(id="1", type="t", status=TaskStatus.RUNNING, input=1, attempt=1),
+        Task(id="1", type="t", status=TaskStatus.RUNNING, input=1, attempt=1, cancel=wish),
+        Task(id="1", type="t", status=TaskStatus.CANCELLED, input=1, attempt=1, cancel=wish),
+    ]
+    for last in (4, 2):
+        chosen = [*steps[:last], *([steps[3]] if last == 2 else [])]
+        events = [HistoryEvent(rev=n, at=START, commit="c", task=task) for n, task in enumerate(chosen)]
+        _render.print_timeline(History(events=events, complete=True))
+    lines = [" ".join(line.split()[4:]) for line in capsys.readouterr().out.splitlines()]
+    assert lines[2:4] == [
+        "running asked to stop by ada: too late",
+        "cancelled stopped, as it was asked to by ada: too late",
+    ]
+    assert lines[-1] == "cancelled called off by ada: too late"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["replay", "x", "--priority", "10"], ["--priority", "10", "buquet replay --help"]),
+        (["list", "--limit", "x"], ["--limit", "'x'"]),
+        (["list", "--nope"], ["--nope"]),
+        (["--nope"], ["--nope", "buquet --help"]),
+        (["frobnicate"], ["frobnicate"]),
+        (["schedules", "frobnicate"], ["frobnicate", "buquet schedules --help"]),
+        (["submit"], ["TYPE"]),
+        (["purge"], ["--older-than"]),
+        (["purge", "--older-than", "soon"], ["--older-than='soon'"]),
+        (["submit", "double", "--timeout", "0"], ["--timeout='0s'"]),
+        (["submit", "double", "--delay", "400d"], ["--delay='400d'"]),
+        (["schedules", "create", "a", "b", "--every", "often"], ["--every='often'"]),
+        (["schedules", "create", "a", "b"], ["--cron or --every"]),
+        (["schedules", "create", "a", "b", "--every", "1m", "-z", "UTC"], ["--timezone"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("where", ["plain", "before", "after"])
+def test_a_wrong_call_is_one_line_or_json_with_the_value(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: list[str],
+    where: str,
+) -> None:
+    monkeypatch.setattr(_output.shared, "json", False)
+    call = {"plain": arguments, "before": ["--json", *arguments], "after": [*arguments, "--json"]}[where]
+    monkeypatch.setattr(sys, "argv", ["buquet", *call])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    done = capsys.readouterr()
+    assert (ended.value.code, done.out) == (2, "")
+    (line,) = done.err.splitlines()
+    error = line.removeprefix("error: ") if where == "plain" else json.loads(line)["error"]["message"]
+    assert all(words in error for words in said), error
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -139,6 +203,7 @@ def test_workers_read_their_arguments_as_typer_does(words: str, monkeypatch: pyt
         "tasks:app --concurrency many",
         "tasks:app --concurrency=5",
         "tasks:app --drain --json",
+        "tasks:app --drain soon",
         "tasks:app --unknown",
         "tasks:app -c5",
         "-- tasks:app",

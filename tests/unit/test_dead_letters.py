@@ -89,4 +89,15 @@ async def test_what_makes_no_sense_is_refused_before_anything_is_asked(engine: F
         await letters.replay_all(priority=10)
     with pytest.raises(InvalidError, match="RetryPolicy"):
         await letters.replay("x", retry=5)  # pyright: ignore[reportArgumentType]
+    for wrong, said in ((None, r"not by NoneType"), (["a"], "one by one"), (5, r"not by int \(5\)")):
+        with pytest.raises(InvalidError, match=said):
+            await letters.replay(wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="type=3 must be text"):
+        await letters.replay_all(type=3)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="dry_run='no'"):
+        await letters.archive_all(dry_run="no")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="no status 3"):
+        await letters.purge(status=3, older_than="1d")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="limit='x'"):
+        await letters.list(limit="x")  # pyright: ignore[reportArgumentType]
     assert not engine.calls

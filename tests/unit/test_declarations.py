@@ -35,6 +35,54 @@ def test_a_wrong_duration_is_refused_at_decoration(app: Buquet) -> None:
         app.task(timeout="soon")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"ttl": 0}, "ttl=0 leaves no time"),
+        ({"ttl": "0s"}, "ttl='0s' leaves no time"),
+        ({"ttl": "1m", "delay": "1h"}, "ttl='1m' is over before the task may start"),
+        ({"tags": ["x" * 100]}, "1 to 64 characters"),
+        ({"tags": [""]}, "1 to 64 characters"),
+        ({"tags": ["a\nb"]}, "no.* control character"),
+        ({"tags": map(str, range(17))}, "17 of them; give up to 16"),
+        ({"metadata": {"a": "ä" * 2048}}, "4097 bytes"),
+        ({"unique": "yes"}, "unique='yes' must be True or False"),
+        ({"unique": "false"}, "unique='false' must be True or False"),
+        ({"unique": 1}, "unique=1 must be True or False"),
+        ({"unique": None}, "unique=None must be True or False"),
+        ({"unique": True, "unique_window": 0.5}, "1 s or more"),
+        ({"idempotency_key": ""}, "1 to 256 characters"),
+        ({"parent": "zzz"}, "parent='zzz' is not a task id"),
+    ],
+)
+def test_options_that_no_submit_could_have_are_refused_at_decoration(
+    app: Buquet, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidError, match=said):
+        app.task(**options)
+
+
+async def test_what_is_no_collection_of_calls_is_refused(app: Buquet, engine: FakeEngine) -> None:
+    @app.task
+    def double(x: Any) -> Any:
+        return 2 * x
+
+    one: Any = 5
+    with pytest.raises(InvalidError, match=r"map takes a collection .* not int \(5\); write map\(\[5\]\)"):
+        double.map(one)
+    with pytest.raises(InvalidError, match="map_async takes a collection"):
+        await double.map_async(one)
+    with pytest.raises(InvalidError, match=r"starmap takes a collection .* such as \[\(1, 2\), \(3, 4\)\], not int"):
+        double.starmap(one)
+    for call in (1, "ab"):
+        calls: Any = [(1,), call]
+        with pytest.raises(InvalidError, match=r"call 1 of starmap must be a tuple of arguments, not .* or use map"):
+            double.starmap(calls)
+        with pytest.raises(InvalidError, match="call 1 of starmap_async must be a tuple"):
+            await double.starmap_async(calls)
+    assert not engine.calls
+
+
 def test_a_plain_handler_of_two_inputs_is_refused_at_decoration(queue: Queue) -> None:
     def function(a: int, b: int) -> int:
         return a + b

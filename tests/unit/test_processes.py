@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buquet import Buquet, InvalidError, Queue, TaskContext, TaskFailedError, Worker, _processes
+from buquet import Buquet, InvalidError, Queue, TaskCancelledError, TaskContext, TaskFailedError, Worker, _processes
 from buquet._client import Config
-from tests.support.processes import ROOT, clean_environment
+from tests.support.processes import ROOT, background, clean_environment
 from tests.unit import process_tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.unit.fake_engine import FakeEngine
@@ -83,6 +85,101 @@ def test_a_program_that_a_handler_starts_can_be_terminated(app: Buquet) -> None:
     terminate = app.task(pool="process", retries=0)(process_tasks.terminate_a_program)
     with app.worker(processes=1):
         assert terminate.submit().result(timeout=30) == -signal.SIGTERM
+
+
+ASLEEP = "echo started; exec sleep 3600"
+TIDY = "trap 'echo tidied; exit' TERM; echo started; sleep 3600 & wait"
+DEAF = "trap '' TERM; echo started; sleep 3600"
+
+
+class NamedPipe:
+    """A named pipe that others hold open as long as they live: its end is theirs."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        self._end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self._ready = select.poll()
+        self._ready.register(self._end, select.POLLIN)
+
+    def read(self) -> bytes:
+        """What was written next; nothing once all writers are gone."""
+        assert self._ready.poll(30_000), "they neither write nor end"
+        return os.read(self._end, 1000)
+
+    def close(self) -> None:
+        os.close(self._end)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[NamedPipe]:
+    pipe = NamedPipe(tmp_path / "held")
+    yield pipe
+    pipe.close()
+
+
+@pytest.mark.parametrize(("program", "last"), [(ASLEEP, b""), (TIDY, b"tidied\n"), (DEAF, b"")])
+def test_a_cancelled_handler_takes_its_programs_along(
+    app: Buquet, pipe: NamedPipe, monkeypatch: pytest.MonkeyPatch, program: str, last: bytes
+) -> None:
+    monkeypatch.setattr(_processes, "_GRACE", 0.2 if program is DEAF else 30.0)
+    run = app.task(pool="process", retries=0)(process_tasks.run_program)
+    with app.worker(processes=1):
+        handle = run.submit(pipe.path, program)
+        assert pipe.read() == b"started\n"
+        handle.cancel()
+        assert pipe.read() == last
+        assert not last or pipe.read() == b""
+        with pytest.raises(TaskCancelledError):
+            handle.result(timeout=30)
+
+
+@pytest.mark.parametrize("program", [ASLEEP, TIDY])
+def test_a_worker_that_stops_takes_the_programs_along(app: Buquet, pipe: NamedPipe, program: str) -> None:
+    run = app.task(pool="process")(process_tasks.run_program)
+    with app.worker(processes=1, drain_timeout=0):
+        run.submit(pipe.path, program)
+        assert pipe.read() == b"started\n"
+    assert pipe.read() == (b"tidied\n" if program is TIDY else b"")
+
+
+def test_a_process_that_dies_takes_its_programs_along(app: Buquet, pipe: NamedPipe) -> None:
+    die = app.task(pool="process", retries=0)(process_tasks.die_beside_program)
+    with app.worker(processes=1):
+        with pytest.raises(TaskFailedError, match="exit code 9"):
+            die.submit(pipe.path, "exec sleep 3600").result(timeout=30)
+        assert pipe.read() == b""
+
+
+def test_a_program_that_a_handler_leaves_behind_ends_with_the_worker(app: Buquet, pipe: NamedPipe) -> None:
+    leave = app.task(pool="process")(process_tasks.leave_program)
+    square = app.task(pool="process")(process_tasks.square)
+    with app.worker(processes=1):
+        leave.submit(pipe.path, ASLEEP).result(timeout=30)
+        assert pipe.read() == b"started\n"
+        assert square.submit(5).result(timeout=30) == 25
+    assert pipe.read() == b""
+
+
+@pytest.mark.parametrize("task", ["run_program", "leave_program"])
+def test_a_worker_that_is_killed_takes_its_processes_and_their_programs_along(
+    tmp_path: Path, pipe: NamedPipe, task: str
+) -> None:
+    script = f"""
+import threading
+from buquet import Buquet
+from tests.unit import process_tasks
+
+app = Buquet("memory:")
+task = app.task(pool="process")(process_tasks.{task})
+with app.worker(processes=1):
+    task.submit({pipe.path!r}, {DEAF!r})
+    threading.Event().wait()
+"""
+    with background([sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), logs=tmp_path) as worker:
+        assert pipe.read() == b"started\n"
+        worker.kill()
+        assert pipe.read() == b""
 
 
 def test_the_interpreter_exits_although_a_process_waits_for_work() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,12 @@ import pytest
 
 from buquet import ArgumentError, Buquet, InvalidError, NotFoundError, Queue, TaskContext, Worker
 from buquet._task import AsyncTaskFunction, TaskFunction
+from tests.support.processes import clean_environment
 from tests.unit.fake_schedules import NOW
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.unit.fake_engine import FakeEngine
 
 MODULE = __name__
@@ -132,6 +137,31 @@ async def test_a_worker_tells_of_schedules_that_code_declares_no_more(
     assert "'old' was declared in" in warning
     assert "buquet schedules delete old" in warning
     assert "schedules created: new" in caplog.text
+
+
+async def test_a_worker_asks_for_modules_of_its_package_that_are_gone(app: Buquet, engine: FakeEngine) -> None:
+    @app.task
+    def report() -> None: ...
+
+    package = MODULE.partition(".")[0]
+    engine.sync_answer |= {"modules": [MODULE, "os.path", "elsewhere.jobs", f"{package}.jobs", f"{package}.gone.deep"]}
+    async with app.worker():
+        pass
+    asked = [request["modules"] for request in engine.requests("schedule.sync")]
+    assert asked == [[MODULE], sorted([MODULE, f"{package}.jobs", f"{package}.gone.deep"])]
+
+
+def test_a_script_counts_by_its_file(tmp_path: Path) -> None:
+    script = tmp_path / "sa.py"
+    script.write_text("from buquet._schedules import module_of\ndef job(): ...\nprint(module_of(job))\n")
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, env=clean_environment())
+    assert told.stdout == "sa.py\n"
+
+
+@pytest.mark.parametrize("bad", ["0s", 0.5, "400d"])
+def test_an_interval_that_cannot_be_is_refused_where_it_is_declared(app: Buquet, bad: str | float) -> None:
+    with pytest.raises(InvalidError, match="366 days"):
+        app.every(bad)
 
 
 async def test_a_worker_does_not_start_with_a_schedule_that_is_refused(app: Buquet, engine: FakeEngine) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime  # noqa: TC003 - resolved at run time
+import json
+import re
+from collections.abc import Callable  # noqa: TC003 - resolved at run time
+from datetime import datetime  # noqa: TC003
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING, Any
 
+import pydantic
 import pytest
 
 from buquet import Buquet, InvalidError, TaskContext
@@ -49,6 +53,61 @@ def test_structures_are_defined_once_and_variadic_arguments_are_arrays_and_objec
     assert schema["properties"]["files"] == {"type": "array", "items": {"type": "string"}}
     assert schema["properties"]["more"]["additionalProperties"] == {"type": "integer"}
     assert schema["required"] == ["to"]
+
+
+class Own:
+    """A class that nobody but its author knows."""
+
+
+class Holder(pydantic.BaseModel):
+    """A model that pydantic has no schema of."""
+
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    own: Own
+
+
+class Chain(pydantic.BaseModel):
+    following: list[Chain] = []
+
+
+@dataclasses.dataclass
+class Parcel:
+    own: Own
+    number: int
+
+
+def test_of_types_without_a_schema_anything_goes_and_the_others_keep_theirs() -> None:
+    def pack(own: Own, either: Own | int, holder: Holder, call: Callable[[int], int], **parcels: Parcel | None) -> Own:
+        del either, holder, call, parcels
+        return own
+
+    schema = derived(pack)
+    for name in ("own", "either", "holder", "call"):
+        assert set(schema["properties"][name]) <= {"title"}
+    assert schema["$defs"]["Parcel"]["properties"] == {"own": {"title": "Own"}, "number": {"type": "integer"}}
+    assert set(output_schema(TaskSignature(pack, "t"))) == {"$schema", "title"}
+
+
+def test_a_model_brings_its_definitions_along() -> None:
+    def follow(chain: Chain, sizes: list[Size]) -> Chain:
+        del sizes
+        return chain
+
+    for schema in (derived(follow), output_schema(TaskSignature(follow, "t"))):
+        names = set(re.findall(r'"#/\$defs/([^"]+)"', json.dumps(schema)))
+        assert names <= set(schema["$defs"])
+        assert len(names) == len(schema["$defs"])
+
+
+def test_bytes_by_themselves_may_be_a_payload_and_those_inside_of_others_may_not() -> None:
+    def flip(data: bytes, maybe: bytes | None, inside: list[bytes], *more: bytes) -> bytes:
+        del maybe, inside, more
+        return data
+
+    schema = derived(flip)
+    found = {name: "$buquet" in json.dumps(part) for name, part in schema["properties"].items()}
+    assert found == {"data": True, "maybe": True, "inside": False, "more": False}
+    assert "$buquet" in json.dumps(output_schema(TaskSignature(flip, "t")))
 
 
 def test_a_task_without_required_arguments_takes_a_submit_without_input() -> None:

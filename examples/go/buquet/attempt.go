@@ -37,8 +37,10 @@ func Reschedule(delay time.Duration) error {
 // atWork is an attempt while its handler runs.
 type atWork struct {
 	*Attempt
-	stop context.CancelFunc
-	lost atomic.Bool
+	stop    context.CancelFunc // ends the attempt: no result is taken any more
+	callOff context.CancelFunc // ends the handler's context alone: what it then comes to counts
+	lost    atomic.Bool
+	called  atomic.Bool // off
 }
 
 // outcome is an attempt's end, as worker.settle takes it.
@@ -46,7 +48,8 @@ type outcome map[string]any
 
 func (r *run) start(attempt *Attempt) {
 	ctx, stop := context.WithTimeout(r.hard, time.Duration(attempt.TimeoutMS)*time.Millisecond)
-	a := &atWork{Attempt: attempt, stop: stop}
+	handling, callOff := context.WithCancel(ctx)
+	a := &atWork{Attempt: attempt, stop: stop, callOff: callOff}
 	name := key{attempt.ID, attempt.Lease}
 	r.mutex.Lock()
 	r.running[name] = a
@@ -54,8 +57,8 @@ func (r *run) start(attempt *Attempt) {
 	r.all.Add(1)
 	go func() {
 		defer r.all.Done()
-		defer stop()
-		r.attempt(ctx, a)
+		defer stop() // and callOff with it
+		r.attempt(ctx, handling, a)
 		r.mutex.Lock()
 		delete(r.running, name)
 		r.mutex.Unlock()
@@ -77,14 +80,31 @@ func (r *run) lose(name key, reason string) {
 	}
 }
 
+func (r *run) callOff(name key, by, reason string) {
+	r.mutex.Lock()
+	a := r.running[name]
+	r.mutex.Unlock()
+	if a == nil || a.called.Swap(true) {
+		return
+	}
+	if by == "" {
+		by = "somebody"
+	}
+	if reason == "" {
+		reason = "no reason given"
+	}
+	r.logf("task %s: called off by %s: %s", name.id, by, reason)
+	a.callOff()
+}
+
 // attempt runs the handler and reports its end, or does so before its end when there is no use in waiting for it. A
 // goroutine cannot be stopped: the attempt keeps its place until the handler returns.
-func (r *run) attempt(ctx context.Context, a *atWork) {
+func (r *run) attempt(ctx, handling context.Context, a *atWork) {
 	ended := make(chan outcome, 1)
-	go func() { ended <- r.handle(ctx, a) }()
+	go func() { ended <- r.handle(handling, a) }()
 	select {
 	case end := <-ended:
-		if end["outcome"] == "fail" && ctx.Err() != nil {
+		if (end["outcome"] == "fail" || end["outcome"] == "cancel") && ctx.Err() != nil {
 			r.interrupted(ctx, a)
 		} else {
 			r.settle(a, end)
@@ -118,6 +138,9 @@ func (r *run) handle(ctx context.Context, a *atWork) (end outcome) {
 	output, err := r.handlers[a.Type](ctx, a.Attempt)
 	if err == nil {
 		return outcome{"outcome": "complete", "output": output}
+	}
+	if a.called.Load() && errors.Is(err, context.Canceled) {
+		return outcome{"outcome": "cancel"}
 	}
 	said := &verdict{error: err}
 	errors.As(err, &said)

@@ -194,6 +194,38 @@ func TestWhatIsNestedTooDeeplyFailsItsOwnCallOnly(t *testing.T) {
 	}
 }
 
+func TestATaskThatIsCalledOffStopsOrCompletes(t *testing.T) {
+	client, ctx := open(t)
+	begun := make(chan struct{}, 2)
+	worker := client.NewWorker()
+	worker.Handle("stops", func(ctx context.Context, _ *Attempt) (any, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		return nil, fmt.Errorf("not done: %w", ctx.Err())
+	})
+	worker.Handle("completes", func(ctx context.Context, _ *Attempt) (any, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		return "nearly done", nil
+	})
+	works(t, worker)
+
+	for kind, wanted := range map[string]string{"stops": "cancelled", "completes": "completed"} {
+		id, err := client.Submit(ctx, kind, nil, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-begun
+		if err := client.Call(ctx, "cancel", map[string]any{"ids": []string{id}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		task, err := client.Wait(ctx, id)
+		if err != nil || task.Status != wanted || task.Attempt != 1 || task.Error != nil {
+			t.Errorf("%s: it is %v, %v", kind, task, err)
+		}
+	}
+}
+
 func TestADrainGivesBackWhatDoesNotEnd(t *testing.T) {
 	client, ctx := open(t)
 	begun := make(chan struct{})

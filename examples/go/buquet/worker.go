@@ -37,8 +37,9 @@ func (a *Attempt) Read(input any) error {
 }
 
 // Handler runs an attempt: its result is stored as JSON, or its error as the failure of the attempt. The context ends
-// when there is no use in going on, since no result is taken any more: the time is up, the lease was lost, or the worker
-// has to end. See Permanent, RetryAfter and Reschedule for what errors can say.
+// when there is no use in going on: no result is taken any more, since the time is up, the lease was lost or the worker
+// has to end, or the task was called off. One that returns the context's error then has stopped as it was asked to; a
+// result counts all the same. See Permanent, RetryAfter and Reschedule for what errors can say.
 type Handler func(ctx context.Context, attempt *Attempt) (any, error)
 
 // Worker runs tasks. Set it up, then Run it.
@@ -121,11 +122,13 @@ type key struct{ id, lease string }
 type next struct {
 	Assignments []*Attempt
 	Lost        []struct{ ID, Lease, Reason string }
+	Cancelled   []struct{ ID, Lease, By, Reason string }
 	Problems    []struct{ Key, Message string }
 	State       string
 }
 
-// work keeps one request for work under way, also while there is no room for any: news of lost leases come that way.
+// work keeps one request for work under way, also while there is no room for any: news of lost leases and of
+// cancellations come that way.
 func (r *run) work(ctx context.Context, end context.CancelFunc) error {
 	draining := false
 	for {
@@ -147,6 +150,9 @@ func (r *run) work(ctx context.Context, end context.CancelFunc) error {
 		}
 		for _, loss := range answer.Lost {
 			r.lose(key{loss.ID, loss.Lease}, loss.Reason)
+		}
+		for _, wish := range answer.Cancelled {
+			r.callOff(key{wish.ID, wish.Lease}, wish.By, wish.Reason)
 		}
 		for _, problem := range answer.Problems {
 			r.logf("set aside: %s: %s", problem.Key, problem.Message)

@@ -7,9 +7,8 @@ import typer
 from typer.core import TyperGroup
 
 from buquet import __version__, _ops
-from buquet._durations import wire_duration
 from buquet._handle import TaskHandle
-from buquet._models import EndedCounts, Task, TaskStatus
+from buquet._models import EndedCounts, Task, TaskStatus, has_result
 from buquet._native import engine_version
 from buquet._options import submit_options
 from buquet.cli import _bench, _cancel, _config, _dead, _demo, _dev, _doctor, _payloads, _schedules, _schemas, _worker
@@ -34,7 +33,8 @@ from buquet.cli._output import (
 )
 from buquet.cli._pages import read_page
 from buquet.cli._render import age, error_line, print_task, print_timeline
-from buquet.errors import BuquetError
+from buquet.cli._usage import UsageError, asks_for_json, duration, explain, is_help, time_limit
+from buquet.errors import BuquetError, InvalidError
 
 EPILOG = """\b
 Exit codes for scripts:
@@ -45,16 +45,34 @@ Exit codes for scripts:
 
 
 class _Group(TyperGroup):
-    """Turns buquet's errors into a line on stderr and an exit code."""
+    """Turns errors, buquet's and those of a wrong call, into a line on stderr and an exit code."""
+
+    def make_context(self, info_name: Any, args: list[str], *rest: Any, **extra: Any) -> Any:
+        self._asks_for_json = asks_for_json(args)
+        try:
+            return super().make_context(info_name, args, *rest, **extra)
+        except UsageError as error:
+            raise self._told(error) from None
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BuquetError as error:
-            print_error(error.code, str(error))
-            raise typer.Exit(exit_code_for(error)) from None
+        except (BuquetError, UsageError) as error:
+            raise self._told(error) from None
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+    def _told(self, error: Exception) -> Exception:
+        """Tell of an error, and give what is to be raised then."""
+        if is_help(error):
+            return error
+        # A call that was not understood never came to where its command reads --json.
+        shared.json = wants_json(self._asks_for_json)
+        if isinstance(error, BuquetError):
+            print_error(error.code, str(error))
+            return typer.Exit(exit_code_for(error))
+        print_error(InvalidError.code, explain(error))
+        return typer.Exit(ExitCode.USAGE)
 
 
 cli = typer.Typer(
@@ -98,18 +116,26 @@ def submit(
         str, typer.Option("--input", "-i", metavar="JSON", help="The input; @FILE reads a file, - reads stdin.")
     ] = "{}",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the result and print it.")] = False,
-    timeout: Annotated[str | None, typer.Option(help="How long one attempt may run, such as 5m.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="How long one attempt may run, such as 5m.", callback=time_limit)
+    ] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
-    delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.")] = None,
+    delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.", callback=duration)] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be repeated.")] = None,
     meta: Annotated[list[str] | None, typer.Option(metavar="NAME=TEXT", help="A fact; may be repeated.")] = None,
     parent: Annotated[str | None, typer.Option(metavar="ID", help="The task that it belongs to.")] = None,
-    ttl: Annotated[str | None, typer.Option(help="Too late to start it after this long, such as 1h.")] = None,
+    ttl: Annotated[
+        str | None, typer.Option(help="Too late to start it after this long, such as 1h.", callback=duration)
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: a second submit finds the first.")] = None,
     unique: Annotated[bool, typer.Option("--unique", help="The same, by the input.")] = False,
-    window: Annotated[str | None, typer.Option(help="How long --key or --unique counts, such as 1d.")] = None,
-    wait_timeout: Annotated[str | None, typer.Option(help="Longest wait with --wait, such as 1m.")] = None,
+    window: Annotated[
+        str | None, typer.Option(help="How long --key or --unique counts, such as 1d.", callback=duration)
+    ] = None,
+    wait_timeout: Annotated[
+        str | None, typer.Option(help="Longest wait with --wait, such as 1m.", callback=duration)
+    ] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -125,16 +151,15 @@ def submit(
     shared.json = wants_json(json)
     about = given_about(tag=tag, meta=meta, parent=parent, ttl=ttl, key=key, unique=unique, window=window)
     options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay, about=about)
-    limit = None if wait_timeout is None else wire_duration(wait_timeout, "--wait-timeout")
     client = connection(url)
     task_id = client.call(_ops.submit(type, read_argument(input, "--input"), options)).id
     if not wait:
         _print_id(task_id)
         return
-    task = client.call(_ops.wait(task_id, limit))
+    task = client.call(_ops.wait(task_id, wait_timeout))
     if shared.json:
         print_json(task)
-    elif task.status is TaskStatus.COMPLETED:
+    elif has_result(task):
         print_json(task.output)
     TaskHandle[Any](client, task_id).read(task)
 
@@ -147,7 +172,7 @@ def status(
 ) -> None:
     """Show one task: where it stands, its input, its result or its error.
 
-    Exit code 3 says that there is no such task, 4 that it has failed.
+    Exit code 3 says that there is no such task, 4 that it ended without a result.
 
     \b
     buquet status 6f9c1f3e-8d0a-8b6e-9c55-3b1f0a7d0000
@@ -158,7 +183,7 @@ def status(
         print_json(task)
     else:
         print_task(task)
-    if task.status.is_terminal and task.status is not TaskStatus.COMPLETED:
+    if task.status.is_terminal and not has_result(task):
         raise typer.Exit(ExitCode.TASK_FAILED)
 
 

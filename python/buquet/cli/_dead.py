@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from buquet import _dead_ops
+from buquet import _dead_ops, _ops
 from buquet._client import Client
 from buquet._dead_models import Handled, Purged
 from buquet._dead_ops import dead_filter
+from buquet._durations import seconds
 from buquet._many import Many
 from buquet._models import TaskStatus
 from buquet.cli._output import (
@@ -30,6 +31,7 @@ from buquet.cli._output import (
 )
 from buquet.cli._pages import read_page
 from buquet.cli._render import age, error_line
+from buquet.cli._usage import duration, time_limit
 from buquet.errors import BuquetError, InvalidError
 
 Type = Annotated[str | None, typer.Option("--type", "-t", help="Only this task type.", show_default=False)]
@@ -38,11 +40,14 @@ ErrorType = Annotated[
     typer.Option("--error", "-e", metavar="TYPE", help="Only this type of error, such as OSError.", show_default=False),
 ]
 OlderThan = Annotated[
-    str | None, typer.Option("--older-than", metavar="TIME", help="Only what ended so long ago, such as 7d.")
+    str | None,
+    typer.Option("--older-than", metavar="TIME", help="Only what ended so long ago, such as 7d.", callback=duration),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be done.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The tasks.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="All failed tasks.")]
+_YOUNG = 600.0
+"""Seconds: on S3 the engine leaves alone what is younger, whatever is asked for."""
 Cursor = Annotated[
     str | None,
     typer.Option("--cursor", help="Go on from where an earlier one broke off, as it said.", show_default=False),
@@ -96,9 +101,11 @@ def replay(
     error: ErrorType = None,
     older_than: OlderThan = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first, from now on.")] = None,
-    timeout: Annotated[str | None, typer.Option(help="How long one attempt may run, such as 5m.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="How long one attempt may run, such as 5m.", callback=time_limit)
+    ] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
-    delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.")] = None,
+    delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.", callback=duration)] = None,
     dry_run: DryRun = False,
     cursor: Cursor = None,
     url: Url = None,
@@ -160,7 +167,10 @@ def archive(
 
 def purge(
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="TIME", help="Only what ended so long ago, such as 30d.")
+        str,
+        typer.Option(
+            "--older-than", metavar="TIME", help="Only what ended so long ago, such as 30d.", callback=duration
+        ),
     ],
     status: Annotated[
         list[TaskStatus] | None,
@@ -192,6 +202,8 @@ def purge(
         names = " and ".join(item.value for item in statuses)
         confirm(f"Delete {names} tasks older than {older_than}?", yes=yes)
     _run(client, many, "to be purged" if dry_run else "purged")
+    if not shared.json and seconds(older_than, "--older-than") < _YOUNG and client.call(_ops.connect()).store == "s3":
+        err.print("on S3 nothing is purged that has changed in the last 10 minutes", soft_wrap=True)
 
 
 def lifecycle(
@@ -213,7 +225,7 @@ def lifecycle(
     shared.json = wants_json(json)
     client = connection(url)
     if apply:
-        confirm(f"Let the bucket delete old versions after {keep_days} days?", yes=yes)
+        confirm(f"Let the bucket delete old versions after {keep_days} days?", yes=yes, look="without --apply")
     answer = client.call(_dead_ops.lifecycle(keep_days, apply=apply))
     if shared.json:
         print_json(answer)
@@ -264,6 +276,8 @@ def _run(client: Client, many: Many[Any], verb: str) -> None:
 
     try:
         many.run(client, show)
+    except InvalidError:  # it would be refused again
+        raise
     except (BuquetError, KeyboardInterrupt):
         if many.cursor is not None:
             err.print(f"broke off after {many.total.tasks} tasks; go on with --cursor {many.cursor}", soft_wrap=True)

@@ -11,8 +11,8 @@ import typer
 
 from buquet import _ops
 from buquet._client import Client, Config
-from buquet._durations import wire_duration
 from buquet.cli._output import Json, err, print_json, shared, wants_json
+from buquet.cli._usage import duration
 from buquet.errors import InvalidError
 
 _PORT = 9753
@@ -45,7 +45,9 @@ def dev(
         str | None,
         typer.Option("--secret-key", help="The secret key (default: random, kept in the store).", show_default=False),
     ] = None,
-    latency: Annotated[str, typer.Option("--latency", help="Add this to every request, such as 20ms.")] = "0s",
+    latency: Annotated[
+        str, typer.Option("--latency", help="Add this to every request, such as 20ms.", callback=duration)
+    ] = "0s",
     error_503: Annotated[
         float, typer.Option("--error-503", min=0, max=1, help="Share of requests refused with 503 SlowDown.")
     ] = 0.0,
@@ -72,7 +74,7 @@ def dev(
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # taken below, also one that comes early
     client = Client(Config(url="memory:"))  # an engine is needed, a queue is not
     faults = {
-        "latency": wire_duration(latency, "--latency"),
+        "latency": latency,
         "error_503": error_503,
         "lost_answers": lost_answers,
         **({} if seed is None else {"seed": seed}),

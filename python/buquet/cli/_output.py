@@ -87,7 +87,7 @@ def wants_json(flag: bool) -> bool:
     return flag or shared.json
 
 
-def confirm(question: str, *, yes: bool) -> None:
+def confirm(question: str, *, yes: bool, look: str = "with --dry-run") -> None:
     """Ask a person; a program has to say --yes.
 
     :raises InvalidError: there is nobody to ask.
@@ -95,7 +95,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise errors.InvalidError("this cannot be undone: say --yes, or look first with --dry-run")
+        raise errors.InvalidError(f"this cannot be undone: say --yes, or look first {look}")
     if not typer.confirm(question, err=True):
         raise typer.Exit(ExitCode.ERROR)
 

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from buquet import _ops
-from buquet._durations import wire_duration
 from buquet.cli._output import Json, Url, connection, out, print_corrupt, print_json, shared, wants_json
+from buquet.cli._usage import duration
 
 payloads = typer.Typer(
     name="payloads",
@@ -24,7 +24,7 @@ def _group() -> None:
 @payloads.command()
 def collect(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them and delete nothing.")] = False,
-    older_than: Annotated[str, typer.Option(help="Leave younger ones alone; 24h or more.")] = "24h",
+    older_than: Annotated[str, typer.Option(help="Leave younger ones alone; 24h or more.", callback=duration)] = "24h",
     url: Url = None,
     json: Json = False,
 ) -> None:
@@ -33,10 +33,10 @@ def collect(
     Safe while the queue is used, and to be interrupted. Costs a LIST for a thousand objects and a GET for each record.
     """
     shared.json = wants_json(json)
-    client, limit = connection(url), wire_duration(older_than, "--older-than")
-    pages = [client.call(_ops.payload_collect(limit, None, dry_run=dry_run))]
+    client = connection(url)
+    pages = [client.call(_ops.payload_collect(older_than, None, dry_run=dry_run))]
     while (cursor := pages[-1].cursor) is not None:
-        pages.append(client.call(_ops.payload_collect(limit, cursor, dry_run=dry_run)))
+        pages.append(client.call(_ops.payload_collect(older_than, cursor, dry_run=dry_run)))
     orphans, size, kept = (sum(numbers) for numbers in zip(*((p.orphans, p.bytes, p.kept) for p in pages), strict=True))
     corrupt = [item for page in pages for item in page.corrupt]
     if shared.json:

@@ -113,7 +113,8 @@ def _describe(task: Task, previous: Task | None) -> str:
     if task.worker and task.worker != previous.worker:
         parts.append(f"on worker {task.worker}")
     if task.cancel is not None and previous.cancel is None:
-        parts.append(f"called off{_by_whom(task.cancel)}")
+        asked = "called off" if task.status.is_terminal else "asked to stop"
+        parts.append(f"{asked}{_by_whom(task.cancel)}")
     if task.progress is not None and task.progress != previous.progress:
         parts.append(f"{task.progress.value:.0%} {task.progress.message or ''}".rstrip())
     if task.error is not None and task.error != previous.error:
@@ -122,6 +123,8 @@ def _describe(task: Task, previous: Task | None) -> str:
         parts.append(f"output {_short(task.output, task.output_ref)}")
     if task.available_at and task.available_at != previous.available_at and not task.status.is_terminal:
         parts.append(f"not before {task.available_at.strftime('%H:%M:%S')}")
+    if not parts and task.status is TaskStatus.CANCELLED and task.cancel is not None:
+        return f"stopped, as it was asked to{_by_whom(task.cancel)}"
     return ", ".join(parts) or f"revision {task.status.value}"
 
 

@@ -12,6 +12,7 @@ from buquet import _schedule_ops
 from buquet._client import Call
 from buquet._options import submit_options
 from buquet._schedule_models import Schedule
+from buquet.cli._about import given_about
 from buquet.cli._output import (
     Json,
     Url,
@@ -27,6 +28,7 @@ from buquet.cli._output import (
 )
 from buquet.cli._output import wants_json as wants
 from buquet.cli._render import age, span
+from buquet.cli._usage import duration, time_limit
 from buquet.errors import InvalidError
 
 schedules = typer.Typer(no_args_is_help=True, help="Tasks that are submitted by themselves, at times or intervals.")
@@ -34,7 +36,7 @@ schedules = typer.Typer(no_args_is_help=True, help="Tasks that are submitted by 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 Cron = Annotated[str | None, typer.Option("--cron", help="Five fields, such as '0 9 * * mon-fri', or @daily.")]
 Zone = Annotated[str | None, typer.Option("--timezone", "-z", help="The IANA zone that --cron is meant in.")]
-Every = Annotated[str | None, typer.Option("--every", help="An interval, such as 15m.")]
+Every = Annotated[str | None, typer.Option("--every", help="An interval, such as 15m.", callback=duration)]
 
 
 @schedules.command("list")
@@ -84,10 +86,17 @@ def create(
     overlap: Annotated[str, typer.Option(help="While the last task runs: allow, skip or wait.")] = "allow",
     catch_up: Annotated[str, typer.Option("--catch-up", help="Of missed slots: none, latest or all.")] = "latest",
     catch_up_limit: Annotated[int | None, typer.Option("--catch-up-limit", help="How many of all.")] = None,
-    jitter: Annotated[str | None, typer.Option(help="Start up to so much later, such as 30s.")] = None,
-    timeout: Annotated[str | None, typer.Option(help="How long one attempt may run, such as 5m.")] = None,
+    jitter: Annotated[
+        str | None, typer.Option(help="Start up to so much later, such as 30s.", callback=duration)
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="How long one attempt may run, such as 5m.", callback=time_limit)
+    ] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
+    ttl: Annotated[str | None, typer.Option(help="How long after its slot a task may start, such as 1h.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find the tasks by.")] = None,
+    meta: Annotated[list[str] | None, typer.Option("--meta", help="A fact about the tasks, NAME=TEXT.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a schedule of that name.")] = False,
     disabled: Annotated[bool, typer.Option("--disabled", help="Let it not fire yet.")] = False,
     url: Url = None,
@@ -103,8 +112,13 @@ def create(
         name=name,
         type=type,
         input=msgspec.Raw(read_argument(input, "--input")),
-        times=_schedule_ops.times(cron, timezone, every),
-        options=submit_options(retries=retries, timeout=timeout, priority=priority),
+        times=_given_times(cron, timezone, every),
+        options=submit_options(
+            retries=retries,
+            timeout=timeout,
+            priority=priority,
+            about=given_about(tag=tag, meta=meta, ttl=ttl, parent=None, key=None, unique=False, window=None),
+        ),
         policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
     )
     _print(url, _schedule_ops.put(definition, enabled=False if disabled else None, replace=replace), json)
@@ -163,7 +177,7 @@ def preview(
     zone = timezone
     of: str | _schedule_ops.Times
     if name is None:
-        of = _schedule_ops.times(cron, timezone, every)
+        of = _given_times(cron, timezone, every)
     elif cron is None and timezone is None and every is None:
         of, zone = name, client.call(_schedule_ops.get(name)).timezone
     else:
@@ -231,6 +245,15 @@ def _print(url: str | None, call: Call[Any, Schedule], json: bool) -> None:
     if schedule.last_skip:
         rows.add_row("last skip", f"{_slot(schedule, schedule.last_skip.slot)}: {plain(schedule.last_skip.reason)}")
     out.print(rows)
+
+
+def _given_times(cron: str | None, timezone: str | None, every: str | None) -> _schedule_ops.Times:
+    """When it fires; what contradicts itself is refused in the command line's words."""
+    if (cron is None) == (every is None):
+        raise InvalidError("give --cron or --every, such as --cron '0 9 * * mon-fri' or --every 15m")
+    if every is not None and timezone is not None:
+        raise InvalidError("an interval has no --timezone; only --cron has")
+    return _schedule_ops.times(cron, timezone, every)
 
 
 def _times(schedule: Schedule) -> str:

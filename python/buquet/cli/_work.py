@@ -20,6 +20,7 @@ from buquet import _ops
 from buquet._allocator import use_few_arenas
 from buquet._client import Client, Config
 from buquet._config import config
+from buquet._durations import written_duration
 from buquet.cli._load import load_app
 from buquet.errors import BuquetError, InvalidError
 
@@ -66,6 +67,11 @@ def read_arguments(arguments: Sequence[str]) -> Wanted | None:
             value = next(rest, "-")
             if value.startswith("-") or (word in _COUNTS and not _is_count(value)):
                 return None
+            if word == "--drain":
+                try:
+                    value = written_duration(value, word)
+                except InvalidError:
+                    return None
             options[_TEXTS.get(word) or _COUNTS[word]] = int(value) if word in _COUNTS else value
         elif word.startswith("-"):
             return None

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from buquet.cli._output import Json, Url, shared, wants_json
+from buquet.cli._usage import duration
 from buquet.cli._work import Wanted, work
 
 
@@ -20,7 +21,10 @@ def worker(
         typer.Option("--processes", "-p", min=1, help="Worker processes; a crashed one is started again (default: 1)."),
     ] = None,
     drain: Annotated[
-        str | None, typer.Option("--drain", help="How long running tasks may go on after SIGTERM (default: 30s).")
+        str | None,
+        typer.Option(
+            "--drain", help="How long running tasks may go on after SIGTERM (default: 30s).", callback=duration
+        ),
     ] = None,
     log_level: Annotated[
         str | None, typer.Option("--log-level", help="debug, info, warning or error (default: info).")

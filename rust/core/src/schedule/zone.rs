@@ -1,9 +1,10 @@
 //! From times of day to moments, in zones whose clocks are set forward and back.
 //!
 //! - A time that does not exist, because the clock is set forward over it, is taken at the moment the clock is set:
-//!   02:30 fires at 03:00. Several such times, and one that falls on that moment anyway, are one slot.
-//! - A time that exists twice, because the clock is set back, is taken the first time. An expression that names no
-//!   hours, such as `*/15 * * * *`, is about an interval: there both count, so that no hour is left out.
+//!   02:30 fires at 03:00. Several such times, and one that falls on that moment anyway, are one slot. An expression
+//!   that names no hours is about an interval: there such times are left out.
+//! - A time that exists twice, because the clock is set back, is taken the first time. Where no hours are named, such
+//!   as in `*/15 * * * *`, both count, so that no hour is left out.
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -59,6 +60,7 @@ fn next_ahead(
                     second.to_utc()
                 }
             }
+            LocalResult::None if expression.is_every_hour() => continue,
             LocalResult::None => end_of_gap(zone, local)?,
         };
         if moment > after {
@@ -139,6 +141,8 @@ mod tests {
     fn times_that_do_not_exist_and_the_one_after_them_are_one_slot() {
         let found = slots("*/20 * * * *", "Europe/Berlin", "2027-03-28T00:30:00Z", 4);
         assert_eq!(found, ["28 01:40+01:00", "28 03:00+02:00", "28 03:20+02:00", "28 03:40+02:00"]);
+        let found = slots("30 * * * *", "Europe/Berlin", "2027-03-28T00:00:00Z", 2);
+        assert_eq!(found, ["28 01:30+01:00", "28 03:30+02:00"], "an hour apart");
         let found = slots("10,40 2,3 * * *", "America/New_York", "2027-03-14T06:00:00Z", 3);
         assert_eq!(found, ["14 03:00-04:00", "14 03:10-04:00", "14 03:40-04:00"]);
     }

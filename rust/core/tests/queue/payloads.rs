@@ -12,7 +12,7 @@ use buquet_core::keys;
 use buquet_core::limits;
 use buquet_core::payload::{Payload, Upload, read_piece};
 use buquet_core::queue::{About, Purge, Queue, Settings, Step, Submission, TaskView, Unique, When};
-use buquet_core::record::{BatchRecord, Failure, Fall, Json, Options, Outcome, Stowed, TaskStatus};
+use buquet_core::record::{BatchRecord, Failure, Json, Options, Outcome, Stowed, TaskStatus};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Condition, Store, StoreKind};
 use buquet_core::worker::{Assignment, Options as WorkerOptions, Verdict, WorkOutcome, Worker};
@@ -296,14 +296,16 @@ async fn the_output_of_an_attempt_that_was_overtaken_does_not_stay() {
     let stowed = |payload: &Payload| {
         Outcome::CompleteStowed(Stowed { files: vec![payload.name.clone()], ..Stowed::inline(json("{}")) })
     };
-    // Somebody takes the lease away: the record says so before the worker comes to store what it has.
+    // Under another lease it has come to an end before the worker comes to store what it has.
     let mut stolen = record(&store, id);
-    stolen.fall(task.lease, Fall::WorkerLost, queue.bucket().now(), 0.0);
+    let done = Outcome::Complete { output: json("2") };
+    stolen.settle(id, task.lease, &done, queue.bucket().now(), 0.0);
     stolen.rev += 1;
     stolen.commit = CommitId::random(&Entropy::seeded(5));
     let key = keys::record(id.record());
     store.put(&key, stolen.encode().unwrap(), &Condition::Always).await.unwrap();
-    assert!(matches!(settle(&worker, &task, stowed(&late)).await, Verdict::LeaseLost(_)));
+    let verdict = settle(&worker, &task, stowed(&late)).await;
+    assert!(matches!(&verdict, Verdict::LeaseLost(why) if why.contains("not under this lease")), "{verdict:?}");
     queue.flush().await;
     assert_eq!(store.keys(keys::PAYLOADS), [""; 0]);
 }

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_record_is_a_failure_that_names_it() {
-        let corrupt = vec![CorruptObject { key: "tasks/0/x.json".into(), message: "no JSON".into() }];
+        let corrupt = vec![CorruptObject { key: "tasks/0/x.json".into(), message: "tasks/0/x.json is no JSON".into() }];
         let check = judge(&Ok(Records { read: 3, corrupt, newer: vec![], more: false }), false);
         assert_eq!(check.status, Status::Failed);
         assert!(check.what.contains("1 of 3 records") && check.what.contains("tasks/0/x.json"), "{check:?}");

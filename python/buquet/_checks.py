@@ -1,0 +1,37 @@
+"""Arguments that are checked before the engine reads them, so that a message can name them as Python does."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from buquet._ids import id_of
+from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from buquet._ids import HasId
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def check_limit(value: object, most: int = 1000, name: str = "limit") -> None:
+    """Refuse what does not count the entries of a page; None passes."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise InvalidError(f"{name}={value!r} must be a whole number from 1 to {most}")
+
+
+def parent_id(parent: str | HasId | None) -> str | None:
+    """The id of a parent that somebody names.
+
+    :raises InvalidError: it is none.
+    """
+    if parent is None:
+        return None
+    if isinstance(parent, str) and not _ID.fullmatch(parent):
+        raise InvalidError(
+            f"parent={parent[:64]!r} is not a task id; give the parent's handle, or its id as submit returned it, "
+            "such as '5f0c7a52-41c3-8e5a-9d1b-3a6f0c2e0000'"
+        )
+    return id_of(parent)
