@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -12,6 +11,9 @@ from buquet._about import About, AboutOne, about_fields
 from buquet._durations import Duration, seconds, wire_duration, wire_time
 from buquet._models import RetryPolicy, check_count
 from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 PRIORITIES = range(10)
 
