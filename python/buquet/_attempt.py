@@ -31,6 +31,7 @@ ExceptionTypes: TypeAlias = tuple[type[BaseException], ...]
 
 MESSAGE_LIMIT = 4 * 1024
 TRACEBACK_LIMIT = 16 * 1024
+LOGGED_LIMIT = 500
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -99,7 +100,7 @@ class Handler:
         if isinstance(error, RetryableError):
             return True
         if isinstance(error, CodecError):
-            return error.may_help
+            return bool(error.may_help) and not isinstance(error, self.no_retry_on)
         if isinstance(error, PermanentError | DecodeError | EncodeError):
             return False
         if isinstance(error, self.no_retry_on):
@@ -181,6 +182,17 @@ def failure(error: BaseException) -> FailureInfo:
         message=trim(_message(error), MESSAGE_LIMIT),
         traceback=trim(_traceback(error), TRACEBACK_LIMIT),
     )
+
+
+def logged(error: BaseException | None, *, hidden: bool) -> str:
+    """An exception as it is logged: in one line of sane length; by its type alone if its text is to be kept secret."""
+    if error is None:
+        return "no error"
+    if hidden and not (isinstance(error, CodecError) and error.is_in_plain):
+        return (
+            f"{_type_name(error)} (its text passed through codecs: read it where they are, with handle.refresh().error)"
+        )
+    return f"{_type_name(error)}({trim(_message(error), LOGGED_LIMIT)!r})"
 
 
 def trim(text: str, limit: int) -> str:

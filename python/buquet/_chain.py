@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import msgspec
 
 from buquet.codecs import LARGEST_FRAME, Codec, Zstd
-from buquet.errors import BuquetError, CodecError, InvalidError
+from buquet.errors import CodecError, InvalidError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MARK = b'{"$buquet"'
 """What the JSON of an envelope begins with."""
@@ -61,6 +66,8 @@ class Chain:
         self.codecs = codecs
         self.names = [codec.name for codec in codecs]
         self._by_name = {codec.name: codec for codec in codecs}
+        self.hiding = [codec.name for codec in codecs if not isinstance(codec, Zstd)]
+        """Those that may keep secret what passes through them. Compression hides nothing; of others nobody knows."""
 
     def __bool__(self) -> bool:
         """Whether there is any codec."""
@@ -70,23 +77,26 @@ class Chain:
         """Refuse to know tasks by their inputs where those may be secret.
 
         A key that is made of an input is stored and shown. Its readers would learn which inputs are equal, and could
-        try out what a short one is. Compression hides nothing; of other codecs nobody knows.
+        try out what a short one is.
 
         :raises InvalidError: there is a codec that may hide what passes through it.
         """
-        hiding = [codec.name for codec in self.codecs if not isinstance(codec, Zstd)]
-        if hiding:
+        if self.hiding:
             raise InvalidError(
-                f"unique=True knows a task by its input, which here passes through {', '.join(hiding)} to be kept "
+                f"unique=True knows a task by its input, which here passes through {', '.join(self.hiding)} to be kept "
                 "secret; give idempotency_key= instead, such as the id of an order"
             )
 
     def encode(self, frame: bytes, context: bytes) -> bytes:
-        """Pass one frame through all of them."""
+        """Pass one frame through all of them.
+
+        :raises CodecError: one of them fails.
+        """
         for codec in self.codecs:
-            frame = codec.encode(frame, context)
+            frame = _passed(codec, codec.encode, "encode", frame, context)
         if len(frame) > LARGEST_FRAME:
-            raise CodecError(f"{', '.join(self.names)} made {len(frame)} bytes of one frame; the most is 4 MiB")
+            message = f"{', '.join(self.names)} made {len(frame)} bytes of one frame; the most is 4 MiB"
+            raise CodecError(message, may_help=False).in_plain()
         return frame
 
     def decode(self, frame: bytes, names: list[str], context: bytes) -> bytes:
@@ -99,17 +109,30 @@ class Chain:
             here = ", ".join(self.names) or "none"
             raise CodecError(
                 f"what is stored passed through {', '.join(names)}, and here is no codec {', '.join(missing)} "
-                f"(there is {here}): give it to Buquet(codecs=[...]) or connect(codecs=[...])",
-                may_help=True,
-            )
+                f"(there is {here}): give it to Buquet(codecs=[...]) or connect(codecs=[...])"
+            ).in_plain()
         for name in reversed(names):
-            try:
-                frame = self._by_name[name].decode(frame, context)
-            except BuquetError:
-                raise
-            except Exception as error:
-                raise CodecError(f"{name}: what is stored cannot be decoded ({type(error).__name__})") from error
+            codec = self._by_name[name]
+            frame = _passed(codec, codec.decode, "decode", frame, context)
         return frame
+
+
+def _passed(codec: Codec, step: Callable[[bytes, bytes], object], verb: str, frame: bytes, context: bytes) -> bytes:
+    """What a codec makes of a frame. Of its errors only the type is told: their text may hold what it is to hide."""
+    try:
+        made = step(frame, context)
+    except CodecError as error:
+        error.in_plain()
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise CodecError(f"the codec {codec.name!r} cannot {verb}: its {verb}() raised {kind}").in_plain() from error
+    if isinstance(made, bytearray | memoryview):
+        return bytes(cast("bytearray", made))
+    if not isinstance(made, bytes):
+        message = f"the codec {codec.name!r} cannot {verb}: its {verb}() gave {type(made).__name__}, not bytes"
+        raise CodecError(message).in_plain()
+    return made
 
 
 def envelope(marker: Marker) -> bytes:
@@ -124,4 +147,5 @@ def read_marker(raw: bytes | msgspec.Raw) -> Marker | None:
     try:
         return msgspec.json.decode(raw, type=_Envelope).marker
     except msgspec.DecodeError as error:
-        raise CodecError(f'an object that begins with "$buquet" is buquet\'s own, and this is none: {error}') from error
+        message = f'an object that begins with "$buquet" is buquet\'s own, and this is none: {error}'
+        raise CodecError(message, may_help=False).in_plain() from error

@@ -7,6 +7,7 @@ thread or loop ends. A forked child forgets what it inherited and opens its own.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import os
 import threading
@@ -19,16 +20,21 @@ import msgspec
 from buquet._channels import ThreadChannel
 from buquet._native import open_engine
 from buquet.codecs import check_codecs
-from buquet.errors import ClosedError, DecodeError, InvalidError
+from buquet.errors import BuquetError, ClosedError, DecodeError, InvalidError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from typing import TypeAlias
 
+    from buquet._chain import Chain
     from buquet._engine import Engine, EngineOpener
     from buquet._loop_channel import LoopChannel
     from buquet._vault import Vault
     from buquet.codecs import Codec
+
+    Check: TypeAlias = Generator["Call[Any, Any]", Any, None]
+    """Asks for one operation after the other, and raises what it finds wrong."""
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -78,7 +84,7 @@ def _decoder(kind: type[A]) -> msgspec.json.Decoder[A]:
 class Call(Generic[A, T]):
     """One operation: what is sent, what comes back, and what the caller gets from it."""
 
-    __slots__ = ("answer", "finish", "op", "request")
+    __slots__ = ("answer", "check", "finish", "op", "request")
 
     def __init__(self, op: str, request: Any, answer: type[A], finish: Callable[[A], T]) -> None:
         """Describe the operation ``op``."""
@@ -86,6 +92,9 @@ class Call(Generic[A, T]):
         self.request: bytes = msgspec.json.encode(request)
         self.answer = answer
         self.finish = finish
+        self.check: Callable[[Chain, A], Check] | None = None
+        """Where there are codecs: what else to ask before the answer is believed. The answer is checked, not what the
+        caller gets."""
 
     def then(self, further: Callable[[T], U]) -> Call[A, U]:
         """The same operation, of whose outcome the caller gets something else."""
@@ -95,15 +104,21 @@ class Call(Generic[A, T]):
         return other
 
     def read(self, raw: msgspec.Raw) -> T:
+        """Decode the engine's answer to what the caller gets.
+
+        :raises DecodeError: it holds JSON that Python cannot read, such as a number out of range.
+        """
+        return self.finish(self.decode(raw))
+
+    def decode(self, raw: msgspec.Raw) -> A:
         """Decode the engine's answer.
 
         :raises DecodeError: it holds JSON that Python cannot read, such as a number out of range.
         """
         try:
-            answer: A = _decoder(self.answer).decode(raw)
+            return _decoder(self.answer).decode(raw)
         except (msgspec.DecodeError, RecursionError) as error:
             raise DecodeError(f"the answer to {self.op!r} cannot be read: {error}") from error
-        return self.finish(answer)
 
 
 class Client:
@@ -138,7 +153,7 @@ class Client:
 
     def call(self, call: Call[Any, T]) -> T:
         """Run an operation and block this thread until it is done. Ctrl-C interrupts."""
-        return self._plain(call.read(self._channel().call(call.op, call.request)))
+        return self._answer(call, self._channel().call(call.op, call.request))
 
     def call_many(self, calls: Sequence[Call[Any, T]]) -> list[T]:
         """Run operations side by side and block until all are done; then the first error in order is raised.
@@ -148,8 +163,35 @@ class Client:
         answers: list[T] = []
         for part in _side_by_side(calls):
             raws = self._channel().call_many([(call.op, call.request) for call in part])
-            answers += [self._plain(call.read(raw)) for call, raw in zip(part, raws, strict=True)]
+            answers += [self._answer(call, raw) for call, raw in zip(part, raws, strict=True)]
         return answers
+
+    def _answer(self, call: Call[Any, T], raw: msgspec.Raw) -> T:
+        if self.codecs and call.check is not None:
+            self._check(call.check(self.vault.chain, call.decode(raw)))
+        return self._plain(call.read(raw))
+
+    def _check(self, check: Check) -> None:
+        with contextlib.suppress(StopIteration):
+            question = next(check)
+            while True:
+                try:
+                    answer = self.call(question)
+                except BuquetError as error:
+                    question = check.throw(error)
+                else:
+                    question = check.send(answer)
+
+    async def _check_async(self, check: Check) -> None:
+        with contextlib.suppress(StopIteration):
+            question = next(check)
+            while True:
+                try:
+                    answer = await self.call_async(question)
+                except BuquetError as error:
+                    question = check.throw(error)
+                else:
+                    question = check.send(answer)
 
     def _channel(self) -> ThreadChannel:
         channel: ThreadChannel | None = getattr(self._thread, "channel", None)
@@ -172,7 +214,10 @@ class Client:
                 self._drop_closed_loops()
                 channel = LoopChannel(self._open().open_queue(), loop)
                 self._loops[loop] = channel
-        return self._plain(call.read(await channel.call(call.op, call.request)))
+        raw = await channel.call(call.op, call.request)
+        if self.codecs and call.check is not None:
+            await self._check_async(call.check(self.vault.chain, call.decode(raw)))
+        return self._plain(call.read(raw))
 
     async def call_many_async(self, calls: Sequence[Call[Any, T]]) -> list[T]:
         """Like ``call_many``, on the running loop."""
@@ -193,6 +238,11 @@ class Client:
         from buquet._vault import Vault  # noqa: PLC0415
 
         return Vault(self, Chain(self.codecs))
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether there are codecs that may hide what passes through them."""
+        return bool(self.codecs) and bool(self.vault.chain.hiding)
 
     def _plain(self, answer: T) -> T:
         if not self.codecs:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from buquet._attempt import Attempt, Outcome, failure
+from buquet._attempt import Attempt, Outcome, failure, logged
 from buquet.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -29,7 +29,11 @@ def attempt_of(run: Run, work: Work) -> Attempt:
 
 def not_run(run: Run, error: BaseException) -> Attempt:
     """The worker failed to run the handler, which is worth another attempt."""
-    _logger.error("task %s: the worker failed to run it", run.assignment.id, exc_info=error)
+    hidden = run.keeps_secrets
+    told = logged(error, hidden=hidden)
+    _logger.error(
+        "task %s: the worker failed to run it: %s", run.assignment.id, told, exc_info=None if hidden else error
+    )
     return Attempt(Outcome(outcome="fail", error=failure(error), retry=True), error=error)
 
 

@@ -147,8 +147,15 @@ class TaskHandle(Generic[R_co]):
         :raises TaskFailedError: the task ended without a result, or has not ended.
         """
         if not has_result(task):
-            raise ended_without_result(task)
+            raise ended_without_result(self._readable(task))
         return self._client.vault.result_of(task, self._kind)
+
+    def _readable(self, task: Task) -> Task:
+        if task.error is None or not task.error.message.startswith('{"$buquet"'):
+            return task
+        from buquet._reveal import with_error  # noqa: PLC0415 - only for those who use codecs
+
+        return with_error(self._client.vault.chain, task)
 
     async def read_async(self, task: Task) -> R_co:
         """Like ``read``, for async code."""

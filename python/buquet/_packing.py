@@ -122,7 +122,8 @@ def restore(marker: Marker) -> Any:
         return File.from_store(_Nothing(), marker.name, marker.size) if state is None else state.file(marker)
     if marker.blob is not None:
         return _set_aside_before(marker.blob) if state is None else state.bytes_of(marker)
-    raise CodecError("a value that passed through codecs lies inside of another: it was not stored by buquet")
+    message = "a value that passed through codecs lies inside of another: it was not stored by buquet"
+    raise CodecError(message, may_help=False).in_plain()
 
 
 def _set_aside_before(number: int) -> bytes:

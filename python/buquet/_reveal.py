@@ -8,7 +8,8 @@ import msgspec
 
 from buquet._chain import MARK, Chain, Marker, Place, envelope, read_marker
 from buquet._models import History, Task, TaskError, TaskPage
-from buquet.errors import BuquetError
+from buquet._shown import shown_error
+from buquet.errors import BuquetError, CodecError
 
 if TYPE_CHECKING:
     from buquet._attempt import FailureInfo
@@ -26,7 +27,8 @@ class _Details(msgspec.Struct, frozen=True, omit_defaults=True):
 def reveal(chain: Chain, answer: Any) -> Any:
     """The same answer with inputs, results and errors decoded where that needs no payload.
 
-    What cannot be decoded stays as it is: one value must not keep a listing from being read.
+    What cannot be decoded stays as it is: one value must not keep a listing from being read. An error whose text cannot
+    be decoded says what is missing.
     """
     if isinstance(answer, Task):
         return _task(chain, answer)
@@ -42,11 +44,17 @@ def reveal(chain: Chain, answer: Any) -> Any:
 
 def _task(chain: Chain, task: Task) -> Task:
     return msgspec.structs.replace(
-        task,
+        with_error(chain, task),
         input=_value(chain, task.input, Place("input", task.type)),
         output=_value(chain, task.output, Place("result", task.type)),
-        error=None if task.error is None else _error(chain, task.error, Place("error", task.type)),
     )
+
+
+def with_error(chain: Chain, task: Task) -> Task:
+    """The task with its error in plain, or what is missing to read it."""
+    if task.error is None:
+        return task
+    return msgspec.structs.replace(task, error=_error(chain, task.error, Place("error", task.type)))
 
 
 def _value(chain: Chain, value: Any, place: Place) -> Any:
@@ -75,13 +83,34 @@ def _error(chain: Chain, error: TaskError, place: Place) -> TaskError:
             return error
         plain = chain.decode(marker.data, marker.codec, place.context())
         details = msgspec.json.decode(plain, type=_Details)
-    except (BuquetError, msgspec.DecodeError):
+    except CodecError as missing:
+        return msgspec.structs.replace(
+            error, message=f"{shown_error(error.message)}, which cannot be read here: {missing}"
+        )
+    except msgspec.DecodeError:
         return error
     return msgspec.structs.replace(error, message=details.message, traceback=details.traceback)
 
 
+def stored_error(chain: Chain, info: FailureInfo, error: BaseException | None, kind: str) -> FailureInfo:
+    """The error as it is stored. Never raises: an attempt must not go untold because a codec fails.
+
+    :param error: what was raised. That a codec is missing or fails is told in plain, for who lacks the key too.
+    """
+    if isinstance(error, CodecError) and error.is_in_plain:
+        return msgspec.structs.replace(info, traceback=None)
+    try:
+        return seal_error(chain, info, kind)
+    except BaseException as failed:  # noqa: BLE001 - a codec may raise anything
+        why = str(failed) if isinstance(failed, CodecError) else type(failed).__name__
+        return msgspec.structs.replace(info, message=f"<its text could not be encoded: {why}>", traceback=None)
+
+
 def seal_error(chain: Chain, error: FailureInfo, kind: str) -> FailureInfo:
-    """The error as it is stored: its type in plain, message and traceback through the codecs."""
+    """The error with its type in plain, message and traceback through the codecs.
+
+    :raises CodecError: one of them fails.
+    """
     from buquet._attempt import trim  # noqa: PLC0415 - it is imported from there
 
     place = Place("error", kind)

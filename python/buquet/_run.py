@@ -135,6 +135,11 @@ class Run:
         elif self.handler.is_async and self.work is not None:
             self.work.abandon()
 
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether texts that may hold a task's data are not to be logged."""
+        return self._client.keeps_secrets
+
     def called_off(self) -> bool:
         """Whether somebody wants the task called off."""
         return self.is_called_off

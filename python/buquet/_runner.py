@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet import _ops
-from buquet._attempt import Attempt, FailureInfo, Handler, Outcome
+from buquet._attempt import LOGGED_LIMIT, Attempt, FailureInfo, Handler, Outcome, logged, trim
 from buquet._endings import attempt_of, ended_early, not_run
 from buquet._hook_calls import call_hook, call_safely
 from buquet._processes import ProcessPool, check_handlers
-from buquet._reveal import seal_error
+from buquet._reveal import stored_error
 from buquet._run import Run
 from buquet._schedules import module_of
 from buquet._settler import Settler
@@ -291,7 +291,8 @@ class Runner:
         self._reporting += 1
         outcome = msgspec.structs.replace(attempt.outcome, id=task_id, lease=lease)
         if self._client.codecs and isinstance(outcome.error, FailureInfo):
-            sealed = seal_error(self._client.vault.chain, outcome.error, run.assignment.type)
+            chain = self._client.vault.chain
+            sealed = stored_error(chain, outcome.error, attempt.error, run.assignment.type)
             outcome = msgspec.structs.replace(outcome, error=sealed)
         self._settler.add(outcome, lambda answer: self._decided(run, attempt, answer))
 
@@ -305,7 +306,7 @@ class Runner:
         elif answer.state == "refused":
             self._refused(run, attempt, answer.message)
         else:
-            self._committed(run, attempt)
+            self._committed(run, attempt, answer.status)
         self._reporting -= 1
         self._progress()
 
@@ -314,14 +315,24 @@ class Runner:
         if attempt.is_last_resort:
             _logger.error("task %s: no outcome is accepted; its lease will run out", task_id)
             return
-        _logger.error("task %s: the outcome is refused: %s", task_id, message)
+        _logger.error("task %s: the outcome is refused: %s", task_id, trim(message, LOGGED_LIMIT))
         outcome = Outcome(outcome="fail", error=FailureInfo("OutcomeRefused", message), retry=False)
         self._report(run, Attempt(outcome, error=InvalidError(message), is_last_resort=True))
 
-    def _committed(self, run: Run, attempt: Attempt) -> None:
+    def _committed(self, run: Run, attempt: Attempt, status: str) -> None:
         ended = _HOOK_OF.get(attempt.outcome.outcome)
         if ended == "error":
-            _logger.info("task %s: attempt %d failed: %r", run.info.id, run.info.attempt, attempt.error)
+            is_final = status == "failed"
+            # That its time is up is all that a timeout says, and it is stored in plain.
+            hidden = self._client.keeps_secrets and attempt.outcome.outcome != "timeout"
+            _logger.log(
+                logging.WARNING if is_final else logging.INFO,
+                "task %s: attempt %d failed%s: %s",
+                run.info.id,
+                run.info.attempt,
+                ", the last one" if is_final else "",
+                logged(attempt.error, hidden=hidden),
+            )
         if ended is not None and self._hooks[ended]:
             of_interest = attempt.result if ended == "success" else attempt.error
             task = run.loop.create_task(self._call_hooks(ended, run.context, of_interest))

@@ -66,11 +66,15 @@ class Codec(Protocol):
         :param data: the frame.
         :param context: says what it is a frame of, and which; the same bytes are given to ``decode``. What
             authenticates should bind the frame to it.
+        :raises CodecError: as for ``decode``.
         """
         ...
 
     def decode(self, data: bytes, context: bytes) -> bytes:
         """Undo ``encode``.
+
+        Whatever it raises fails the attempt, and is told by its type alone. The text of a ``CodecError`` is told,
+        logged and stored in plain, so it must hold no secret; with ``may_help=False`` no further attempt is made.
 
         :raises CodecError: these bytes did not come from ``encode``, or not in this context.
         """
@@ -199,7 +203,7 @@ class AesGcm:
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             known = ", ".join(map(repr, sorted(self._keys)))
-            raise CodecError(f"aes-gcm: there is no key {key_id!r} here, only {known}", may_help=True)
+            raise CodecError(f"aes-gcm: there is no key {key_id!r} here, only {known}")
         try:
             return cipher.decrypt(nonce, sealed, header + context)
         except Exception as error:  # noqa: BLE001 - a frame that was tampered with fails in several ways

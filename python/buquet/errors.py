@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from typing import Self
 
     from buquet._durations import Duration
     from buquet._models import Task
@@ -98,15 +99,25 @@ class DecodeError(BuquetError, ValueError):
 
 
 class CodecError(DecodeError):
-    """What is stored passed through codecs that are not here, or cannot be decoded by them.
+    """A codec is not here, or cannot encode or decode.
 
     ``may_help`` says whether another attempt may: another worker may have the key or the codec that is missing here.
+    A codec that raises it has its text stored and logged in plain.
     """
 
-    def __init__(self, message: str = "", *, may_help: bool = False) -> None:
-        """Say what is missing or wrong; never with a key in it."""
+    may_help: bool = True
+    is_in_plain: bool = False
+    """Whether its text is stored as it is: that of codecs and of buquet is, that of a handler is not."""
+
+    def __init__(self, message: str = "", *, may_help: bool = True) -> None:
+        """Say what is missing or wrong; never with a secret in it."""
         super().__init__(message)
         self.may_help = may_help
+
+    def in_plain(self) -> Self:
+        """The same error, whose text holds nothing of what codecs are to hide."""
+        self.is_in_plain = True
+        return self
 
 
 class ConfigError(BuquetError):

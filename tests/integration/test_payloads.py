@@ -22,6 +22,7 @@ from buquet import (
     Worker,
     _ops,
     connect,
+    group,
 )
 from buquet._codec import encode
 from buquet.codecs import AesGcm, Zstd
@@ -202,6 +203,50 @@ async def test_what_is_encrypted_is_known_by_a_key_and_never_by_itself(codecs: l
     with pytest.raises(ConflictError, match="order 8") as caught:
         other.submit("secret")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("codecs", [CHAINS["zstd"], CHAINS["sealed"]], ids=["zstd", "sealed"])
+async def test_a_key_with_another_input_is_a_conflict_behind_codecs_too(codecs: list[Any], tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path}/q.db"
+    app = Buquet(url, codecs=codecs)
+    double = app.task(_double).options(idempotency_key="order 7")
+    first = double.submit("secret one")
+    again = double.submit("secret one")
+    assert (first.created, again.created, again) == (True, False, first)
+    conflict = pytest.raises(ConflictError, match=rf'key "order 7" belongs to task {first.id}.*cannot be used')
+    with conflict as caught:
+        double.submit("secret two")
+    shown = str(caught.value)
+    assert ("secret one" in shown, "secret two" in shown) == (len(codecs) == 1,) * 2
+    with conflict:
+        await double.submit_async("secret two")
+    with conflict:
+        group(double.bind("secret two"), double.bind("secret one"))
+    async with connect(url, codecs=codecs) as queue:
+        with conflict:
+            await queue.submit("_double", {"text": "secret two"}, idempotency_key="order 7")
+        same = await queue.submit("_double", {"text": "secret one"}, idempotency_key="order 7")
+        assert (same, same.created) == (queue.handle(first.id), False)
+        assert len((await queue.list()).tasks) == 1
+
+
+def test_an_input_that_cannot_be_decoded_is_taken_for_the_same(tmp_path: Path) -> None:
+    url = f"sqlite:{tmp_path}/q.db"
+    first = Buquet(url, codecs=CHAINS["sealed"]).task(_double).options(idempotency_key="k").submit("one")
+    wrong = [Zstd(), AesGcm({"k": OTHER}, primary="k")]
+    for codecs in (wrong, CHAINS["zstd"]):
+        assert Buquet(url, codecs=codecs).task(_double).options(idempotency_key="k").submit("two").id == first.id
+
+
+def test_a_comparison_costs_one_request_and_only_where_it_is_needed(tmp_path: Path) -> None:
+    for name, codecs in CHAINS.items():
+        app = Buquet(f"sqlite:{tmp_path}/{name}.db", codecs=codecs)
+        double = app.task(_double).options(idempotency_key="k")
+        before = app.usage().requests.get
+        double.submit("one")
+        first = app.usage().requests.get - before
+        double.submit("one")
+        assert app.usage().requests.get - before - first == (2 if codecs else 1), "the engine looks once itself"
 
 
 def test_a_unique_task_with_payloads_is_refused_before_anything_is_stored(objects: InFile, tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pickle
 import zlib
+from typing import Any
 
 import pytest
 
-from buquet import CodecError, InvalidError
-from buquet._attempt import FailureInfo
+from buquet import ClosedError, CodecError, InvalidError
+from buquet._attempt import FailureInfo, Handler
 from buquet._chain import Chain, Marker, Place, envelope, read_marker
 from buquet._models import TaskError
-from buquet._reveal import reveal, seal_error
+from buquet._reveal import reveal, seal_error, stored_error
+from buquet._signature import TaskSignature
 from buquet.codecs import AesGcm, Zstd, check_codecs
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -49,7 +51,7 @@ def test_what_was_changed_or_moved_does_not_decrypt() -> None:
             codec.decode(bad, PLACE.context("s", 0, last=False))
     with pytest.raises(CodecError, match="another one of that name") as caught:
         sealing(a=OLD).decode(data, PLACE.context("s", 0, last=False))
-    assert not caught.value.may_help
+    assert caught.value.may_help, "another worker may have the right one"
 
 
 def test_no_key_is_ever_shown() -> None:
@@ -109,6 +111,73 @@ def test_a_failing_codec_of_ones_own_is_a_codec_error() -> None:
         chain.decode(b"?", ["deflate"], b"c")
 
 
+class _Own:
+    name = "own"
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+
+    def encode(self, data: bytes, context: bytes) -> Any:
+        del data, context
+        if isinstance(self.made, BaseException):
+            raise self.made
+        return self.made
+
+    decode = encode
+
+
+@pytest.mark.parametrize("made", ["text", None, 7, RuntimeError("SECRET"), ClosedError("SECRET")], ids=repr)
+def test_what_a_codec_does_wrong_is_told_without_its_text(made: Any) -> None:
+    chain = Chain((_Own(made),))
+    kind = type(made).__name__
+    for verb, step in (
+        ("encode", lambda: chain.encode(b"x", b"")),
+        ("decode", lambda: chain.decode(b"x", ["own"], b"")),
+    ):
+        with pytest.raises(CodecError, match=rf"the codec 'own' cannot {verb}: its {verb}\(\) .*{kind}") as caught:
+            step()
+        assert "SECRET" not in str(caught.value)
+        assert caught.value.may_help
+        copied = pickle.loads(pickle.dumps(caught.value))  # noqa: S301
+        assert (str(copied), copied.may_help, copied.is_in_plain) == (str(caught.value), True, True)
+
+
+def test_what_is_like_bytes_is_taken_as_bytes() -> None:
+    for like in (bytearray(b"x"), memoryview(b"x")):
+        made = Chain((_Own(like),)).encode(b"", b"")
+        assert (made, type(made)) == (b"x", bytes)
+
+
+@pytest.mark.parametrize("made", [RuntimeError("SECRET"), SystemExit("SECRET"), "text"], ids=repr)
+def test_an_error_that_cannot_be_sealed_is_stored_without_its_text(made: Any) -> None:
+    info = FailureInfo("ValueError", "confidential", "Traceback: confidential")
+    stored = stored_error(Chain((_Own(made),)), info, ValueError("confidential"), "t")
+    assert stored.type == "ValueError"
+    assert "could not be encoded" in stored.message
+    assert stored.traceback is None
+    assert "SECRET" not in stored.message
+    assert "confidential" not in stored.message
+
+
+def test_a_codec_error_is_retried_unless_somebody_says_no() -> None:
+    def never() -> None: ...
+
+    def retries(error: Exception, **options: Any) -> bool:
+        return Handler("t", never, TaskSignature(never, "t"), **options).retries(error)
+
+    assert retries(CodecError("no key"))
+    assert retries(CodecError("no key"), retry_on=(KeyError,)), "it is none of the handler's own"
+    assert not retries(CodecError("no key", may_help=False))
+    assert not retries(CodecError("no key"), no_retry_on=(CodecError,))
+
+
+def test_only_codecs_speak_in_plain() -> None:
+    chain = Chain((Zstd(), sealing(a=NEW)))
+    info = FailureInfo("CodecError", "confidential")
+    assert "confidential" not in stored_error(chain, info, CodecError("confidential"), "t").message
+    assert stored_error(chain, info, CodecError("confidential").in_plain(), "t").message == "confidential"
+
+
 def test_an_error_is_sealed_but_for_its_type() -> None:
     chain = Chain((Zstd(), sealing(a=NEW)))
     plain = FailureInfo("ValueError", "secret", "Traceback: secret")
@@ -121,7 +190,10 @@ def test_an_error_is_sealed_but_for_its_type() -> None:
     assert reveal(chain, [task])[0].error == TaskError(
         type="ValueError", message="secret", traceback="Traceback: secret"
     )
-    assert reveal(Chain((Zstd(),)), task).error == stored, "unreadable ones are left as they are"
+    missing = reveal(Chain((Zstd(),)), task).error
+    assert missing.type == "ValueError"
+    assert "sealed by zstd, aes-gcm with the key 'a'>" in missing.message
+    assert "no codec aes-gcm (there is zstd)" in missing.message
 
 
 def test_a_sealed_error_is_never_cut_off() -> None:
