@@ -146,7 +146,8 @@ def length_of(file: File) -> int | None:
         found = path.stat()
     except OSError:  # which opening it will say
         return None
-    return found.st_size if stat.S_ISREG(found.st_mode) else None
+    # Files of /proc and some file systems say 0 and have content all the same.
+    return (found.st_size or None) if stat.S_ISREG(found.st_mode) else None
 
 
 async def _in_thread(function: Any) -> Any:

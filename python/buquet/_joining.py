@@ -26,7 +26,7 @@ def group(first: Member[R], *others: Member[R]) -> TaskGroup[R]:
     Calls of the same task with the same options share records, about a hundred to each. Handles and groups cost
     nothing. In async code that has calls to submit, ``group_async`` does not block the loop.
 
-    :raises InvalidError: a task is there twice, or they are of several queues.
+    :raises InvalidError: a handle is there twice, or they are of several queues or have different codecs.
     :raises UnavailableError: the store does not answer; some calls may be stored and others not.
 
     Example::
@@ -71,6 +71,9 @@ def _client_of(members: Sequence[Member[Any]]) -> Client:
         client = members[0].client
         if member.client is not client and member.client.config != client.config:
             raise InvalidError(f"{member!r} is of another queue than {members[0]!r}; a group's tasks are of one queue")
+        if member.client is not client and member.client.codecs != client.codecs:
+            # What one has encrypted the other could not read, nor may it store the other's in plain.
+            raise InvalidError(f"{member!r} has other codecs than {members[0]!r}; make a group for each")
         handles += _handles_of(member)
     _distinct(handles)
     return members[0].client
@@ -85,7 +88,8 @@ def _joined(client: Client, members: Sequence[Member[R]], submitted: Sequence[Ta
     fresh = iter(submitted)
     for member in members:
         handles += [next(fresh)] if isinstance(member, TaskCall) else _handles_of(member)
-    joined = TaskGroup(client, _distinct(handles))
+    # Of unique calls two may come to one task, which is there once.
+    joined = TaskGroup(client, list({handle.id: handle for handle in handles}.values()))
     for member in members:
         if isinstance(member, TaskGroup):
             joined.join(member)

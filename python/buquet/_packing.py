@@ -73,6 +73,16 @@ _unpacking: ContextVar[Unpacking | None] = ContextVar("buquet_unpacking", defaul
 
 
 @contextmanager
+def in_one_piece() -> Generator[None]:
+    """Encode values whole, with nothing set aside."""
+    token = _packing.set(None)
+    try:
+        yield
+    finally:
+        _packing.reset(token)
+
+
+@contextmanager
 def packing(state: Packing) -> Generator[None]:
     """Set bytes and files aside that are met while a value is encoded here."""
     token = _packing.set(state)

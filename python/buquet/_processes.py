@@ -5,6 +5,7 @@ Each leads a group of its own, to which the programs belong that its handlers st
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.util
 import os
@@ -227,6 +228,10 @@ class _Child:
         self._process.join(timeout=5)
         over = (self._told or 0.0) + _GRACE
         while self._signal(0):
+            # As the first process of a container it is also the parent of those that handlers left behind.
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-(self._process.pid or 0), os.WNOHANG) != (0, 0):
+                    pass
             if time.monotonic() > over:
                 self._signal(signal.SIGKILL)
                 return
@@ -234,11 +239,23 @@ class _Child:
 
     def _signal(self, number: int) -> bool:
         """Send a signal to all that is left of the group; whether anything is."""
+        pid = self._process.pid or 0
         try:
-            os.killpg(self._process.pid or 0, number)
+            if self._process.exitcode is not None and _is_taken(pid):
+                return False
+            os.killpg(pid, number)
         except OSError:  # all are gone, or not ours
             return False
         return True
+
+
+def _is_taken(pid: int) -> bool:
+    """Tell whether a process has this number again; no number that is still a group's is given away."""
+    try:
+        os.getpgid(pid)
+    except OSError:
+        return False
+    return True
 
 
 def _describe(job: ProcessJob) -> ChildTask:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Mapping
-from importlib.util import find_spec
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -43,10 +43,17 @@ def is_gone(name: str, modules: set[str]) -> bool:
     package, _, inner = name.partition(".")
     if not inner or name in modules or package not in {module.partition(".")[0] for module in modules}:
         return False
-    try:
-        return find_spec(name) is None
-    except ImportError:  # a package on the way to it is gone
-        return True
+    # Looked for as an import would, and nothing is imported: a package of others may do anything when it is.
+    path: Sequence[str] | None = None
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        spec = PathFinder.find_spec(".".join(parts[:depth]), path)
+        if spec is None:
+            return depth > 1  # the package itself is there, or this worker would not be: it came from elsewhere
+        path = spec.submodule_search_locations
+        if path is None:
+            return depth < len(parts)
+    return False
 
 
 class Declarations:

@@ -22,6 +22,7 @@ import msgspec
 
 from buquet import _codec
 from buquet._context import TaskContext
+from buquet._packing import in_one_piece
 from buquet.errors import ArgumentError, DecodeError, EncodeError, InvalidError
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ class TaskSignature:
         raws: dict[str, msgspec.Raw] = {}
         for name, parameter in self._public.parameters.items():
             if parameter.default is not Parameter.empty:
-                with contextlib.suppress(EncodeError):
+                # Whatever is being put together just now: this is for all calls to come.
+                with contextlib.suppress(EncodeError), in_one_piece():
                     raws[name] = self._encode_one(name, parameter.default)
         return raws
 

@@ -129,3 +129,18 @@ async def test_calls_with_payloads_and_unique_ones_are_members_too(tmp_path: Pat
         members = await group_async(call, once.bind(2), call, size.bind(File(path), b""))
         assert await members.results_async(timeout=60) == [101_000, 1, 101_000, 1_000]
         assert [handle.created for handle in await group_async(once.bind(2), once.bind(4))] == [False, True]
+
+
+def test_unique_calls_that_come_to_one_task_are_one_member() -> None:
+    app = Buquet("memory:")
+
+    @app.task(unique=True)
+    def once(number: int) -> int:
+        return number
+
+    with app.worker():
+        first = once.submit(1)
+        members = group(once.bind(2), once.bind(1), once.bind(1))
+        assert [handle.id for handle in members][1:] == [first.id]
+        assert members.results(timeout=60) == [2, 1]
+    app.close()

@@ -139,3 +139,13 @@ def test_handles_of_one_task_are_equal(app: Buquet, queue: Queue) -> None:
     assert app.handle("a") != Buquet("sqlite:elsewhere.db").handle("a")
     assert cast("Any", app.handle("a")) != "a"
     assert isinstance(app.handle("a"), TaskHandle)
+
+
+def test_a_large_default_of_a_unique_task_is_part_of_every_call(app: Buquet) -> None:
+    @app.task(unique=True)
+    def stamp(number: int, logo: bytes = b"x" * 40_000) -> int:
+        return number + len(logo)
+
+    first, second = stamp.bind(1), stamp.bind(1)
+    assert first.parcel.json == second.parcel.json
+    assert b"$buquet" not in first.parcel.json

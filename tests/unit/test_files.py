@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from buquet import EncodeError, File, InvalidError
+from buquet._files import length_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from buquet import Buquet
 
 
@@ -41,3 +41,10 @@ def test_a_file_is_not_saved_as_a_directory(tmp_path: Path, monkeypatch: pytest.
         File("in.txt").save(target)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["in.txt", "inner"]
     assert File("in.txt").save("inner/out.txt").read_text() == "hello"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+def test_a_file_that_says_it_is_empty_is_read_to_its_end() -> None:
+    file = File("/proc/self/status")
+    assert length_of(file) is None
+    assert b"Pid:" in b"".join(file.pieces())

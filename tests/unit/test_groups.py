@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 
 from buquet import ArgumentError, Buquet, InvalidError, TaskCall, TaskFunction, UnavailableError, group, group_async
+from buquet.codecs import Zstd
 
 if TYPE_CHECKING:
     from buquet import Queue
@@ -146,3 +147,15 @@ def test_many_inputs_of_one_task_are_several_operations(
     members = group(*(spell.bind(n) for n in range(10)))
     assert [len(request["inputs"]) for request in engine.requests("submit_many")] == [4, 4, 2]
     assert [engine.tasks[task_id]["input"]["number"] for task_id in members.ids] == list(range(10))
+
+
+def test_calls_of_clients_with_other_codecs_are_not_joined(engine: FakeEngine, add: Add) -> None:
+    sealed = Buquet(codecs=[Zstd()])
+
+    @sealed.task
+    def secret(content: bytes) -> int:
+        return len(content)
+
+    with pytest.raises(InvalidError, match="other codecs"):
+        group(add.bind(1, 2), secret.bind(b"x" * 40_000))
+    assert not engine.calls

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.unit.fake_engine import FakeEngine
+
+
+def test_a_number_that_another_process_has_by_now_is_not_signalled() -> None:
+    child = object.__new__(_processes._Child)  # pyright: ignore[reportPrivateUsage]
+    ended = SimpleNamespace(exitcode=-9, pid=os.getpgid(0))
+    vars(child)["_process"] = ended
+    assert not child._signal(0), "this test's own group would be meant"  # pyright: ignore[reportPrivateUsage]
 
 
 def test_results_and_errors_cross_the_process_border(app: Buquet) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import ArgumentError, Buquet, InvalidError, NotFoundError, Queue, TaskContext, Worker
+from buquet import ArgumentError, Buquet, InvalidError, NotFoundError, Queue, TaskContext, Worker, _schedules
 from buquet._task import AsyncTaskFunction, TaskFunction
 from tests.support.processes import clean_environment
 from tests.unit.fake_schedules import NOW
@@ -149,6 +149,18 @@ async def test_a_worker_asks_for_modules_of_its_package_that_are_gone(app: Buque
         pass
     asked = [request["modules"] for request in engine.requests("schedule.sync")]
     assert asked == [[MODULE], sorted([MODULE, f"{package}.jobs", f"{package}.gone.deep"])]
+
+
+def test_a_module_is_looked_for_and_never_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "proj_of_two" / "other"
+    other.mkdir(parents=True)
+    (tmp_path / "proj_of_two" / "__init__.py").touch()
+    (other / "__init__.py").write_text("raise KeyError('not for this worker')")
+    (other / "jobs.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    gone = ["proj_of_two.gone", "proj_of_two.other.gone", "proj_of_two.gone.jobs"]
+    for name, is_so in [("proj_of_two.other.jobs", False), ("elsewhere.jobs", False), *((name, True) for name in gone)]:
+        assert _schedules.is_gone(name, {"proj_of_two.web"}) is is_so, name
 
 
 def test_a_script_counts_by_its_file(tmp_path: Path) -> None:

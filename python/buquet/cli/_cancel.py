@@ -110,6 +110,8 @@ def _cancel_matching(client: Client, wanted: dict[str, str], reason: str | None,
     many = _cancelling.cancel_many(wanted, reason, by)
     try:
         many.run(client)
+    except InvalidError:  # nothing was done, and nothing would be the next time
+        raise
     except BaseException:
         done = many.total
         said = f"{done.cancelled} cancelled, {done.requested} told to stop; run it again for the rest"

@@ -94,7 +94,9 @@ def create(
     ] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
-    ttl: Annotated[str | None, typer.Option(help="How long after its slot a task may start, such as 1h.")] = None,
+    ttl: Annotated[
+        str | None, typer.Option(help="How long after its slot a task may start, such as 1h.", callback=duration)
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find the tasks by.")] = None,
     meta: Annotated[list[str] | None, typer.Option("--meta", help="A fact about the tasks, NAME=TEXT.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a schedule of that name.")] = False,

@@ -86,7 +86,6 @@ def _is_count(value: str) -> bool:
 
 def run(wanted: Wanted) -> int:
     """Do what the command line asks for; gives the exit code, and says what went wrong."""
-    use_few_arenas()
     try:
         return work(wanted)
     except BuquetError as error:
@@ -104,6 +103,7 @@ def work(wanted: Wanted) -> int:
 
     :raises BuquetError: it cannot run.
     """
+    use_few_arenas()
     with contextlib.closing(Client(Config(url=wanted.url))) as client:  # which reaches no store
         configured = client.call(config())
     log_level = configured.word("worker.log_level") if wanted.log_level is None else wanted.log_level

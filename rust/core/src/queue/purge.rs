@@ -226,12 +226,15 @@ impl Queue {
             Transacted::Done(tasks, sealed) => {
                 let whole = sealed.as_ref().is_some_and(|sealed| sealed.record.is_purged());
                 let done = Done { tasks, kept: !whole, deleted: None };
-                if let Some(sealed) = &sealed {
-                    self.core().show(&sealed.record);
-                    let names = record.tasks.iter().flat_map(Task::payloads);
-                    self.bucket().delete_many(&unnamed(&sealed.record, names)).await?;
+                let Some(sealed) = sealed else { return Ok(done) };
+                self.core().show(&sealed.record);
+                let done = if whole { self.delete_record(&found, done).await? } else { done };
+                // Last, for they may be many: the record must not wait for its deletion. None of them is named any more.
+                let payloads = unnamed(&sealed.record, record.tasks.iter().flat_map(Task::payloads));
+                for keys in payloads.chunks(limits::PAGE) {
+                    self.bucket().delete_many(keys).await?;
                 }
-                if whole { self.delete_record(&found, done).await } else { Ok(done) }
+                Ok(done)
             }
             Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => Ok(Done::default()),
             Transacted::Unknown(_, _, error) => Err(error),

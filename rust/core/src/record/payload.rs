@@ -42,11 +42,6 @@ impl Stowed {
     pub fn inline(output: Json) -> Self {
         Self { output: Some(output), ..Self::default() }
     }
-
-    /// Every payload that it names.
-    pub fn payloads(&self) -> impl Iterator<Item = &PayloadRef> {
-        self.output_ref.iter().chain(&self.files)
-    }
 }
 
 impl PayloadRef {

@@ -236,7 +236,13 @@ impl Definition {
     pub fn check(&self, now: Timestamp) -> Result<()> {
         check_type(&self.kind)?;
         self.options.check()?;
-        self.about(None).extras.check()?;
+        if let Some(key) = ["schedule", "slot"].into_iter().find(|key| self.metadata.contains_key(*key)) {
+            return Err(Error::Invalid(format!("metadata has {key:?}, which each task gets from its schedule: rename it")));
+        }
+        // As it is with the longest name and a slot.
+        let mut extras = self.about(Some(&"x".repeat(limits::TYPE_CHARS))).extras;
+        extras.metadata.insert("slot".into(), Timestamp(0).to_string());
+        extras.check()?;
         if let Some(ttl) = self.ttl_ms
             && !(1..=limits::LONGEST.as_millis()).contains(&u128::from(ttl))
         {

@@ -67,9 +67,10 @@ impl Shared {
             let reports = reports.get_or_insert_with(|| self.progress_of(id));
             apply(record, reports, unfenced).then_some(())
         };
-        self.change_held(id, write).await?;
-        self.is_written(&reports.unwrap_or_default());
+        let written = self.change_held(id, write).await;
         self.lock().hold.tidy(id);
+        written?;
+        self.is_written(&reports.unwrap_or_default());
         Ok(())
     }
 

@@ -74,17 +74,17 @@ impl Stowage {
 }
 
 impl Shared {
-    /// Deletes what was written for outcomes whose lease was lost, as far as the record as it is now shows that nothing
-    /// names it.
+    /// Deletes what this engine wrote for outcomes whose lease was lost, as far as the record as it is now shows that
+    /// nothing names it. What a front wrote it may yet name in another outcome.
     pub fn let_go_of_outputs<'a>(
         &self,
         outcomes: impl Iterator<Item = (&'a WorkOutcome, bool)>,
         stored: Option<&Stored>,
     ) {
         let Some(stored) = stored else { return };
-        let written = outcomes.filter(|(_, lost)| *lost).flat_map(|(outcome, _)| match &outcome.outcome {
-            Outcome::CompleteStowed(output) => output.payloads().collect(),
-            _ => Vec::new(),
+        let written = outcomes.filter(|(_, lost)| *lost).filter_map(|(outcome, _)| match &outcome.outcome {
+            Outcome::CompleteStowed(output) => output.output_ref.as_ref(),
+            _ => None,
         });
         let unnamed = unnamed(&stored.record, written);
         if !unnamed.is_empty() {

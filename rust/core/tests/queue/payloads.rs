@@ -292,10 +292,7 @@ async fn the_output_of_an_attempt_that_was_overtaken_does_not_stay() {
     let id = queue.submit(submission(json("1"))).await.unwrap();
     let worker = worker_on(&queue).await;
     let task = take(&worker, 1).await.remove(0);
-    let late = upload(&queue, Some(id.record()), &[b"late", b"late"]).await;
-    let stowed = |payload: &Payload| {
-        Outcome::CompleteStowed(Stowed { files: vec![payload.name.clone()], ..Stowed::inline(json("{}")) })
-    };
+    let kept = upload(&queue, Some(id.record()), &[b"may be named again"]).await;
     // Under another lease it has come to an end before the worker comes to store what it has.
     let mut stolen = record(&store, id);
     let done = Outcome::Complete { output: json("2") };
@@ -304,10 +301,11 @@ async fn the_output_of_an_attempt_that_was_overtaken_does_not_stay() {
     stolen.commit = CommitId::random(&Entropy::seeded(5));
     let key = keys::record(id.record());
     store.put(&key, stolen.encode().unwrap(), &Condition::Always).await.unwrap();
-    let verdict = settle(&worker, &task, stowed(&late)).await;
+    let late = Stowed { files: vec![kept.name.clone()], ..Stowed::inline(large(50_000, "late")) };
+    let verdict = settle(&worker, &task, Outcome::CompleteStowed(late)).await;
     assert!(matches!(&verdict, Verdict::LeaseLost(why) if why.contains("not under this lease")), "{verdict:?}");
     queue.flush().await;
-    assert_eq!(store.keys(keys::PAYLOADS), [""; 0]);
+    assert_eq!(store.keys(keys::PAYLOADS), [keys::payload(kept.owner, kept.name.id, 0)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::visit::{Decoded, Visit};
 use super::workers::Workers;
 use super::{Check, Status, plural, roughly};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
 use crate::record::TaskStatus;
@@ -94,6 +94,8 @@ fn parsed(page: &Page) -> Vec<ReadyEntry> {
 fn sample(read: Option<&Decoded>, key: &str, now: Timestamp) -> Sample {
     match read {
         None => Sample::LeftOver,
+        // Of a newer version: nothing is known of it, and nothing is wrong with it.
+        Some(Err(Error::Layout(_))) => Sample::Unread,
         Some(Err(error)) => Sample::Corrupt(key.to_owned(), error.to_string()),
         Some(Ok(record)) => {
             let waits = record.tasks.iter().any(|task| task.status == TaskStatus::Pending && task.available_at <= now);

@@ -124,7 +124,8 @@ impl Core {
     /// Learns whether somebody has published the first schemas since the queue was opened.
     async fn look_for_schemas(&self) {
         match marker::look(&self.desk.bucket).await {
-            Ok(marked) => self.schemas.any.store(marked.schemas, Ordering::Relaxed),
+            // Once there are some, somebody of this process may know of them already.
+            Ok(marked) => drop(self.schemas.any.fetch_or(marked.schemas, Ordering::Relaxed)),
             Err(error) => tracing::warn!(%error, "it could not be learnt whether the queue has schemas by now"),
         }
     }
