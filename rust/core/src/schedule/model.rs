@@ -237,7 +237,9 @@ impl Definition {
         check_type(&self.kind)?;
         self.options.check()?;
         if let Some(key) = ["schedule", "slot"].into_iter().find(|key| self.metadata.contains_key(*key)) {
-            return Err(Error::Invalid(format!("metadata has {key:?}, which each task gets from its schedule: rename it")));
+            return Err(Error::Invalid(format!(
+                "metadata has {key:?}, which each task gets from its schedule: rename it"
+            )));
         }
         // As it is with the longest name and a slot.
         let mut extras = self.about(Some(&"x".repeat(limits::TYPE_CHARS))).extras;
