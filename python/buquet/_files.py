@@ -57,7 +57,7 @@ class File:
             raise InvalidError(f"name={name!r} must be text")
         self.name = self._path.name if name is None else name
         self.size: int | None = None
-        """Its length in bytes, of one that was stored."""
+        """Its length in bytes, of one that was stored; None if what was stored had no length, such as a pipe."""
 
     @classmethod
     def from_store(cls, stored: Stored, name: str, size: int | None) -> File:
@@ -139,15 +139,25 @@ def _path(path: object, what: str) -> Path:
 
 def length_of(file: File) -> int | None:
     """How many bytes a file has now; None for what has no length, such as a pipe."""
-    path = file._path  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    path = file._path  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of the class above; no user needs it
     if path is None:
         return file.size
     try:
         found = path.stat()
     except OSError:  # which opening it will say
         return None
-    # Files of /proc and some file systems say 0 and have content all the same.
-    return (found.st_size or None) if stat.S_ISREG(found.st_mode) else None
+    if not stat.S_ISREG(found.st_mode) or (found.st_size == 0 and _has_content(path)):
+        return None
+    return found.st_size
+
+
+def _has_content(path: Path) -> bool:
+    """Whether a file that says it is empty is not: those of /proc and of some file systems say so."""
+    try:
+        with path.open("rb") as source:
+            return source.read(1) != b""
+    except OSError:  # which opening it will say
+        return True
 
 
 async def _in_thread(function: Any) -> Any:
