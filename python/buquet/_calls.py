@@ -95,11 +95,10 @@ def _lots(calls: Sequence[TaskCall[Any]], payloads: Sequence[list[Payload]]) -> 
             single = _ops.submit(first.name, first.parcel.json, first.options, payloads[places[0]])
             yield _Lot(single.then(_as_list), places)
             continue
-        inputs = [calls[place].parcel.json for place in places]
-        start = 0
-        for many in _ops.submit_parts(first.name, inputs, first.options):
-            yield _Lot(many.then(_as_stored), places[start : start + _ops.SUBMIT_MANY_LIMIT])
-            start += _ops.SUBMIT_MANY_LIMIT
+        for start in range(0, len(places), _ops.SUBMIT_MANY_LIMIT):
+            part = places[start : start + _ops.SUBMIT_MANY_LIMIT]
+            many = _ops.submit_many(first.name, [calls[place].parcel.json for place in part], first.options)
+            yield _Lot(many.then(_as_stored), part)
 
 
 def _handles(

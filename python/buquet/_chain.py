@@ -12,7 +12,9 @@ from buquet.errors import CodecError, InvalidError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MARK = b'{"$buquet"'
+MEMBER = "$buquet"
+"""The one member of an object that stands for something else: an envelope."""
+MARK = f'{{"{MEMBER}"'.encode()
 """What the JSON of an envelope begins with."""
 FRAME = 512 * 1024
 """How much of a value passes through the codecs at a time."""
@@ -41,8 +43,13 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rena
         return self.data is not None or self.json is not None
 
 
-class _Envelope(msgspec.Struct, frozen=True, rename={"marker": "$buquet"}):
+class _Envelope(msgspec.Struct, frozen=True, rename={"marker": MEMBER}):
     marker: Marker
+
+
+def is_envelope(value: object) -> bool:
+    """Whether a value that was read from JSON is an envelope."""
+    return isinstance(value, dict) and MEMBER in value
 
 
 class Place(msgspec.Struct, frozen=True):

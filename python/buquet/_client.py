@@ -168,10 +168,11 @@ class Client:
 
     def _answer(self, call: Call[Any, T], raw: msgspec.Raw) -> T:
         if self.codecs and call.check is not None:
-            self._check(call.check(self.vault.chain, call.decode(raw)))
+            self.ask(call.check(self.vault.chain, call.decode(raw)))
         return self._plain(call.read(raw))
 
-    def _check(self, check: Check) -> None:
+    def ask(self, check: Check) -> None:
+        """Run the operations that a check asks for, and raise what it finds wrong. Blocks."""
         with contextlib.suppress(StopIteration):
             question = next(check)
             while True:
@@ -182,7 +183,8 @@ class Client:
                 else:
                     question = check.send(answer)
 
-    async def _check_async(self, check: Check) -> None:
+    async def ask_async(self, check: Check) -> None:
+        """Like ``ask``, on the running loop."""
         with contextlib.suppress(StopIteration):
             question = next(check)
             while True:
@@ -216,7 +218,7 @@ class Client:
                 self._loops[loop] = channel
         raw = await channel.call(call.op, call.request)
         if self.codecs and call.check is not None:
-            await self._check_async(call.check(self.vault.chain, call.decode(raw)))
+            await self.ask_async(call.check(self.vault.chain, call.decode(raw)))
         return self._plain(call.read(raw))
 
     async def call_many_async(self, calls: Sequence[Call[Any, T]]) -> list[T]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from buquet import _cancelling, _ops
 from buquet._cancelling import CancelState
+from buquet._chain import MARK
 from buquet._durations import Duration, wire_duration
 from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus, has_result
 from buquet.errors import InvalidError, NotFoundError, ended_without_result
@@ -151,7 +152,7 @@ class TaskHandle(Generic[R_co]):
         return self._client.vault.result_of(task, self._kind)
 
     def _readable(self, task: Task) -> Task:
-        if task.error is None or not task.error.message.startswith('{"$buquet"'):
+        if task.error is None or not task.error.message.startswith(MARK.decode()):
             return task
         from buquet._reveal import with_error  # noqa: PLC0415 - only for those who use codecs
 

@@ -27,7 +27,7 @@ from buquet._models import (
 from buquet.errors import InvalidError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from buquet._chain import Chain
     from buquet._client import Check
@@ -221,14 +221,6 @@ def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> 
     return Call("submit_many", request, _SubmittedMany, lambda answer: answer.ids)
 
 
-def submit_parts(
-    kind: str, encoded: Sequence[bytes], options: SubmitOptions
-) -> Iterator[Call[_SubmittedMany, list[str]]]:
-    """Store any number of tasks, in as many operations as that takes."""
-    for start in range(0, len(encoded), SUBMIT_MANY_LIMIT):
-        yield submit_many(kind, encoded[start : start + SUBMIT_MANY_LIMIT], options)
-
-
 def get(task_id: str) -> Call[_Got, Task]:
     """Read one task."""
 
@@ -262,9 +254,7 @@ def list_tasks(
     request: dict[str, Any] = {"limit": limit}
     request |= {name: value for name, value in (("tag", tag), ("parent", parent)) if value is not None}
     if status is not None:
-        several = isinstance(cast("object", status), Iterable) and not isinstance(status, str)
-        wanted = cast("Iterable[TaskStatus | str]", status if several else [status])
-        request["status"] = [status_name(item) for item in wanted]
+        request["status"] = status_names(status)
     if kind is not None:
         request["type"] = kind
     if cursor is not None:
@@ -405,11 +395,16 @@ def _given(options: SubmitOptions) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value not in (msgspec.UNSET, None)}
 
 
-def status_name(value: TaskStatus | str) -> str:
-    """The status's name.
+def status_names(status: Iterable[TaskStatus | str] | TaskStatus | str) -> list[str]:
+    """The names of one status or of several.
 
     :raises InvalidError: there is no such status.
     """
+    several = isinstance(cast("object", status), Iterable) and not isinstance(status, str)
+    return [_status_name(item) for item in cast("Iterable[TaskStatus | str]", status if several else [status])]
+
+
+def _status_name(value: TaskStatus | str) -> str:
     try:
         return TaskStatus(value).value
     except ValueError:

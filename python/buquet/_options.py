@@ -91,6 +91,24 @@ def submit_options(
     return SubmitOptions(**fields)
 
 
+def plain_options(
+    *,
+    max_retries: int | None,
+    retry: RetryPolicy | None,
+    timeout: Duration | None,
+    priority: int | None,
+    delay: Duration | None = None,
+    at: datetime | None = None,
+    about: About | AboutOne | None = None,
+) -> SubmitOptions:
+    """Like ``submit_options``, by the names of the plain level."""
+    check_count(max_retries, "max_retries")
+    check_policy(retry)
+    return submit_options(
+        retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+    )
+
+
 def check_declared(options: SubmitOptions) -> None:
     """Refuse what no submit of a task could be stored with, at no time: a module must go on being imported.
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
-from buquet._chain import Marker, envelope
+from buquet._chain import MEMBER, Marker, envelope
 from buquet._files import File, length_of
 from buquet.errors import CodecError
 
@@ -73,18 +73,8 @@ _unpacking: ContextVar[Unpacking | None] = ContextVar("buquet_unpacking", defaul
 
 
 @contextmanager
-def in_one_piece() -> Generator[None]:
-    """Encode values whole, with nothing set aside."""
-    token = _packing.set(None)
-    try:
-        yield
-    finally:
-        _packing.reset(token)
-
-
-@contextmanager
-def packing(state: Packing) -> Generator[None]:
-    """Set bytes and files aside that are met while a value is encoded here."""
+def packing(state: Packing | None) -> Generator[None]:
+    """Set bytes and files aside that are met while a value is encoded here; without a state it is encoded whole."""
     token = _packing.set(state)
     try:
         yield
@@ -117,7 +107,7 @@ def set_aside_nested(file: File) -> dict[str, Any]:
         raise TypeError(f"{file!r} goes into arguments and results of tasks, and nowhere else")
     import msgspec  # noqa: PLC0415 - only for files
 
-    return {"$buquet": msgspec.to_builtins(state.set_aside(file))}
+    return {MEMBER: msgspec.to_builtins(state.set_aside(file))}
 
 
 def restore(marker: Marker) -> Any:

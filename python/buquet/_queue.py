@@ -28,9 +28,8 @@ from buquet._models import (
     TaskStatus,
     Usage,
     WorkerInfo,
-    check_count,
 )
-from buquet._options import check_policy, submit_options
+from buquet._options import plain_options
 from buquet._schedule_calls import ScheduleCalls
 from buquet._schemas import Schemas
 from buquet._sending import send_async, submissions_async
@@ -123,10 +122,8 @@ class Queue(ScheduleCalls):
             task = await queue.submit("send_email", {"to": "a@b.c"}, max_retries=5)
             print(await task)
         """
-        check_count(max_retries, "max_retries")
-        check_policy(retry)
-        options = submit_options(
-            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+        options = plain_options(
+            max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
         parcel = self._pack(type, input, f"the input of task {type!r}", options.known_by)
         payloads = await send_async(self._client.vault, parcel)
@@ -153,14 +150,11 @@ class Queue(ScheduleCalls):
 
             both = await group_async(queue.bind("resize", {"to": 64}), queue.bind("send_email", priority=9))
         """
-        check_count(max_retries, "max_retries")
-        check_policy(retry)
-        options = submit_options(
-            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+        options = plain_options(
+            max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
-        return TaskCall(
-            self._client, type, self._pack(type, input, f"the input of task {type!r}"), options, self._stored
-        )
+        parcel = self._pack(type, input, f"the input of task {type!r}", options.known_by)
+        return TaskCall(self._client, type, parcel, options, self._stored)
 
     def _stored(self, stored: _ops.Submitted) -> TaskHandle[Any]:
         return TaskHandle(self._client, stored.id, created=stored.created)
@@ -185,10 +179,8 @@ class Queue(ScheduleCalls):
 
         :raises InvalidError: an argument is wrong; the message says which.
         """
-        check_count(max_retries, "max_retries")
-        check_policy(retry)
-        options = submit_options(
-            retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+        options = plain_options(
+            max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
         if not isinstance(cast("object", inputs), Iterable):
             raise InvalidError(

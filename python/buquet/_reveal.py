@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from buquet._chain import MARK, Chain, Marker, Place, envelope, read_marker
+from buquet._chain import MARK, Chain, Marker, Place, envelope, is_envelope, read_marker
 from buquet._models import History, Task, TaskError, TaskPage
 from buquet._shown import shown_error
 from buquet.errors import BuquetError, CodecError
@@ -58,7 +58,7 @@ def with_error(chain: Chain, task: Task) -> Task:
 
 
 def _value(chain: Chain, value: Any, place: Place) -> Any:
-    if not _is_envelope(value):
+    if not is_envelope(value):
         return value
     try:
         marker = read_marker(msgspec.json.encode(value))
@@ -67,10 +67,6 @@ def _value(chain: Chain, value: Any, place: Place) -> Any:
         return msgspec.json.decode(chain.decode(marker.data, marker.codec, place.context()))
     except (BuquetError, msgspec.DecodeError):
         return value
-
-
-def _is_envelope(value: object) -> bool:
-    return isinstance(value, dict) and "$buquet" in value
 
 
 def _error(chain: Chain, error: TaskError, place: Place) -> TaskError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from buquet._chain import MEMBER
 from buquet._client import Call
 from buquet._files import File
 from buquet._signature import TaskSignature
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from buquet._attempt import Handler
     from buquet._client import Client
 
-MEMBER = "$buquet"
-"""The one member of an object that stands for a payload."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/{name}"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 async def send_async(vault: Vault, parcel: Parcel, owner: str | None = None) -> list[Payload]:
-    """Store what was set aside without blocking the loop."""
+    """Check and store as ``Vault.send`` does, without blocking the loop."""
     if not parcel.sources:
+        if parcel.plain is not None:
+            await vault.client.ask_async(vault.fits([parcel]))
         return []
     from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - asyncio is not for everybody
 
@@ -32,7 +34,8 @@ def submissions(
         if part[0].sources:
             yield _single(kind, part[0], vault.send(part[0]), options)
         else:
-            yield from _ops.submit_parts(kind, [parcel.json for parcel in part], options)
+            vault.client.ask(vault.fits(part))
+            yield _ops.submit_many(kind, [parcel.json for parcel in part], options)
 
 
 async def submissions_async(
@@ -43,18 +46,18 @@ async def submissions_async(
         if part[0].sources:
             yield _single(kind, part[0], await send_async(vault, part[0]), options)
         else:
-            for call in _ops.submit_parts(kind, [parcel.json for parcel in part], options):
-                yield call
+            await vault.client.ask_async(vault.fits(part))
+            yield _ops.submit_many(kind, [parcel.json for parcel in part], options)
 
 
 def _parts(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
-    """Tasks that can be stored together; each with payloads goes alone, since its record owns them."""
+    """Tasks for one operation; each with payloads goes alone, since its record owns them."""
     part: list[Parcel] = []
     for parcel in parcels:
+        if part and (parcel.sources or len(part) == _ops.SUBMIT_MANY_LIMIT):
+            yield part
+            part = []
         if parcel.sources:
-            if part:
-                yield part
-                part = []
             yield [parcel]
         else:
             part.append(parcel)

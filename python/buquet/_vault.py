@@ -12,15 +12,16 @@ import msgspec
 
 from buquet import _codec, _ops
 from buquet._allocator import joined
-from buquet._chain import FRAME, Chain, Marker, Place, envelope, read_marker
+from buquet._chain import FRAME, Chain, Marker, Place, envelope, is_envelope, read_marker
 from buquet._files import File
+from buquet._fitting import fits
 from buquet._packing import Packing, Source, packing, unpacking
 from buquet.errors import CorruptError, InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from buquet._client import Client
+    from buquet._client import Check, Client
     from buquet._models import Payload, Task
 
 JSON_LIMIT = 4 * 1024 * 1024
@@ -40,6 +41,8 @@ class Parcel(NamedTuple):
     json: bytes
     sources: list[Source]
     place: Place
+    plain: bytes | None = None
+    """The input that ``json`` stands for, where the engine cannot read it there."""
 
 
 class Vault:
@@ -65,14 +68,16 @@ class Vault:
         with packing(state):
             raw = encode()
         place = Place(what, kind)
+        plain: bytes | None = None
         if (self.chain and known_by != "input") or len(raw) > JSON_LIMIT:
+            plain = raw if what == "input" else None
             raw = self._seal(raw, state, place)
         if known_by is not None and state.sources:
             raise InvalidError(
                 f"a unique task of type {kind!r} cannot have files, bytes over 32 KiB, or an input over 4 MiB "
                 "(24 KiB where it is encrypted): store that elsewhere, and submit its name"
             )
-        return Parcel(raw, state.sources, place)
+        return Parcel(raw, state.sources, place, plain)
 
     def _seal(self, raw: bytes, state: Packing, place: Place) -> bytes:
         if len(raw) <= FRAME:
@@ -81,11 +86,17 @@ class Vault:
                 return envelope(Marker(codec=self.chain.names, data=data))
         return envelope(state.set_aside(raw, whole=True))
 
+    def fits(self, parcels: Sequence[Parcel]) -> Check:
+        """Have the engine check inputs that it cannot read once they are submitted."""
+        return fits(parcels, secret=bool(self.chain.hiding))
+
     def send(self, parcel: Parcel, owner: str | None = None) -> list[Payload]:
-        """Store what was set aside, before the commit that names it. Blocks.
+        """Check what the engine cannot, and store what was set aside, before the commit that names it. Blocks.
 
         :param owner: the task whose result it is; None for one that is yet to be submitted.
+        :raises InvalidError: an input does not fit its type's schema.
         """
+        self.client.ask(self.fits([parcel]))
         payloads: list[Payload] = []
         for source in parcel.sources:
             payload = self._send_one(source, parcel.place, owner)
@@ -263,5 +274,4 @@ def _with_last(frames: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
 def _is_plain(task: Task) -> bool:
     if task.output_ref is not None or task.output_files:
         return False
-    output = task.output
-    return not (isinstance(output, dict) and "$buquet" in output)
+    return not is_envelope(task.output)

@@ -116,6 +116,7 @@ impl Engine {
             "schema.put" => answer(&self.schema_put(parse(op, request)?).await?),
             "schema.get" => answer(&self.schema_get(parse(op, request)?).await?),
             "schema.list" => answer(&self.schema_list(parse(op, request)?).await?),
+            "schema.check" => answer(&self.schema_check(parse(op, request)?).await?),
             "schema.delete" => answer(&self.schema_delete(parse(op, request)?).await?),
             "worker.start" => answer(&self.worker_start(parse(op, request)?).await?),
             "worker.next" => answer(&self.worker_next(parse(op, request)?).await?),

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{Engine, request};
 use crate::error::{Error, Result};
-use crate::queue::Schemas;
+use crate::queue::{Schemas, Shown};
+use crate::record::Json;
 
 /// The schemas of one type.
 #[derive(Debug, Deserialize)]
@@ -30,6 +31,23 @@ pub(super) struct Put {
 pub(super) struct OfType {
     #[serde(rename = "type")]
     kind: String,
+}
+
+/// Inputs that are yet to be encoded.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Check {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    inputs: Vec<Json>,
+    #[serde(default)]
+    secret: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Checked {
+    has_schema: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +96,12 @@ impl Engine {
 
     pub(super) async fn schema_list(&self, _: request::Empty) -> Result<List> {
         Ok(List { schemas: self.queue().await?.schemas().await?.into_iter().map(Into::into).collect() })
+    }
+
+    pub(super) async fn schema_check(&self, request: Check) -> Result<Checked> {
+        let Check { kind, inputs, secret } = request;
+        let shown = if secret { Shown::Places } else { Shown::Values };
+        Ok(Checked { has_schema: self.queue().await?.hold_to_schema(&kind, &inputs, shown).await? })
     }
 
     pub(super) async fn schema_delete(&self, request: OfType) -> Result<Changed> {

@@ -40,7 +40,7 @@ pub use self::marker::FORMAT;
 pub use self::purge::{Purge, Purged};
 pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
 pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
-pub use self::schemas::Schemas;
+pub use self::schemas::{Schemas, Shown};
 pub use self::settings::{RecordLimits, Settings};
 pub use self::submission::{About, Submission, When, check_payload, check_type};
 use self::submit::Lanes;

@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use buquet_core::Error;
 use buquet_core::entropy::Entropy;
-use buquet_core::queue::{About, PutSchedule, Queue, Schemas, Settings, Submission, When};
-use buquet_core::record::{Extra, Json, Options};
-use buquet_core::schedule::{CatchUp, Definition, Overlap};
+use buquet_core::queue::{About, PutSchedule, Queue, Schemas, Settings, Shown, Submission, When};
+use buquet_core::record::{Json, Options};
+use buquet_core::schedule::Definition;
+use buquet_core::store::StoreKind;
 use buquet_core::store::faulty::{FaultPlan, Network, Unobserved};
 use buquet_core::store::memory::MemoryStore;
-use buquet_core::store::{Store, StoreKind};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-async fn queue_on(store: &Arc<MemoryStore>, seed: u64) -> Queue {
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Queue::open(store, Entropy::seeded(seed), Settings::for_store(StoreKind::S3)).await.unwrap()
-}
+use crate::schedules::crew::every;
+use crate::support::queue_on;
 
 async fn submit(queue: &Queue, input: &Value) -> Result<(), Error> {
     let input = Json::parse(&input.to_string()).unwrap();
@@ -56,27 +54,29 @@ async fn an_input_that_does_not_fit_is_refused_before_anything_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_only_its_front_can_read_once_it_is_stored_is_checked_before() {
+    let queue = queue_on(&Arc::new(MemoryStore::new()), 1).await;
+    let check = async |kind: &str, inputs: &[Value]| {
+        let inputs: Vec<_> = inputs.iter().map(|input| Json::parse(&input.to_string()).unwrap()).collect();
+        queue.hold_to_schema(kind, &inputs, Shown::Places).await
+    };
+    assert!(!check("greet", &[]).await.unwrap(), "there are no schemas");
+    publish(&queue, named()).await;
+    assert!(check("greet", &[]).await.unwrap());
+    assert!(check("greet", &[json!({"name": "Ada"})]).await.unwrap());
+    assert!(!check("other", &[json!({"nam": "Ada"})]).await.unwrap());
+    let refused = check("greet", &[json!({"name": "Ada"}), json!({"name": ["hush"]})]).await.unwrap_err().to_string();
+    assert!(refused.contains("input number 1") && refused.contains("at /name"), "{refused}");
+    assert!(!refused.contains("hush"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_schedule_whose_input_does_not_fit_is_refused() {
     let queue = queue_on(&Arc::new(MemoryStore::new()), 1).await;
     publish(&queue, named()).await;
     let put = |input: Value| PutSchedule {
         name: "daily".into(),
-        definition: Definition {
-            cron: Some("0 9 * * *".into()),
-            timezone: None,
-            every_ms: None,
-            kind: "greet".into(),
-            input: Json::parse(&input.to_string()).unwrap(),
-            options: Options::default(),
-            ttl_ms: None,
-            tags: Vec::new(),
-            metadata: BTreeMap::new(),
-            overlap: Overlap::Allow,
-            catch_up: CatchUp::Latest,
-            catch_up_limit: 1,
-            jitter_ms: 0,
-            extra: Extra::new(),
-        },
+        definition: Definition { kind: "greet".into(), input: Json::parse(&input.to_string()).unwrap(), ..every(10) },
         enabled: None,
         replace: false,
     };

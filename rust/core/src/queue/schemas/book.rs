@@ -163,6 +163,15 @@ const fn pointer(path: &str) -> &str {
     if path.is_empty() { "the whole" } else { path }
 }
 
+/// What a refusal repeats of the value that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Where it does not fit, and what is there.
+    Values,
+    /// Only where: the value is to be kept secret.
+    Places,
+}
+
 /// A schema that values can be checked against.
 #[derive(Debug)]
 pub struct Compiled(std::result::Result<Validator, String>);
@@ -176,9 +185,9 @@ impl Compiled {
     /// Checks a value; `what` names it and `kind` its type in messages.
     ///
     /// # Errors
-    /// [`Error::Invalid`] names the place in the value, the rule and the value there; [`Error::Corrupt`] if the schema
-    /// itself cannot be used.
-    pub fn check(&self, what: &str, kind: &str, value: &Json) -> Result<()> {
+    /// [`Error::Invalid`] names the place in the value, the rule and, if it may be `shown`, the value there;
+    /// [`Error::Corrupt`] if the schema itself cannot be used.
+    pub fn check(&self, what: &str, kind: &str, value: &Json, shown: Shown) -> Result<()> {
         let validator = self.0.as_ref().map_err(|problem| {
             Error::Corrupt(format!(
                 "the schema of {kind:?} cannot be used here: {problem}; publish it again, delete it, or upgrade buquet"
@@ -195,7 +204,11 @@ impl Compiled {
             .take(MOST_PROBLEMS)
             .map(|error| {
                 let (place, rule) = (error.instance_path().to_string(), error.schema_path().to_string());
-                format!("at {}: {} (rule {rule})", pointer(&place), shorten(&error.to_string()))
+                let problem = match shown {
+                    Shown::Values => error.to_string(),
+                    Shown::Places => error.masked().to_string(),
+                };
+                format!("at {}: {} (rule {rule})", pointer(&place), shorten(&problem))
             })
             .collect();
         if problems.is_empty() {
@@ -237,7 +250,7 @@ mod tests {
 
     fn refusal(value: &Value) -> String {
         let value = Json::parse(&value.to_string()).unwrap();
-        Compiled::new(&schema()).check("the input", "thumbnail", &value).unwrap_err().to_string()
+        Compiled::new(&schema()).check("the input", "thumbnail", &value, Shown::Values).unwrap_err().to_string()
     }
 
     #[test]
@@ -252,12 +265,24 @@ mod tests {
     }
 
     #[test]
+    fn of_what_is_secret_only_the_places_are_told() {
+        let value = Json::parse(&json!({"path": "hush!", "size": "hush?"}).to_string()).unwrap();
+        let refused = Compiled::new(&schema()).check("the input", "thumbnail", &value, Shown::Places).unwrap_err();
+        let message = refused.to_string();
+        assert!(
+            message.contains("at /size: value is not of type \"integer\"") && message.contains("at /path"),
+            "{message}"
+        );
+        assert!(!message.contains("hush"), "{message}");
+    }
+
+    #[test]
     fn what_fits_passes_and_so_does_what_only_its_encoder_can_read() {
         for value in
             [json!({"path": "cat.png"}), json!({"path": "a", "size": 3}), json!({"$buquet": {"codec": "zstd"}})]
         {
             let value = Json::parse(&value.to_string()).unwrap();
-            Compiled::new(&schema()).check("the input", "thumbnail", &value).unwrap();
+            Compiled::new(&schema()).check("the input", "thumbnail", &value, Shown::Values).unwrap();
         }
     }
 

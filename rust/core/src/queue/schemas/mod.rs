@@ -16,7 +16,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use self::book::{Book, Compiled, check_new};
-pub use self::book::{Schemas, is_encoded};
+pub use self::book::{Schemas, Shown, is_encoded};
 use super::{Core, Queue, marker};
 use crate::bucket::{Bucket, Committed};
 use crate::error::{Error, Result};
@@ -138,21 +138,30 @@ impl Queue {
     /// [`Error::Invalid`] names the place in the input, the rule and the value there; the store's, where the queue has
     /// schemas that were never read.
     pub async fn check_inputs(&self, kind: &str, inputs: &[Json]) -> Result<()> {
+        self.hold_to_schema(kind, inputs, Shown::Values).await.map(drop)
+    }
+
+    /// Likewise, of inputs that are yet to be encoded or cut up, after which only their front can read them; what is
+    /// `shown` of one that does not fit is up to it. Whether their type has a schema for inputs.
+    ///
+    /// # Errors
+    /// As for [`Self::check_inputs`].
+    pub async fn hold_to_schema(&self, kind: &str, inputs: &[Json], shown: Shown) -> Result<bool> {
         let known = &self.core().schemas;
         if !known.any.load(Ordering::Relaxed) {
             if known.is_to_ask() {
                 let core = Arc::clone(self.core());
                 self.core().spawner.spawn(async move { core.look_for_schemas().await });
             }
-            return Ok(());
+            return Ok(false);
         }
         let schemas = known.inputs(self.bucket()).await?;
-        let Some(schema) = schemas.get(kind) else { return Ok(()) };
+        let Some(schema) = schemas.get(kind) else { return Ok(false) };
         for (n, input) in inputs.iter().enumerate() {
             let what = if inputs.len() == 1 { "the input".to_owned() } else { format!("input number {n}") };
-            schema.check(&what, kind, input)?;
+            schema.check(&what, kind, input, shown)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// All schemas, by type.
