@@ -33,7 +33,6 @@ fn tasks(history: &History) -> impl Iterator<Item = (String, &Record, &Task)> {
 }
 
 /// What was ever true of a task.
-#[derive(Default)]
 struct Seen<'a> {
     /// Statuses it had.
     had: BTreeSet<(String, &'static str)>,
@@ -43,24 +42,22 @@ struct Seen<'a> {
 
 impl<'a> Seen<'a> {
     fn read(history: &'a History) -> Self {
-        let mut seen = Self::default();
+        let mut wishes = BTreeMap::new();
         for record in history.records.values().flatten().map(|revision| &revision.record) {
             for task in &record.tasks {
-                let id = record.task_id(task.n);
                 if let Some(cancel) = &task.cancel {
                     let started = task.status == Status::Running;
-                    seen.wishes.entry(id.clone()).or_insert((&cancel.by, started));
+                    wishes.entry(record.task_id(task.n)).or_insert((cancel.by.as_str(), started));
                 }
-                seen.had.insert((id, task.status.name()));
             }
         }
-        seen
+        Self { had: history.statuses(), wishes }
     }
 }
 
 fn check_answer(by: &str, id: &str, answer: &Answer, seen: &Seen<'_>, history: &History, found: &mut Findings) {
     let wish = seen.wishes.get(id);
-    let had = |status: &str| seen.had.iter().any(|(task, name)| task == id && *name == status);
+    let had = |status: &str| seen.had.contains(&(id.to_owned(), status));
     let true_enough = match answer {
         Answer::Cancelled => wish == Some(&(by, false)) && had("cancelled"),
         // Somebody else may have been first.

@@ -6,6 +6,7 @@ use buquet_core::store::memory::Change;
 use buquet_core::time::Timestamp;
 
 use super::Findings;
+use super::payloads::Payloads;
 use super::view::{Record, Status, Task, TaskError};
 
 /// One revision of a record.
@@ -71,10 +72,13 @@ pub(super) struct History {
 impl History {
     pub fn read(changes: &[Change], found: &mut Findings) -> Self {
         let mut history = Self::default();
+        let mut payloads = Payloads::default();
         for change in changes {
             history.of_change.push(None);
-            if change.key.starts_with("tasks/") {
-                history.read_revision(change, found);
+            if change.key.starts_with("payloads/") {
+                payloads.note(change, found);
+            } else if change.key.starts_with("tasks/") {
+                history.read_revision(change, &payloads, found);
             } else if let Some(worker) = change.key.strip_prefix("workers/").and_then(|key| key.strip_suffix(".json")) {
                 history.beats.entry(worker.to_owned()).or_default().push((change.at, change.body.is_some()));
             }
@@ -83,7 +87,7 @@ impl History {
         history
     }
 
-    fn read_revision(&mut self, change: &Change, found: &mut Findings) {
+    fn read_revision(&mut self, change: &Change, payloads: &Payloads<'_>, found: &mut Findings) {
         let name = self.name_now(&change.key);
         let Some(body) = &change.body else {
             let last = self.records.get(&name).and_then(|revisions| revisions.last());
@@ -92,7 +96,8 @@ impl History {
             return found.require(dead, "records stay", || format!("{} was deleted at {}", change.key, change.at));
         };
         match serde_json::from_slice::<Record>(body) {
-            Ok(record) => {
+            Ok(mut record) => {
+                payloads.put_back(&mut record, found);
                 if name != change.key && !self.records.contains_key(&name) {
                     // A ready entry that came very late leads nowhere, and its place is barred; a key may be used again.
                     let again = record.void || record.tasks.iter().any(|task| task.key.is_some());
@@ -139,6 +144,20 @@ impl History {
                 }
             }
         }
+    }
+
+    /// The records as they were submitted, each time anew: a void one is none.
+    pub fn submitted(&self) -> impl Iterator<Item = &Record> {
+        let first = |revisions: &'_ Vec<Revision>| revisions.iter().position(|one| !one.record.tasks.is_empty());
+        self.records.values().filter_map(move |revisions| Some(&revisions.get(first(revisions)?)?.record))
+    }
+
+    /// Every task with each status that it ever had.
+    pub fn statuses(&self) -> BTreeSet<(String, &'static str)> {
+        let records = self.records.values().flatten().map(|revision| &revision.record);
+        records
+            .flat_map(|record| record.tasks.iter().map(|task| (record.task_id(task.n), task.status.name())))
+            .collect()
     }
 
     /// The record that the nth change wrote.

@@ -4,16 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use buquet_core::time::Timestamp;
-use serde::Deserialize;
 
 use super::history::History;
 use super::{Evidence, Findings};
 use crate::journal::Keyed;
-
-#[derive(Deserialize)]
-struct Labelled {
-    label: String,
-}
 
 /// A task that was stored under a key.
 struct Stored {
@@ -44,17 +38,15 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
 /// By task, each of its lives: it comes again after it was purged.
 fn stored(history: &History, found: &mut Findings) -> BTreeMap<String, Vec<Stored>> {
     let mut stored: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
-    for revisions in history.records.values() {
-        let first = revisions.iter().map(|revision| &revision.record).find(|record| !record.tasks.is_empty());
-        let Some(record) = first else { continue };
+    for record in history.submitted() {
         for task in &record.tasks {
             let Some(key) = task.key.clone() else { continue };
-            match serde_json::from_str(task.input.get()) {
-                Ok(Labelled { label }) => {
+            match task.label() {
+                Some(label) => {
                     let life = Stored { key, label, created_at: record.created_at };
                     stored.entry(record.task_id(task.n)).or_default().push(life);
                 }
-                Err(_) => found.add("input kept", format!("the task of {key} has the input {}", task.input.get())),
+                None => found.add("input kept", format!("the task of {key} has the input {}", task.input.get())),
             }
         }
     }

@@ -5,59 +5,49 @@ use std::collections::BTreeMap;
 
 use buquet_core::store::memory::Change;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::Findings;
+use super::view::{Record, Reference};
 
-/// How a record begins that names payloads.
-const NAMES_PAYLOADS: &[u8] = b"{\"format\":2,";
+/// The pieces of payloads that the store holds at some point.
+#[derive(Debug, Default)]
+pub(super) struct Payloads<'a>(BTreeMap<&'a str, &'a Bytes>);
 
-/// The changes, with the payloads put back into the records that name them.
-pub(super) fn put_back(changes: &[Change], found: &mut Findings) -> Vec<Change> {
-    let mut pieces: BTreeMap<&str, &Bytes> = BTreeMap::new();
-    let mut seen = Vec::with_capacity(changes.len());
-    for change in changes {
-        let mut change_seen = change.clone();
-        match &change.body {
-            Some(body) if change.key.starts_with("payloads/") => {
-                let before = pieces.insert(&change.key, body);
-                found.require(before.is_none_or(|before| before == body), "payloads are never reused", || {
-                    format!("{} was written again with another content", change.key)
-                });
-            }
-            None if change.key.starts_with("payloads/") => drop(pieces.remove(change.key.as_str())),
-            Some(body) if change.key.starts_with("tasks/") && body.starts_with(NAMES_PAYLOADS) => {
-                if let Ok(mut record) = serde_json::from_slice::<Value>(body) {
-                    fill(&mut record, &change.key, &pieces, found);
-                    change_seen.body = serde_json::to_vec(&record).ok().map(Bytes::from);
-                }
-            }
-            _ => {}
-        }
-        seen.push(change_seen);
+impl<'a> Payloads<'a> {
+    /// Takes note of a change to a piece.
+    pub fn note(&mut self, change: &'a Change, found: &mut Findings) {
+        let Some(body) = &change.body else {
+            self.0.remove(change.key.as_str());
+            return;
+        };
+        let before = self.0.insert(&change.key, body);
+        found.require(before.is_none_or(|before| before == body), "payloads are never reused", || {
+            format!("{} was written again with another content", change.key)
+        });
     }
-    seen
-}
 
-fn fill(record: &mut Value, key: &str, pieces: &BTreeMap<&str, &Bytes>, found: &mut Findings) {
-    let id = record.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let shard = id.get(..1).unwrap_or_default().to_owned();
-    let tasks = record.get_mut("tasks").and_then(Value::as_array_mut);
-    for task in tasks.into_iter().flatten() {
-        for (field, reference) in [("input", "input_ref"), ("output", "output_ref")] {
-            let Some(named) = task.get(reference) else { continue };
-            let payload = named.get("id").and_then(Value::as_str).unwrap_or_default();
-            let place = format!("payloads/{shard}/{id}/{payload}.00000");
-            let piece = pieces.get(place.as_str());
-            let content = piece
-                .filter(|piece| named.get("bytes").and_then(Value::as_u64) == u64::try_from(piece.len()).ok())
-                .and_then(|piece| serde_json::from_slice::<Value>(piece).ok());
-            found.require(content.is_some(), "payload ahead", || {
-                format!("{key} names {place} as an {field}, and it was not there, or is something else")
-            });
-            if let (Some(content), Some(task)) = (content, task.as_object_mut()) {
-                task.insert(field.to_owned(), content);
+    /// Puts what a record names, which was written just now, back into it.
+    pub fn put_back(&self, record: &mut Record, found: &mut Findings) {
+        let Record { id, tasks, .. } = record;
+        for task in tasks {
+            if let Some(input) = task.input_ref.as_ref().and_then(|named| self.find(id, named, "input", found)) {
+                task.input = input;
+            }
+            if let Some(output) = task.output_ref.as_ref().and_then(|named| self.find(id, named, "output", found)) {
+                task.output = Some(output);
             }
         }
+    }
+
+    fn find(&self, record: &str, named: &Reference, field: &str, found: &mut Findings) -> Option<Box<RawValue>> {
+        let shard = record.get(..1).unwrap_or_default();
+        let place = format!("payloads/{shard}/{record}/{}.00000", named.id);
+        let piece = self.0.get(place.as_str()).filter(|piece| named.bytes == piece.len());
+        let content = piece.and_then(|piece| serde_json::from_slice(piece).ok());
+        found.require(content.is_some(), "payload ahead", || {
+            format!("record {record} names {place} as an {field}, and it was not there, or is something else")
+        });
+        content
     }
 }

@@ -1,9 +1,8 @@
 //! What processes were told must be what happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use buquet_core::limits;
-use serde::Deserialize;
 
 use super::history::{Ending, History};
 use super::view::{Record, Status};
@@ -11,11 +10,6 @@ use super::{Evidence, Findings};
 use crate::journal::{Attempt, Decision, Told};
 use crate::scenario::KEYED;
 use crate::schedules::LABEL;
-
-#[derive(Deserialize)]
-struct Labelled {
-    label: String,
-}
 
 pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Findings) {
     let mut tasks = BTreeMap::new();
@@ -27,15 +21,15 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
     for record in history.records.values().filter_map(|revisions| revisions.first()).map(|first| &first.record) {
         for task in &record.tasks {
             let id = record.task_id(task.n);
-            match serde_json::from_str::<Labelled>(task.input.get()) {
+            match task.label() {
                 // All tasks of a schedule have the same; for those of a key there are other rules.
-                Ok(Labelled { label }) if label.starts_with(LABEL) || label.starts_with(KEYED) => {}
-                Ok(Labelled { label }) => {
+                Some(label) if label.starts_with(LABEL) || label.starts_with(KEYED) => {}
+                Some(label) => {
                     if let Some(other) = labels.insert(label.clone(), id.clone()) {
                         found.add("submitted once", format!("{label} is stored as {other} and as {id}"));
                     }
                 }
-                Err(_) => found.add("input kept", format!("task {id} has the input {}", task.input.get())),
+                None => found.add("input kept", format!("task {id} has the input {}", task.input.get())),
             }
         }
     }
@@ -65,11 +59,7 @@ fn check_submits(
 }
 
 fn check_results(tasks: &BTreeMap<String, Status>, history: &History, evidence: &Evidence<'_>, found: &mut Findings) {
-    let mut once = BTreeSet::new();
-    for record in history.records.values().flatten().map(|revision| &revision.record) {
-        let ended = record.tasks.iter().filter(|task| task.status.is_terminal());
-        once.extend(ended.map(|task| (record.task_id(task.n), task.status.name())));
-    }
+    let once = history.statuses();
     for (id, status) in &evidence.journal.seen {
         let is = tasks.get(id).map(|status| status.name());
         // Whoever waits may see a failure before somebody replays it, and a result before it is put aside.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use buquet_core::time::Timestamp;
 use serde::Deserialize;
 
-use super::history::{History, Revision};
+use super::history::History;
 use super::{Evidence, Findings};
 use crate::schedules::{CatchUpPlan, LABEL, SchedulePlan};
 
@@ -21,20 +21,12 @@ struct Stored {
     handled: Timestamp,
 }
 
-#[derive(Deserialize)]
-struct Labelled {
-    label: String,
-}
-
 pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Findings) {
     let mut slots: BTreeMap<String, BTreeMap<Timestamp, Vec<String>>> = BTreeMap::new();
     // As they were submitted: a retry moves the time.
-    let submitted = |revisions: &Vec<Revision>| {
-        revisions.iter().map(|revision| &revision.record).find(|record| !record.tasks.is_empty()).cloned()
-    };
-    for record in history.records.values().filter_map(submitted) {
+    for record in history.submitted() {
         for task in &record.tasks {
-            let Ok(Labelled { label }) = serde_json::from_str(task.input.get()) else { continue };
+            let Some(label) = task.label() else { continue };
             let Some(name) = label.strip_prefix(LABEL) else { continue };
             let of_name = slots.entry(name.to_owned()).or_default();
             of_name.entry(task.available_at).or_default().push(record.task_id(task.n));

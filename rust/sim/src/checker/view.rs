@@ -65,6 +65,8 @@ pub(super) struct Task {
     pub status: Status,
     pub input: Box<RawValue>,
     pub output: Option<Box<RawValue>>,
+    pub input_ref: Option<Reference>,
+    pub output_ref: Option<Reference>,
     pub attempt: u32,
     pub retry_count: u32,
     #[serde(default)]
@@ -84,6 +86,13 @@ pub(super) struct Task {
     pub key: Option<String>,
     pub progress: Option<Progress>,
     pub cancel: Option<Cancel>,
+}
+
+/// The name of a payload in an object of its own.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Reference {
+    pub id: String,
+    pub bytes: usize,
 }
 
 /// How far an attempt has come.
@@ -138,6 +147,15 @@ impl Status {
 }
 
 impl Task {
+    /// The label in its input; none in what is not of a run, or purged.
+    pub fn label(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Labelled {
+            label: String,
+        }
+        serde_json::from_str(self.input.get()).ok().map(|Labelled { label }| label)
+    }
+
     /// Whether it is failed.
     pub fn is_failed(&self) -> bool {
         self.status == Status::Failed
