@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -21,12 +20,12 @@ from buquet._models import (
     check_flag,
     check_text,
 )
-from buquet._ops import status_name
-from buquet._options import check_policy, submit_options
+from buquet._ops import status_names
+from buquet._options import plain_options
 from buquet.errors import CorruptError, InvalidError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from buquet._durations import Duration
@@ -84,8 +83,7 @@ def changes(
     at: datetime | None,
 ) -> SubmitOptions:
     """What is different when a task runs again."""
-    check_policy(retry)
-    return submit_options(retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at)
+    return plain_options(max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at)
 
 
 def failed(wanted: Filter, limit: int, cursor: str | None) -> Call[TaskPage, TaskPage]:
@@ -152,10 +150,7 @@ def purge(
 ) -> Many[Purged]:
     """Delete finished tasks."""
     check_flag(dry_run, "dry_run")
-    is_collection = isinstance(cast("object", status), Iterable) and not isinstance(status, str)
-    statuses = list(status) if is_collection else [cast("str", status)]
-    names = [status_name(item) for item in statuses]
-    request = {**wanted, "status": names, "dry_run": dry_run, "limit": PAGE}
+    request = {**wanted, "status": status_names(status), "dry_run": dry_run, "limit": PAGE}
     return Many("purge", request, _Step, Purged(), cursor=cursor)
 
 

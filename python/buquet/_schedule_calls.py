@@ -8,8 +8,7 @@ import msgspec
 
 from buquet import _codec, _schedule_ops
 from buquet._handle import TaskHandle
-from buquet._models import RetryPolicy, check_count
-from buquet._options import check_policy, submit_options
+from buquet._options import plain_options
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from buquet._about import About
     from buquet._client import Client
     from buquet._durations import Duration
+    from buquet._models import RetryPolicy
     from buquet._schedule_models import CatchUp, FilledSlot, Overlap, Schedule, SchedulePage
 
 
@@ -87,16 +87,14 @@ class ScheduleCalls:
 
             await queue.create_schedule("reports", "send_email", {"to": "a@b.c"}, cron="0 9 * * mon-fri")
         """
-        check_count(max_retries, "max_retries")
-        check_policy(retry)
         definition = _schedule_ops.Definition(
             name=name,
             type=type,
             input=msgspec.Raw(_codec.encode(input, f"the input of schedule {name!r}")),
             times=_schedule_ops.times(cron, timezone, every),
-            options=submit_options(
-                retries=max_retries,
-                backoff=retry,
+            options=plain_options(
+                max_retries=max_retries,
+                retry=retry,
                 timeout=timeout,
                 priority=priority,
                 about=_about(ttl, tags, metadata),

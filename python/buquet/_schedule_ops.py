@@ -11,7 +11,6 @@ from msgspec import UNSET
 from buquet._checks import check_limit
 from buquet._client import Call
 from buquet._durations import seconds, wire_duration, wire_time
-from buquet._models import check_count
 from buquet._options import SubmitOptions
 from buquet._schedule_models import CatchUp, FilledSlot, Overlap, Schedule, SchedulePage, ScheduleSync
 from buquet.errors import InvalidError
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from buquet._durations import Duration
 
 
-MOST_CAUGHT_UP = 1_000
-DAY = 24 * 3600
+_DAY = 24 * 3600
 
 
 class _Put(msgspec.Struct):
@@ -64,7 +62,7 @@ def times(cron: object = None, timezone: object = None, every: object = None) ->
     if every is not None and timezone is not None:
         raise InvalidError("an interval has no timezone; only cron= has")
     if every is not None:
-        _check_span("every", every, 1, 366 * DAY, "1 s to 366 days")
+        _check_span("every", every, 1, 366 * _DAY, "1 s to 366 days")
     return Times(
         cron=cron if isinstance(cron, str) else None,
         timezone=timezone if isinstance(timezone, str) else None,
@@ -109,9 +107,7 @@ def policies(overlap: object, catch_up: object, catch_up_limit: int | None, jitt
 
     :raises InvalidError: there is no such policy.
     """
-    check_count(catch_up_limit, "catch_up_limit")
-    if catch_up_limit is not None and not 1 <= catch_up_limit <= MOST_CAUGHT_UP:
-        raise InvalidError(f"catch_up_limit={catch_up_limit} must be 1 to {MOST_CAUGHT_UP}")
+    check_limit(catch_up_limit, name="catch_up_limit")
     for name, value, known in (("overlap", overlap, get_args(Overlap)), ("catch_up", catch_up, get_args(CatchUp))):
         if value not in known:
             raise InvalidError(f"{name}={value!r} must be one of {', '.join(map(repr, known))}")
@@ -120,7 +116,7 @@ def policies(overlap: object, catch_up: object, catch_up_limit: int | None, jitt
         checked["catch_up_limit"] = catch_up_limit
     if jitter is not None:
         checked["jitter"] = wire_duration(jitter, "jitter")
-        _check_span("jitter", jitter, 0, DAY, "up to a day")
+        _check_span("jitter", jitter, 0, _DAY, "up to a day")
     return checked
 
 

@@ -22,7 +22,7 @@ import msgspec
 
 from buquet import _codec
 from buquet._context import TaskContext
-from buquet._packing import in_one_piece
+from buquet._packing import packing
 from buquet.errors import ArgumentError, DecodeError, EncodeError, InvalidError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class TaskSignature:
         for name, parameter in self._public.parameters.items():
             if parameter.default is not Parameter.empty:
                 # Whatever is being put together just now: this is for all calls to come.
-                with contextlib.suppress(EncodeError), in_one_piece():
+                with contextlib.suppress(EncodeError), packing(None):
                     raws[name] = self._encode_one(name, parameter.default)
         return raws
 

@@ -7,7 +7,7 @@ def run() -> None:
     """Run the ``buquet`` command."""
     # Imported here, so that programs which only use the library never load Typer and Rich, and neither do workers.
     if sys.argv[1:2] == ["worker"]:
-        from buquet.cli import _work  # noqa: PLC0415
+        from buquet.cli import _work  # noqa: PLC0415 - see above
 
         wanted = _work.read_arguments(sys.argv[2:])
         if wanted is not None:

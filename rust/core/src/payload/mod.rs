@@ -123,6 +123,10 @@ impl Parcels {
 /// The objects of those payloads that were written for `record` and that it does not name, or not any more: nobody
 /// ever will.
 pub fn unnamed<'a>(record: &BatchRecord, written: impl Iterator<Item = &'a PayloadRef>) -> Vec<String> {
+    let mut written = written.peekable();
+    if written.peek().is_none() {
+        return Vec::new(); // as nearly always: the record need not be gone through
+    }
     let named: BTreeSet<PayloadId> = record.tasks.iter().flat_map(Task::payloads).map(|name| name.id).collect();
     let gone = written.filter(|name| !named.contains(&name.id));
     gone.flat_map(|name| (0..name.pieces).map(|n| keys::payload(record.id, name.id, n))).collect()

@@ -1,6 +1,6 @@
 //! Calling tasks off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 
@@ -77,16 +77,13 @@ impl Queue {
             return Err(Error::Invalid(format!("{} ids in one call; give up to {}", ids.len(), limits::CANCEL_MANY)));
         }
         let wish = Cancel::new(by, reason, self.bucket().now())?;
-        let mut records: BTreeMap<RecordId, Vec<TaskId>> = BTreeMap::new();
+        let mut records: BTreeMap<RecordId, BTreeSet<TaskId>> = BTreeMap::new();
         for id in ids {
-            let ids = records.entry(id.record()).or_default();
-            if !ids.contains(id) {
-                ids.push(*id);
-            }
+            records.entry(id.record()).or_default().insert(*id);
         }
         let changes = stream::iter(records).map(|(record, ids)| {
             let wish = &wish;
-            async move { self.core().cancel_in(record, wish, |_| ids.clone()).await }
+            async move { self.core().cancel_in(record, wish, |_| ids.iter().copied().collect()).await }
         });
         let answers: Vec<Result<Vec<(TaskId, Cancelling)>>> = changes.buffer_unordered(IN_FLIGHT).collect().await;
         let mut done = BTreeMap::new();

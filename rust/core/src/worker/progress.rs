@@ -70,7 +70,7 @@ impl Shared {
         let written = self.change_held(id, write).await;
         self.lock().hold.tidy(id);
         written?;
-        self.is_written(&reports.unwrap_or_default());
+        self.forget_written(&reports.unwrap_or_default());
         Ok(())
     }
 
@@ -81,7 +81,7 @@ impl Shared {
     }
 
     /// Forgets reports that are in the store; what was said since is kept.
-    pub fn is_written(&self, reports: &Reports) {
+    pub fn forget_written(&self, reports: &Reports) {
         let mut inner = self.lock();
         for (id, report) in reports {
             if inner.progress.get(id) == Some(report) {

@@ -89,22 +89,14 @@ impl Shared {
         for (id, slot) in records {
             worker.start_committing(id, slot);
         }
-        let settled = join_all(answers.into_iter().map(|(id, answer)| async move {
+        join_all(answers.into_iter().map(|(id, answer)| async move {
             let verdict = match answer {
                 Ok(answer) => answer.await.unwrap_or_else(|_| Verdict::LeaseLost("the worker was stopped".into())),
                 Err(verdict) => verdict,
             };
             Settled { id, verdict }
         }))
-        .await;
-        let mut inner = worker.lock();
-        for one in &settled {
-            if let Verdict::Committed { status, .. } = one.verdict {
-                inner.ended.add(status, 1);
-            }
-        }
-        drop(inner);
-        settled
+        .await
     }
 
     /// Puts an outcome on its way; or says at once why not.
@@ -178,6 +170,9 @@ impl Shared {
     fn forget(&self, outcomes: &[WorkOutcome], verdicts: &[Verdict]) {
         let mut inner = self.lock();
         for (outcome, verdict) in outcomes.iter().zip(verdicts) {
+            if let Verdict::Committed { status, .. } = verdict {
+                inner.ended.add(*status, 1);
+            }
             if matches!(verdict, Verdict::Refused(_)) {
                 if let Some(held) = inner.hold.tasks.get_mut(&outcome.id) {
                     held.settling = false;
@@ -257,7 +252,7 @@ impl Shared {
         stowage.follow(self).await;
         let settlements = match transacted {
             Transacted::Done(settlements, stored) => {
-                self.is_written(&reports);
+                self.forget_written(&reports);
                 if let Some(stored) = &stored {
                     self.core.show(&stored.record);
                     self.notice_changes(&stored.record);

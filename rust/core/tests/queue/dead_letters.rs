@@ -4,23 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buquet_core::entropy::Entropy;
 use buquet_core::id::TaskId;
-use buquet_core::queue::{About, DeadFilter, LifecycleChoice, Purge, Queue, Settings, Step, When};
+use buquet_core::queue::{About, DeadFilter, LifecycleChoice, Purge, Queue, Step, When};
 use buquet_core::record::{Changes, Failure, Json, Move, Options, Outcome, Refusal, TaskStatus};
+use buquet_core::store::Store;
 use buquet_core::store::memory::MemoryStore;
-use buquet_core::store::{Store, StoreKind};
 use buquet_core::worker::{Assignment, Options as WorkerOptions, WorkOutcome, Worker};
 use buquet_core::{Error, keys};
 use tokio::time::advance;
 
+use crate::support::queue_on;
+
 const SOON: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_hours(24);
-
-async fn queue_on(store: &Arc<MemoryStore>, seed: u64) -> Queue {
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Queue::open(store, Entropy::seeded(seed), Settings::for_store(StoreKind::S3)).await.unwrap()
-}
 
 async fn worker_on(queue: &Queue) -> Worker {
     let types = vec!["t".into(), "u".into()];

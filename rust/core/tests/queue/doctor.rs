@@ -17,13 +17,10 @@ use buquet_core::worker::{Options as WorkerOptions, Worker};
 use bytes::Bytes;
 use tokio::time::sleep;
 
+use crate::support::queue_on;
+
 /// What the clock of a store in memory says at first, and this machine's all the time.
 const STORE_BEGINS: Timestamp = Timestamp(1_767_225_600_000);
-
-async fn queue_on(store: &Arc<MemoryStore>) -> Queue {
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Queue::open(store, Entropy::seeded(1), Settings::for_store(StoreKind::S3)).await.unwrap()
-}
 
 async fn submit(queue: &Queue, kind: &str) {
     let input = Json::parse("1").unwrap();
@@ -104,14 +101,14 @@ impl Store for Refusing {
 
 async fn refusing(refuse: fn(&str) -> Option<StoreErrorKind>) -> Report {
     let store = Arc::new(MemoryStore::new());
-    drop(queue_on(&store).await);
+    drop(queue_on(&store, 1).await);
     examined(Arc::new(Refusing { store, refuse }), &Examination::default()).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_healthy_queue_is_found_healthy_with_few_requests_and_left_as_it_was() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 1).await;
     let worker = worker_on(&queue, "t").await;
     submit(&queue, "t").await;
     queue.flush().await;
@@ -129,7 +126,7 @@ async fn a_healthy_queue_is_found_healthy_with_few_requests_and_left_as_it_was()
 #[tokio::test(start_paused = true)]
 async fn work_that_no_worker_handles_is_named() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 1).await;
     let worker = worker_on(&queue, "greet").await;
     submit(&queue, "gret").await;
     assert_eq!(check(&report(&store).await, "ready").status, Status::Ok, "it has only just come");
@@ -145,7 +142,7 @@ async fn work_that_no_worker_handles_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_worker_and_what_it_holds_are_found() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 1).await;
     let worker = worker_on(&queue, "t").await;
     submit(&queue, "t").await;
     assert_eq!(worker.next(1, Duration::from_secs(5)).await.unwrap().assignments.len(), 1);
@@ -162,7 +159,7 @@ async fn a_dead_worker_and_what_it_holds_are_found() {
 #[tokio::test(start_paused = true)]
 async fn unreadable_records_are_found_and_all_of_them_by_a_deep_look() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 1).await;
     for _ in 0..60 {
         submit(&queue, "t").await;
     }
@@ -216,7 +213,7 @@ async fn an_empty_prefix_a_lost_marker_and_a_newer_layout_are_told_apart() {
     let store = Arc::new(MemoryStore::new());
     let empty = report(&store).await;
     assert_eq!((empty.status, check(&empty, "layout").status), (Status::Warning, Status::Warning));
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 1).await;
     submit(&queue, "t").await;
     let newer = Bytes::from_static(b"{\"format\":99,\"shard_digits\":1}");
     store.put("buquet.json", newer, &Condition::Always).await.unwrap();

@@ -9,5 +9,6 @@ mod payloads;
 mod protocol;
 mod schedules;
 mod schemas;
+mod support;
 mod task_life;
 mod vandals;

@@ -11,12 +11,14 @@ use buquet_core::id::{CommitId, RecordId, TaskId};
 use buquet_core::keys;
 use buquet_core::limits;
 use buquet_core::payload::{Payload, Upload, read_piece};
-use buquet_core::queue::{About, Purge, Queue, Settings, Step, Submission, TaskView, Unique, When};
+use buquet_core::queue::{About, Purge, Queue, Step, Submission, TaskView, Unique, When};
 use buquet_core::record::{BatchRecord, Failure, Json, Options, Outcome, Stowed, TaskStatus};
 use buquet_core::store::memory::MemoryStore;
-use buquet_core::store::{Condition, Store, StoreKind};
+use buquet_core::store::{Condition, Store};
 use buquet_core::worker::{Assignment, Options as WorkerOptions, Verdict, WorkOutcome, Worker};
 use bytes::Bytes;
+
+use crate::support::queue_on;
 
 const SOON: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_hours(24);
@@ -36,11 +38,6 @@ fn submission(input: Json) -> Submission {
 
 async fn submit_all(queue: &Queue, inputs: Vec<Json>) -> Vec<TaskId> {
     queue.submit_many("t", inputs, Options::default(), When::Now, &About::default()).await.unwrap()
-}
-
-async fn queue_on(store: &Arc<MemoryStore>) -> Queue {
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Queue::open(store, Entropy::seeded(11), Settings::for_store(StoreKind::S3)).await.unwrap()
 }
 
 async fn worker_on(queue: &Queue) -> Worker {
@@ -80,7 +77,7 @@ async fn upload(queue: &Queue, owner: Option<RecordId>, pieces: &[&'static [u8]]
 #[tokio::test(start_paused = true)]
 async fn a_large_input_and_output_travel_outside_of_the_record() {
     let store = Arc::new(MemoryStore::new().recording());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let (input, output) = (large(100_000, "i"), large(100_000, "o"));
     let id = queue.submit(submission(input.clone())).await.unwrap();
     let worker = worker_on(&queue).await;
@@ -108,7 +105,7 @@ async fn a_large_input_and_output_travel_outside_of_the_record() {
 #[tokio::test(start_paused = true)]
 async fn only_records_that_name_payloads_have_the_newer_format() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let plain = queue.submit(submission(large(limits::INLINE_BYTES, "x"))).await.unwrap();
     let stowed = queue.submit(submission(large(limits::INLINE_BYTES + 1, "x"))).await.unwrap();
     assert_eq!((record(&store, plain).format, record(&store, stowed).format), (1, 2));
@@ -118,7 +115,7 @@ async fn only_records_that_name_payloads_have_the_newer_format() {
 #[tokio::test(start_paused = true)]
 async fn many_outputs_of_one_record_do_not_make_it_grow_without_end() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let ids = submit_all(&queue, (0..100).map(|n| json(&n.to_string())).collect()).await;
     let worker = worker_on(&queue).await;
     for task in take(&worker, 100).await {
@@ -135,7 +132,7 @@ async fn many_outputs_of_one_record_do_not_make_it_grow_without_end() {
 #[tokio::test(start_paused = true)]
 async fn what_is_too_large_to_be_handed_out_is_named() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let input = large(limits::PAYLOAD_BYTES + 1, "i");
     queue.submit(submission(input.clone())).await.unwrap();
     let worker = worker_on(&queue).await;
@@ -148,7 +145,7 @@ async fn what_is_too_large_to_be_handed_out_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_payload_that_was_tampered_with_is_not_handed_out_and_the_reader_learns_why() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let ids = submit_all(&queue, vec![large(50_000, "a"), large(50_000, "b"), large(50_000, "c")]).await;
     let key = |id: TaskId| {
         let task = &record(&store, id).tasks[usize::from(id.index())];
@@ -171,7 +168,7 @@ async fn a_payload_that_was_tampered_with_is_not_handed_out_and_the_reader_learn
 #[tokio::test(start_paused = true)]
 async fn payloads_come_with_an_input_and_an_output() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let payload = upload(&queue, None, &[b"one", b"two"]).await;
     let id = queue.submit_with(submission(json("{\"file\":0}")), vec![payload.clone()]).await.unwrap();
     assert_eq!(id.record(), payload.owner);
@@ -191,7 +188,7 @@ async fn payloads_come_with_an_input_and_an_output() {
 #[tokio::test(start_paused = true)]
 async fn payloads_are_good_for_one_submit_of_their_own_and_for_a_while() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let (one, other) = (upload(&queue, None, &[b"1"]).await, upload(&queue, None, &[b"2"]).await);
     let refused = |answer: Result<TaskId, Error>, what: &str| {
         let error = answer.unwrap_err();
@@ -207,7 +204,7 @@ async fn payloads_are_good_for_one_submit_of_their_own_and_for_a_while() {
 #[tokio::test(start_paused = true)]
 async fn payloads_that_no_record_names_are_collected_once_they_are_old() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let named = queue.submit(submission(large(50_000, "x"))).await.unwrap();
     let kept = upload(&queue, None, &[b"kept", b"kept"]).await;
     queue.submit_with(submission(json("1")), vec![kept]).await.unwrap();
@@ -232,7 +229,7 @@ async fn payloads_that_no_record_names_are_collected_once_they_are_old() {
 #[tokio::test(start_paused = true)]
 async fn collecting_goes_page_by_page_and_keeps_what_an_unreadable_record_may_name() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let mut ids = Vec::new();
     for n in 0..5 {
         let payload = upload(&queue, None, &[b"x", b"y"]).await;
@@ -260,7 +257,7 @@ async fn collecting_goes_page_by_page_and_keeps_what_an_unreadable_record_may_na
 #[tokio::test(start_paused = true)]
 async fn a_purge_takes_the_payloads_of_what_it_purges() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let ids = submit_all(&queue, vec![large(50_000, "a"), large(50_000, "b")]).await;
     let worker = worker_on(&queue).await;
     for task in take(&worker, 2).await {
@@ -288,7 +285,7 @@ async fn a_purge_takes_the_payloads_of_what_it_purges() {
 #[tokio::test(start_paused = true)]
 async fn the_output_of_an_attempt_that_was_overtaken_does_not_stay() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let id = queue.submit(submission(json("1"))).await.unwrap();
     let worker = worker_on(&queue).await;
     let task = take(&worker, 1).await.remove(0);
@@ -311,7 +308,7 @@ async fn the_output_of_an_attempt_that_was_overtaken_does_not_stay() {
 #[tokio::test(start_paused = true)]
 async fn the_second_submit_of_a_key_leaves_no_payload() {
     let store = Arc::new(MemoryStore::new());
-    let queue = queue_on(&store).await;
+    let queue = queue_on(&store, 11).await;
     let unique = Unique { key: Some("k".into()), ..Unique::default() };
     for made in [true, false] {
         assert_eq!(queue.submit_unique(&submission(large(50_000, "x")), &unique).await.unwrap().1, made);

@@ -7,12 +7,14 @@ use buquet_core::Error;
 use buquet_core::entropy::Entropy;
 use buquet_core::queue::{About, Filter, Queue, Settings, Submission, When};
 use buquet_core::record::{Failure, Json, Options, Outcome, RetryPolicy, TaskStatus};
+use buquet_core::store::StoreKind;
 use buquet_core::store::faulty::{FaultPlan, Network, Unobserved};
 use buquet_core::store::memory::MemoryStore;
-use buquet_core::store::{Store, StoreKind};
 use buquet_core::worker::{Assignment, Options as WorkerOptions, Verdict, WorkOutcome, Worker};
 
 use tokio::time::{Instant, timeout};
+
+use crate::support::queue_on;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -22,11 +24,6 @@ fn json(text: &str) -> Json {
 
 fn submission(kind: &str) -> Submission {
     Submission::new(kind, json("{\"n\": 1}"))
-}
-
-async fn queue_on(store: &Arc<MemoryStore>, seed: u64) -> Queue {
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Queue::open(store, Entropy::seeded(seed), Settings::for_store(StoreKind::S3)).await.unwrap()
 }
 
 async fn worker_on(queue: &Queue, concurrency: usize) -> Worker {

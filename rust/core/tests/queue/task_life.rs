@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buquet_core::Error;
-use buquet_core::entropy::Entropy;
 use buquet_core::id::TaskId;
 use buquet_core::queue::{About, CancelFilter, Queue, Scope, Settings, Submission, Unique, When};
 use buquet_core::record::{Cancelling, Extras, Json, Options, Outcome, TaskStatus};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Store, StoreKind};
 use buquet_core::worker::{Assignment, Ended, Options as WorkerOptions, WorkOutcome, Worker};
+
+use crate::support::queue_on;
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -20,11 +21,6 @@ fn submission() -> Submission {
 
 fn tagged(tag: &str) -> About {
     About { extras: Extras { tags: vec![tag.into()], ..Extras::default() }, expiry: None }
-}
-
-async fn queue_on(store: &Arc<MemoryStore>, seed: u64) -> Queue {
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Queue::open(store, Entropy::seeded(seed), Settings::for_store(StoreKind::S3)).await.unwrap()
 }
 
 async fn worker_on(queue: &Queue, prefetch: usize) -> Worker {

@@ -89,19 +89,19 @@ fn judge(records: &Result<Records>, all: bool) -> Check {
         .take(MOST_NAMED)
         .map(|corrupt| serde_json::json!({"key": corrupt.key, "message": corrupt.message}))
         .collect();
-    let check = match records.corrupt.first() {
-        None if !records.newer.is_empty() => {
-            let (count, first) = (records.newer.len(), records.newer.first().map_or("", String::as_str));
+    let check = match (records.corrupt.first(), records.newer.first()) {
+        (None, Some(first)) => {
+            let count = records.newer.len();
             let what = format!("{count} of {read} are of a newer version of buquet: {first}");
             let advice = "nothing is wrong with them: upgrade buquet here";
             Check::new(name, Status::Warning, what, advice)
         }
-        None if all || !records.more => Check::ok(name, format!("{read} read, all sound")),
-        None => Check {
+        (None, None) if all || !records.more => Check::ok(name, format!("{read} read, all sound")),
+        (None, None) => Check {
             advice: "buquet doctor --deep reads all".into(),
             ..Check::ok(name, format!("{read} of more read, all sound"))
         },
-        Some(first) => {
+        (Some(first), _) => {
             let count = records.corrupt.len();
             // The message begins with the key.
             let what = format!("{count} of {read} cannot be read, the first: {}", first.message);

@@ -8,7 +8,9 @@ use buquet_core::queue::{Declared, PutSchedule};
 use buquet_core::record::TaskStatus;
 use buquet_core::schedule::Definition;
 
-use super::crew::{Crew, MINUTE, SOON, START, a_store, at, every, put, queue_on, sleep_until, slots, tasks};
+use crate::support::queue_on;
+
+use super::crew::{Crew, MINUTE, SOON, START, a_store, at, every, put, sleep_until, slots, tasks};
 
 #[tokio::test(start_paused = true)]
 async fn a_disabled_schedule_rests_and_goes_on_from_when_it_is_enabled() {

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buquet_core::entropy::Entropy;
-use buquet_core::queue::{Filter, PutSchedule, Queue, Settings, TaskView};
+use buquet_core::queue::{Filter, PutSchedule, Queue, TaskView};
 use buquet_core::record::{Extra, Json, Options, Outcome};
 use buquet_core::schedule::{CatchUp, Definition, Overlap};
 use buquet_core::store::memory::MemoryStore;
-use buquet_core::store::{Store, StoreKind};
 use buquet_core::time::Timestamp;
 use buquet_core::worker::{Assignment, Options as WorkerOptions, WorkOutcome, Worker};
 use tokio::time::sleep;
+
+use crate::support::queue_on;
 
 pub const SOON: Duration = Duration::from_secs(5);
 /// A whole hour.
@@ -21,11 +21,6 @@ pub const MINUTE: i64 = 60_000;
 
 pub fn a_store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::starting_at(START).with_clock_resolution(1_000))
-}
-
-pub async fn queue_on(store: &Arc<MemoryStore>, seed: u64) -> Queue {
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Queue::open(store, Entropy::seeded(seed), Settings::for_store(StoreKind::S3)).await.unwrap()
 }
 
 /// A worker of a process of its own, with somebody who waits for its tasks.

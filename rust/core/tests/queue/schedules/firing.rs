@@ -10,7 +10,9 @@ use buquet_core::schedule::slot_record;
 use buquet_core::store::{Condition, Store};
 use tokio::time::sleep;
 
-use super::crew::{Crew, SOON, START, a_store, at, every, put, queue_on, sleep_until, slots, tasks};
+use crate::support::queue_on;
+
+use super::crew::{Crew, SOON, START, a_store, at, every, put, sleep_until, slots, tasks};
 
 #[tokio::test(start_paused = true)]
 async fn each_slot_has_one_task_with_ten_workers_and_none_is_late() {

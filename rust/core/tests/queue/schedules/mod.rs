@@ -1,6 +1,6 @@
 //! Schedules as their users see them, on a store in memory with paused time.
 
 mod by_hand;
-mod crew;
+pub mod crew;
 mod firing;
 mod policies;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use buquet_core::queue::Filter;
 use buquet_core::schedule::{CatchUp, Definition, Overlap, SkipReason};
 
-use super::crew::{Crew, MINUTE, START, a_store, at, every, put, queue_on, sleep_until, slots, tasks};
+use crate::support::queue_on;
+
+use super::crew::{Crew, MINUTE, START, a_store, at, every, put, sleep_until, slots, tasks};
 
 #[tokio::test(start_paused = true)]
 async fn slots_that_were_missed_while_all_were_down_are_caught_up_with() {
