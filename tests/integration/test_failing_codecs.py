@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY, OTHER = b"k" * 32, b"o" * 32
-SECRET = "hsm down; token=SECRET-TOKEN"  # noqa: S105
+SECRET = "hsm down; token=SECRET-TOKEN"  # noqa: S105 - a made-up one, to be looked for
 
 
 class Broken:
