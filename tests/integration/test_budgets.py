@@ -116,7 +116,9 @@ def test_an_idle_worker_costs_at_most_two_dollars_a_month_and_wakes_by_the_bell(
 
     places = proxy.places.copy()
     assert fleet.double.submit(7).result(timeout=30) == 14, "long before the next look at the whole index"
-    assert (proxy.places.copy() - places)["get bell.json"] >= 1, "the bell was read, and was another"
+    # A look at the whole index that was due just then may have found the task before the bell was read.
+    rung = "get bell.json"
+    wait_until(lambda: (proxy.places.copy() - places)[rung] >= 1, within=10, what="the bell to be read, and be another")
 
 
 def test_the_engine_counts_what_the_server_sees(
