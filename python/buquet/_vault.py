@@ -88,7 +88,7 @@ class Vault:
 
     def fits(self, parcels: Sequence[Parcel]) -> Check:
         """Have the engine check inputs that it cannot read once they are submitted."""
-        return fits(parcels, secret=bool(self.chain.hiding))
+        return fits(parcels, secret=self.client.keeps_secrets)
 
     def send(self, parcel: Parcel, owner: str | None = None) -> list[Payload]:
         """Check what the engine cannot, and store what was set aside, before the commit that names it. Blocks.
