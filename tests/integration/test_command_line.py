@@ -103,6 +103,36 @@ def test_a_task_from_submit_to_result(buquet: Run, url: str, start_worker: Start
     assert [worker["alive"] for worker in read(buquet("workers", "--json"))["workers"]] == [True]
 
 
+def test_a_submit_says_when_a_task_may_start_when_it_is_too_late_and_among_which_it_is_unique(buquet: Run) -> None:
+    times = ("--at", "2099-01-01T01:00:00+01:00", "--expires-at", "2099-01-02T00:00:00Z")
+    first = buquet("submit", "double", "--key", "k", "--scope", "queue", *times).stdout.strip()
+    task = read(buquet("status", first, "--json"))
+    assert (task["available_at"], task["expires_at"]) == ("2099-01-01T00:00:00Z", "2099-01-02T00:00:00Z")
+
+    assert buquet("submit", "double", "--key", "k", "--scope", "queue").stdout.strip() == first
+    other = buquet("submit", "refuse", "--key", "k", "--scope", "queue")
+    assert (other.returncode, other.stdout) == (1, "")
+    assert first in other.stderr
+    assert buquet("submit", "refuse", "--key", "k").stdout.strip() not in ("", first)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--at", "soon"], "--at='soon' is no time"),
+        (["--expires-at", "2099-01-01"], "--expires-at='2099-01-01' has no time zone"),
+        (["--key", "k", "--scope", "world"], "'world' is not one of"),
+    ],
+)
+def test_a_time_or_scope_that_is_none_is_named_and_nothing_is_submitted(
+    buquet: Run, arguments: list[str], said: str
+) -> None:
+    refused = buquet("submit", "double", *arguments)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert said in refused.stderr
+    assert read(buquet("list", "--json"))["tasks"] == []
+
+
 def test_waiting_for_a_result_prints_it(buquet: Run, url: str, start_worker: StartWorker) -> None:
     start_worker(url)
     done = buquet("submit", "double", "--input", '{"n": 4}', "--wait", "--wait-timeout", "30s")

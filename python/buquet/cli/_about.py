@@ -1,6 +1,7 @@
 """Options of ``buquet submit`` that tell about a task."""
 
-from buquet._about import AboutOne
+from buquet._about import AboutOne, Scope
+from buquet.cli._usage import moment
 from buquet.errors import InvalidError
 
 
@@ -10,13 +11,15 @@ def given_about(
     meta: list[str] | None,
     parent: str | None,
     ttl: str | None,
-    key: str | None,
-    unique: bool,
-    window: str | None,
+    expires_at: str | None = None,
+    key: str | None = None,
+    unique: bool = False,
+    scope: Scope | None = None,
+    window: str | None = None,
 ) -> AboutOne:
     """Collect what was given.
 
-    :raises InvalidError: a ``--meta`` has no ``=``.
+    :raises InvalidError: a ``--meta`` has no ``=``, or ``--expires-at`` is no time.
     """
     about: AboutOne = {}
     if tag:
@@ -27,10 +30,14 @@ def given_about(
         about["parent"] = parent
     if ttl is not None:
         about["ttl"] = ttl
+    if expires_at is not None:
+        about["expires_at"] = moment(expires_at, "--expires-at")
     if key is not None:
         about["idempotency_key"] = key
     if unique:
         about["unique"] = True
+    if scope is not None:
+        about["unique_scope"] = scope
     if window is not None:
         about["unique_window"] = window
     return about

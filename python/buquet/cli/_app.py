@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from buquet import __version__, _ops
+from buquet._about import Scope
 from buquet._handle import TaskHandle
 from buquet._models import EndedCounts, Task, TaskStatus, has_result
 from buquet._native import engine_version
@@ -33,7 +34,7 @@ from buquet.cli._output import (
 )
 from buquet.cli._pages import read_page
 from buquet.cli._render import age, error_line, print_task, print_timeline
-from buquet.cli._usage import UsageError, asks_for_json, duration, explain, is_help, time_limit
+from buquet.cli._usage import UsageError, asks_for_json, duration, explain, is_help, moment, time_limit
 from buquet.errors import BuquetError, InvalidError
 
 EPILOG = """\b
@@ -122,14 +123,23 @@ def submit(
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
     delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.", callback=duration)] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Earliest start, as 2026-11-25T09:00:00+01:00.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be repeated.")] = None,
     meta: Annotated[list[str] | None, typer.Option(metavar="NAME=TEXT", help="A fact; may be repeated.")] = None,
     parent: Annotated[str | None, typer.Option(metavar="ID", help="The task that it belongs to.")] = None,
     ttl: Annotated[
         str | None, typer.Option(help="Too late to start it after this long, such as 1h.", callback=duration)
     ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Too late to start it from then on, as for --at.")
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: a second submit finds the first.")] = None,
     unique: Annotated[bool, typer.Option("--unique", help="The same, by the input.")] = False,
+    scope: Annotated[
+        Scope | None, typer.Option(help="Among which tasks --key or --unique counts: its type's, or the queue's.")
+    ] = None,
     window: Annotated[
         str | None, typer.Option(help="How long --key or --unique counts, such as 1d.", callback=duration)
     ] = None,
@@ -149,8 +159,19 @@ def submit(
     buquet submit thumbnail --input '{"path": "cat.png"}' --wait --wait-timeout 1m
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
-    about = given_about(tag=tag, meta=meta, parent=parent, ttl=ttl, key=key, unique=unique, window=window)
-    options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay, about=about)
+    about = given_about(
+        tag=tag,
+        meta=meta,
+        parent=parent,
+        ttl=ttl,
+        expires_at=expires_at,
+        key=key,
+        unique=unique,
+        scope=scope,
+        window=window,
+    )
+    start = None if at is None else moment(at, "--at")
+    options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay, at=start, about=about)
     client = connection(url)
     task_id = client.call(_ops.submit(type, read_argument(input, "--input"), options)).id
     if not wait:

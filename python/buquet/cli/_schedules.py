@@ -28,7 +28,7 @@ from buquet.cli._output import (
 )
 from buquet.cli._output import wants_json as wants
 from buquet.cli._render import age, span
-from buquet.cli._usage import duration, time_limit
+from buquet.cli._usage import duration, moment, time_limit
 from buquet.errors import InvalidError
 
 schedules = typer.Typer(no_args_is_help=True, help="Tasks that are submitted by themselves, at times or intervals.")
@@ -119,7 +119,7 @@ def create(
             retries=retries,
             timeout=timeout,
             priority=priority,
-            about=given_about(tag=tag, meta=meta, ttl=ttl, parent=None, key=None, unique=False, window=None),
+            about=given_about(tag=tag, meta=meta, ttl=ttl, parent=None),
         ),
         policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
     )
@@ -206,7 +206,7 @@ def backfill(
     buquet schedules backfill nightly --from 2026-11-01T00:00:00Z --until 2026-11-08T00:00:00Z
     """  # noqa: D301
     shared.json = wants(json)
-    slots = ask(url, _schedule_ops.backfill(name, _moment(start, "--from"), _moment(end, "--until")))
+    slots = ask(url, _schedule_ops.backfill(name, moment(start, "--from"), moment(end, "--until")))
     if shared.json:
         print_json({"slots": slots})
         return
@@ -274,10 +274,3 @@ def _in_zone(moment: datetime, zone: str | None) -> datetime:
         return moment.astimezone(ZoneInfo(zone) if zone else UTC)
     except (ZoneInfoNotFoundError, ValueError):
         return moment.astimezone(UTC)
-
-
-def _moment(text: str, option: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidError(f"{option}={text!r} is no time; write one as 2026-11-25T00:00:00Z") from None

@@ -1,6 +1,7 @@
-"""What a command is called with: durations, and mistakes, which are told like all errors are."""
+"""What a command is called with: durations, times, and mistakes, which are told like all errors are."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 import typer
@@ -28,6 +29,20 @@ def time_limit(param: typer.CallbackParam, value: str | None) -> str | None:
     value = duration(param, value)
     if value is not None and seconds(value, param.opts[0]) == 0:
         raise InvalidError(f"{param.opts[0]}={value!r} leaves no time at all; leave it out for the default")
+    return value
+
+
+def moment(text: str, option: str) -> datetime:
+    """Read a point in time.
+
+    :raises InvalidError: it is none, or has no time zone.
+    """
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidError(f"{option}={text!r} is no time; write one as 2026-11-25T00:00:00Z") from None
+    if value.utcoffset() is None:
+        raise InvalidError(f"{option}={text!r} has no time zone; add Z for UTC, or an offset such as +01:00")
     return value
 
 
