@@ -306,7 +306,10 @@ class Buquet(ScheduledApp, HookRegistry):
 
         :raises InvalidError: no task has one, or it cannot be used.
         """
-        return self._client.call(schema_put(publishable(task.handler for task in self._tasks.values())))
+        found = publishable(task.handler for task in self._tasks.values())
+        if not found:
+            raise InvalidError("no task of this app has a schema; declare one with @app.task(schema=True)")
+        return self._client.call(schema_put(found))
 
     def config(self) -> Configuration:
         """Every option, its value, and where that came from. Reaches no store; holds no secret."""

@@ -22,6 +22,25 @@ def check_limit(value: object, most: int = 1000, name: str = "limit") -> None:
         raise InvalidError(f"{name}={value!r} must be a whole number from 1 to {most}")
 
 
+def check_text(text: str) -> None:
+    """Refuse text that has no UTF-8, as names of files may have none.
+
+    :raises InvalidError: naming the text and the place in it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise no_text(error) from None
+
+
+def no_text(error: UnicodeEncodeError) -> InvalidError:
+    """Say which text has no UTF-8, and where."""
+    return InvalidError(
+        f"{error.object[:100]!r} cannot be stored as text: its character {error.start + 1} is half a character, as "
+        "in names of files that are not UTF-8; replace it, such as with name.encode(errors='replace').decode()"
+    )
+
+
 def parent_id(parent: str | HasId | None) -> str | None:
     """The id of a parent that somebody names.
 

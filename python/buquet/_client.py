@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from buquet._channels import ThreadChannel
+from buquet._checks import no_text
 from buquet._native import open_engine
 from buquet.codecs import check_codecs
 from buquet.errors import BuquetError, ClosedError, DecodeError, InvalidError
@@ -87,9 +88,15 @@ class Call(Generic[A, T]):
     __slots__ = ("answer", "check", "finish", "op", "request")
 
     def __init__(self, op: str, request: Any, answer: type[A], finish: Callable[[A], T]) -> None:
-        """Describe the operation ``op``."""
+        """Describe the operation ``op``.
+
+        :raises InvalidError: a text in the request has no UTF-8, such as a file's name that is not text.
+        """
         self.op = op
-        self.request: bytes = msgspec.json.encode(request)
+        try:
+            self.request: bytes = msgspec.json.encode(request)
+        except UnicodeEncodeError as error:
+            raise no_text(error) from None
         self.answer = answer
         self.finish = finish
         self.check: Callable[[Chain, A], Check] | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from buquet._checks import check_text
 from buquet._durations import Duration, seconds
 from buquet.errors import InvalidError, StoppedError
 
@@ -219,8 +220,13 @@ def check_progress(value: object, message: object) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise InvalidError(f"progress is {value!r}; give a number from 0.0 (begun) to 1.0 (done)")
-    if message is not None and not (isinstance(message, str) and len(message) <= MESSAGE_CHARS):
-        raise InvalidError(f"the progress message must be text of up to {MESSAGE_CHARS} characters")
+    if message is None:
+        return
+    if not isinstance(message, str):
+        raise InvalidError(f"the progress message must be text, not {type(message).__name__}")
+    if len(message) > MESSAGE_CHARS:
+        raise InvalidError(f"the progress message has {len(message)} characters; up to {MESSAGE_CHARS} are kept")
+    check_text(message)
 
 
 class _TaskLogger(logging.LoggerAdapter[logging.Logger]):

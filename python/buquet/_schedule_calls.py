@@ -81,7 +81,8 @@ class ScheduleCalls:
         :param ttl: how long after its slot a task may start; one that is caught up with later expires.
         :param tags: words to find the tasks by.
         :param metadata: facts about the tasks, besides the schedule's name and the slot, which are added.
-        :raises InvalidError: an argument is wrong, or there is a schedule of that name that says something else.
+        :raises InvalidError: an argument is wrong, there is a schedule of that name that says something else, or
+            there is an input and codecs keep inputs secret: a schedule's is stored as it is.
 
         Example::
 
@@ -101,6 +102,7 @@ class ScheduleCalls:
             ),
             policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
         )
+        definition.check_secrecy(self._client)
         return await self._client.call_async(_schedule_ops.put(definition, enabled=enabled, replace=replace))
 
     async def get_schedule(self, name: str) -> Schedule:

@@ -18,6 +18,7 @@ from buquet.errors import InvalidError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from buquet._client import Client
     from buquet._durations import Duration
 
 
@@ -88,6 +89,18 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     times: Times
     options: SubmitOptions
     policies: dict[str, Any]
+
+    def check_secrecy(self, client: Client) -> None:
+        """Refuse an input that codecs should keep secret: a schedule keeps it as it is, to compare it.
+
+        :raises InvalidError: there is such an input.
+        """
+        if client.keeps_secrets and bytes(self.input) not in (b"null", b"{}"):
+            raise InvalidError(
+                f"the input of schedule {self.name!r} would be stored in plain, and the codecs "
+                f"{', '.join(client.vault.chain.hiding)} are to keep inputs secret: let the handler look up what it "
+                "needs, and give the schedule no input"
+            )
 
     def request(self, **more: object) -> dict[str, Any]:
         """The fields of ``schedule.put``."""

@@ -91,8 +91,11 @@ class Declarations:
     async def sync(self, client: Client, modules: set[str]) -> None:
         """Make the stored schedules what is declared here, and warn of what ``modules`` declare no more.
 
-        :raises InvalidError: the engine refuses one, such as for its expression or its zone.
+        :raises InvalidError: the engine refuses one, such as for its expression or its zone; or one has an input,
+            which codecs keep secret.
         """
+        for definition, _, _ in self._declared.values():
+            definition.check_secrecy(client)
         declared = [(definition, module) for definition, module, _ in self._declared.values()]
         synced = await client.call_async(_schedule_ops.sync(declared, modules))
         # A module that was deleted or renamed cannot be asked any more.

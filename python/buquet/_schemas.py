@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import json
 import re
 from datetime import datetime
 from functools import partial
@@ -45,7 +47,17 @@ class _Listed(msgspec.Struct):
 
 
 def schema_put(schemas: Mapping[str, Mapping[str, Any]]) -> Call[_Changed, bool]:
-    """Publish schemas by type: ``{"greet": {"input": ..., "output": ...}}``."""
+    """Publish schemas by type: ``{"greet": {"input": ..., "output": ...}}``.
+
+    :raises InvalidError: one is no JSON.
+    """
+    for kind, given in schemas.items():
+        if not isinstance(cast("object", kind), str):
+            raise InvalidError(f"type={kind!r} must be text")
+        try:
+            json.dumps(given, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidError(f"the schema of task type {kind!r} is no JSON: {error}") from error
     return Call("schema.put", {"schemas": schemas}, _Changed, lambda answer: answer.changed)
 
 
@@ -164,7 +176,30 @@ def _schemas(kinds: list[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     known = [kind if _is_known(kind) else Any for kind in kinds]
     foreign: dict[str, Any] = {}
     schemas, definitions = _components(known, foreign)
+    for flag in _flags(known):
+        # What is described as a choice may be several of them together.
+        for definition in definitions.values():
+            if "enum" in definition and definition.get("title") == flag.__name__:
+                del definition["enum"]
+                definition["type"] = "integer"
     return [_or_payload(schema) for schema in schemas], definitions | foreign
+
+
+def _flags(kinds: list[Any]) -> set[type[enum.Flag]]:
+    """The flags among these types and whatever they consist of."""
+    found: set[type[enum.Flag]] = set()
+    seen: set[int] = set()
+    left: list[Any] = list(msgspec.inspect.multi_type_info(kinds))
+    while left:
+        part = left.pop()
+        if isinstance(part, list | tuple):
+            left.extend(cast("Iterable[Any]", part))
+        elif isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field) and id(part) not in seen:
+            seen.add(id(part))  # a type may be part of itself
+            if isinstance(part, msgspec.inspect.EnumType) and issubclass(part.cls, enum.Flag):
+                found.add(part.cls)
+            left.extend(getattr(part, name) for name in part.__struct_fields__)
+    return found
 
 
 def _is_known(kind: Any) -> bool:

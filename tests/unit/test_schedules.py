@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from buquet import ArgumentError, Buquet, InvalidError, NotFoundError, Queue, TaskContext, Worker, _schedules
+from buquet._client import Client, Config
 from buquet._task import AsyncTaskFunction, TaskFunction
+from buquet.codecs import AesGcm, Codec, Zstd
 from tests.support.processes import clean_environment
 from tests.unit.fake_schedules import NOW
 
@@ -31,6 +33,13 @@ async def synced(app: Buquet, engine: FakeEngine) -> list[dict[str, Any]]:
     (request,) = engine.requests("schedule.sync")
     assert request["modules"] == [MODULE]
     return request["schedules"]
+
+
+def encoding(engine: FakeEngine, codec: Codec) -> Buquet:
+    """Give an app on the fake engine whose values pass through a codec."""
+    app = Buquet()
+    app._client = Client(Config(), codecs=[codec], opener=lambda _: engine)  # pyright: ignore[reportPrivateUsage]
+    return app
 
 
 async def test_a_function_becomes_a_task_with_a_schedule(app: Buquet, engine: FakeEngine) -> None:
@@ -185,6 +194,28 @@ async def test_a_worker_does_not_start_with_a_schedule_that_is_refused(app: Buqu
         async with app.worker():
             pass
     assert engine.requests("worker.stop"), "it has signed off"
+
+
+async def test_an_input_that_codecs_keep_secret_is_no_schedules(engine: FakeEngine) -> None:
+    sealed = encoding(engine, AesGcm({"k": b"k" * 32}, primary="k"))
+    with pytest.raises(InvalidError, match="'nightly' would be stored in plain, and the codecs aes-gcm"):
+        await sealed.queue.create_schedule("nightly", "pay", {"card": "4111"}, every="1d")
+    await sealed.queue.create_schedule("nightly", "pay", every="1d")
+    assert [request["input"] for request in engine.requests("schedule.put")] == [None]
+
+    @sealed.every("1h", arguments={"card": "4111"})
+    def pay(card: str) -> None: ...
+
+    with pytest.raises(InvalidError, match="'pay' would be stored in plain"):
+        async with sealed.worker():
+            pass
+    assert engine.requests("schedule.sync") == []
+
+
+async def test_an_input_that_is_only_compressed_may_be_a_schedules(engine: FakeEngine) -> None:
+    smaller = encoding(engine, Zstd())
+    await smaller.queue.create_schedule("nightly", "pay", {"card": "4111"}, every="1d")
+    assert [request["input"] for request in engine.requests("schedule.put")] == [{"card": "4111"}]
 
 
 async def test_a_queue_creates_looks_and_deletes(queue: Queue, engine: FakeEngine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 import re
 from collections.abc import Callable  # noqa: TC003 - resolved at run time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 import pytest
 
-from buquet import Buquet, InvalidError, TaskContext
+from buquet import Buquet, InvalidError, Queue, TaskContext
 from buquet._schemas import input_schema, output_schema
 from buquet._signature import TaskSignature
 
@@ -148,6 +149,43 @@ def test_without_schemas_nothing_is_asked_of_the_store(app: Buquet, engine: Fake
     with app.worker():
         pass
     assert engine.requests("schema.put") == []
+
+
+class Marks(enum.IntFlag):
+    BOLD = 1
+    ITALIC = 2
+
+
+@dataclasses.dataclass
+class Marked:
+    marks: Marks
+    inner: list[Marked]
+
+
+def test_flags_may_be_combined_also_inside_of_structures() -> None:
+    def write(marks: Marks, text: Marked) -> None: ...
+
+    assert derived(write)["$defs"]["Marks"]["type"] == "integer"
+    assert "enum" not in derived(write)["$defs"]["Marks"]
+
+    def nested(text: Marked) -> None: ...
+
+    assert "enum" not in derived(nested)["$defs"]["Marks"]
+
+
+async def test_what_is_no_json_is_refused_before_it_is_published(queue: Queue, engine: FakeEngine) -> None:
+    with pytest.raises(InvalidError, match="'add' is no JSON: Out of range float"):
+        await queue.schemas.put("add", {"maximum": float("nan")})
+    with pytest.raises(InvalidError, match="'add' is no JSON: Object of type set"):
+        await queue.schemas.put("add", {"enum": {1, 2}})
+    with pytest.raises(InvalidError, match="type=5 must be text"):
+        await queue.schemas.put(5, {})  # pyright: ignore[reportArgumentType]
+    assert engine.requests("schema.put") == []
+
+
+def test_an_app_without_schemas_says_how_to_have_one(app: Buquet) -> None:
+    with pytest.raises(InvalidError, match=r"schema=True"):
+        app.publish_schemas()
 
 
 def test_what_is_no_schema_is_refused_at_the_decorator(app: Buquet) -> None:

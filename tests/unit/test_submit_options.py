@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from buquet import Buquet, InvalidError, TaskHandle
+from buquet._context import check_progress
 
 if TYPE_CHECKING:
     from buquet import Queue
@@ -148,6 +149,25 @@ async def test_arguments_of_the_wrong_type_are_named(app: Buquet, engine: FakeEn
     with pytest.raises(InvalidError, match="tag=5 must be text"):
         app.list(tag=wrong)
     assert not engine.calls
+
+
+async def test_text_that_has_no_utf8_is_refused_with_the_place(app: Buquet, engine: FakeEngine, queue: Queue) -> None:
+    half = "caf\udce9.txt"
+    for options in ({"tags": [half]}, {"metadata": {"name": half}}, {"idempotency_key": half}):
+        with pytest.raises(InvalidError, match=r"'caf\\udce9.txt' cannot be stored as text: its character 4"):
+            await queue.submit("count", 1, **options)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="half a character"):
+        app.list(tag=half)
+    with pytest.raises(InvalidError, match="half a character"):
+        check_progress(0.5, half)
+    assert engine.calls == []
+
+
+def test_a_message_of_progress_that_is_none_says_what_was_given() -> None:
+    with pytest.raises(InvalidError, match="has 501 characters; up to 500"):
+        check_progress(0.5, "x" * 501)
+    with pytest.raises(InvalidError, match="must be text, not int"):
+        check_progress(0.5, 5)
 
 
 def test_an_app_lists_as_its_queue_does(app: Buquet, engine: FakeEngine) -> None:
