@@ -137,6 +137,10 @@ impl Search<'_> {
         let url = |url: &str, source: &str, own: &Overrides, folder: &Path| {
             // What is set for all programs of a machine may not concern a database on it.
             let variables = if is_s3(url) { variables.clone() } else { Overrides::default() };
+            if is_s3(url) {
+                given.check(ARGUMENTS)?;
+                variables.check(VARIABLES)?;
+            }
             let all = given.or(&variables).or(own);
             let target = parse_url(url, &all, source, folder, (self.env)("HOME").as_deref())?;
             let named = Named::of(&target, source, [&given, &variables, own]);
@@ -152,6 +156,9 @@ impl Search<'_> {
             }
             if let Some(bucket) = (self.env)("S3_BUCKET") {
                 let own = Overrides { region: (self.env)("S3_REGION"), endpoint: (self.env)("S3_ENDPOINT") };
+                given.check(ARGUMENTS)?;
+                variables.check(VARIABLES)?;
+                own.check(["S3_REGION", "S3_ENDPOINT"])?;
                 let (prefix, all) = ((self.env)("S3_PREFIX").unwrap_or_default(), given.or(&variables).or(&own));
                 let target = bucket_target(&bucket, &prefix, &all, "S3_BUCKET")?;
                 let mut named = Named::of(&target, "S3_BUCKET", [&given, &variables, &none]);
@@ -189,6 +196,10 @@ impl Search<'_> {
         })
     }
 }
+
+/// Who names a region and an endpoint besides the file.
+const ARGUMENTS: [&str; 2] = ["the region argument", "the endpoint argument"];
+const VARIABLES: [&str; 2] = ["BUQUET_REGION", "BUQUET_ENDPOINT"];
 
 impl Named {
     /// Who named the region and the endpoint: an argument, a variable, the file, or the URL itself.

@@ -35,6 +35,19 @@ impl Credentials {
                 return source("container", &format!("{name} is set, unless ~/.aws has a default profile"));
             }
         }
+        for (there, lacks) in
+            [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")]
+        {
+            if set(there).is_some() {
+                return source(
+                    "default",
+                    &format!(
+                        "{there} is set without {lacks}, so it does not count: the default profile of ~/.aws, else the role of \
+                         the container or machine"
+                    ),
+                );
+            }
+        }
         source(
             "default",
             "no variable is set: the default profile of ~/.aws, else the role of the container or machine",
@@ -59,7 +72,9 @@ mod tests {
         assert_eq!(keys.kind, "environment");
         assert!(!keys.source.contains("AKIAKEY") && !keys.source.contains("hunter2"), "{keys:?}");
         assert!(source(&[("AWS_PROFILE", "prod")]).source.contains("\"prod\""));
-        assert_eq!(source(&[("AWS_ACCESS_KEY_ID", "AKIAKEY")]).kind, "default", "half a pair is none");
+        let half = source(&[("AWS_ACCESS_KEY_ID", "AKIAKEY")]);
+        assert_eq!(half.kind, "default", "half a pair is none");
+        assert!(half.source.contains("without AWS_SECRET_ACCESS_KEY"), "{half:?}");
         assert_eq!(source(&[("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://x")]).kind, "container");
         assert_eq!(source(&[("AWS_WEB_IDENTITY_TOKEN_FILE", "/x")]).kind, "web_identity");
     }

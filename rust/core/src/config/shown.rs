@@ -46,7 +46,16 @@ impl Shown {
             variable,
         };
         let (profile, named_by) = resolved.profile.clone().unzip();
-        let region_otherwise = if is_s3 { "the AWS configuration" } else { BY_DEFAULT };
+        // As the SDK does where buquet is told nothing.
+        let sdk = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        let by_sdk =
+            || sdk.iter().find_map(|name| env(name).filter(|value| !value.is_empty()).map(|value| (value, *name)));
+        let (region, region_otherwise) = match (region, is_s3) {
+            (None, true) => {
+                by_sdk().map_or((None, "the AWS configuration"), |(region, variable)| (Some(region), variable))
+            }
+            (region, _) => (region, BY_DEFAULT),
+        };
         let store = vec![
             part("url", "BUQUET_URL", Some(resolved.target.url()), Some(resolved.source.clone()), ""),
             part("region", "BUQUET_REGION", region, resolved.named.region.clone(), region_otherwise),

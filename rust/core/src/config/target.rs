@@ -70,6 +70,14 @@ impl Overrides {
         Self { region: first(&self.region, &others.region), endpoint: first(&self.endpoint, &others.endpoint) }
     }
 
+    /// Checks both; `who` says in messages where each is from.
+    pub(super) fn check(&self, who: [&str; 2]) -> Result<()> {
+        let [region, endpoint] = who;
+        self.region.as_deref().map(|given| check_region(given, region)).transpose()?;
+        self.endpoint.as_deref().map(|given| check_endpoint(given, endpoint)).transpose()?;
+        Ok(())
+    }
+
     fn refuse(&self, scheme: &str, source: &str) -> Result<()> {
         if self.region.is_none() && self.endpoint.is_none() {
             return Ok(());

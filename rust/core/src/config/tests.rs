@@ -129,6 +129,23 @@ fn parts_of_a_bucket_are_checked() {
 }
 
 #[test]
+fn a_region_or_an_endpoint_is_refused_by_the_name_of_who_gives_it() {
+    let (url, region) = (Some("s3://bucket".to_owned()), Some("a b".to_owned()));
+    let odd = EngineConfig { url, region, ..EngineConfig::default() };
+    let refused = refusal(from(&odd, &[], Path::new("/")));
+    assert!(refused.starts_with("the region argument: \"a b\" is not a region"), "{refused}");
+    for (variables, said) in [
+        (vec![("BUQUET_ENDPOINT", "foo"), ("BUQUET_URL", "s3://bucket")], "BUQUET_ENDPOINT: the endpoint \"foo\""),
+        (vec![("BUQUET_REGION", "a b"), ("BUQUET_URL", "s3://bucket")], "BUQUET_REGION: \"a b\" is not a region"),
+        (vec![("S3_BUCKET", "bucket"), ("S3_ENDPOINT", "foo")], "S3_ENDPOINT: the endpoint \"foo\""),
+        (vec![("S3_BUCKET", "bucket"), ("S3_REGION", "a b")], "S3_REGION: \"a b\" is not a region"),
+    ] {
+        let refused = refusal(from(&EngineConfig::default(), &variables, Path::new("/")));
+        assert!(refused.starts_with(said), "{refused}");
+    }
+}
+
+#[test]
 fn credentials_in_a_url_are_refused_and_not_repeated() {
     for url in [
         "s3://AKIAKEY:hunter2@bucket",

@@ -10,7 +10,7 @@ use super::span::Span;
 use crate::error::{Error, Result};
 use crate::id::{ScheduleId, TaskId};
 use crate::limits;
-use crate::queue::{CorruptObject, Declared, PutSchedule};
+use crate::queue::{self, CorruptObject, Declared, PutSchedule};
 use crate::record::{Extra, Json, Options};
 use crate::schedule::{self, CatchUp, Definition, Overlap, SkipReason, Timing};
 use crate::time::Timestamp;
@@ -188,6 +188,7 @@ pub struct Synced {
     created: Vec<String>,
     changed: Vec<String>,
     missing: Vec<ScheduleAnswer>,
+    corrupt: Vec<CorruptObject>,
     modules: Vec<String>,
 }
 
@@ -341,6 +342,7 @@ impl Engine {
         let now = queue.bucket().now();
         let missing = synced.missing.into_iter().map(|schedule| ScheduleAnswer::at(schedule, now)).collect();
         let modules = synced.modules.into_iter().collect();
-        Ok(Synced { created: synced.created, changed: synced.changed, missing, modules })
+        let queue::Synced { created, changed, corrupt, .. } = synced;
+        Ok(Synced { created, changed, missing, corrupt, modules })
     }
 }

@@ -133,7 +133,7 @@ fn expiries(prefix: &str, keep_days: u32) -> Vec<Expiry> {
         ("cancels", keys::CANCELS, index),
         ("probe", "probe/", index),
         ("schemas", keys::SCHEMAS, old),
-        ("uploads", "", uploads),
+        ("uploads", "payloads/", uploads),
     ];
     places.map(|(name, place, expires)| rule(prefix, name, place, expires)).into()
 }
@@ -185,13 +185,15 @@ impl Queue {
         let applies = store.kind() == StoreKind::S3;
         let rules = expiries(&prefix_of(&store.url()), keep_days);
         let estimate = self.estimate(keep_days).await?;
+        // Who may not ask is told of the usual case.
+        let keeps = !applies || store.keeps_versions().await.map_or(true, |answer| answer.value);
         let others = if apply { Some(store.put_lifecycle(&rules).await?.value) } else { None };
         Ok(Lifecycle {
             applies,
             applied: apply,
             others,
             rules: Configuration { rules: rules.iter().map(Into::into).collect() },
-            notes: notes(applies, keep_days, &estimate),
+            notes: notes(applies, keeps, keep_days, &estimate),
             estimate,
         })
     }
@@ -273,7 +275,7 @@ const fn as_float(count: u64) -> f64 {
     count as f64
 }
 
-fn notes(applies: bool, keep_days: u32, estimate: &Estimate) -> Vec<String> {
+fn notes(applies: bool, keeps: bool, keep_days: u32, estimate: &Estimate) -> Vec<String> {
     let Estimate { records, old_versions, old_bytes, removable_bytes, dollars_a_month, saved_a_month, .. } = estimate;
     let about = if estimate.at_least { "at least" } else { "about" };
     let megabytes = |bytes: &f64| format!("{:.1} MB", bytes / 1_000_000.0);
@@ -283,6 +285,13 @@ fn notes(applies: bool, keep_days: u32, estimate: &Estimate) -> Vec<String> {
         "This store is no bucket: it has no lifecycle rules, keeps old versions of records, and deletes those of \
          everything else at once. The rules are those of a queue in a bucket."
     };
+    let free =
+        "The rules cost nothing: S3 charges neither for them nor for what they delete. It applies them once a day.";
+    if !keeps {
+        let nothing = "The bucket keeps no versions: there is no history to bound, and the rules have nothing to delete until \
+                       versioning is switched on. Have them in place before that.";
+        return vec![place.to_owned(), nothing.to_owned(), free.to_owned()];
+    }
     vec![
         place.to_owned(),
         format!(
@@ -295,8 +304,7 @@ fn notes(applies: bool, keep_days: u32, estimate: &Estimate) -> Vec<String> {
              What comes later is kept for {keep_days} days instead of for ever.",
             megabytes(removable_bytes)
         ),
-        "The rules cost nothing: S3 charges neither for them nor for what they delete. It applies them once a day."
-            .to_owned(),
+        free.to_owned(),
         format!(
             "buquet history then shows what happened in the last {keep_days} days, and purged tasks are gone for good \
              after as many."

@@ -167,7 +167,9 @@ impl Queue {
     pub async fn backfill_schedule(&self, name: &str, from: Timestamp, until: Timestamp) -> Result<Vec<Filled>> {
         let now = self.bucket().now();
         if from >= until {
-            return Err(Error::Invalid(format!("the range ends at {until}, before it begins at {from}")));
+            return Err(Error::Invalid(format!(
+                "the range from {from} to before {until} is empty; it has to end later"
+            )));
         }
         let schedule = self.core().find_schedule(name).await?.schedule;
         if until > now.after(self.bucket().time_margin()) {
@@ -186,7 +188,7 @@ impl Queue {
         let fill = |slot| {
             let (core, schedule) = (self.core(), &schedule);
             async move {
-                let derived = core.store_slot(schedule, slot).await?;
+                let derived = core.store_slot(schedule, slot, Some(now)).await?;
                 Ok(Filled { slot, task: derived.id(), created: matches!(derived, Derived::Created(_)) })
             }
         };
@@ -195,8 +197,14 @@ impl Queue {
 }
 
 impl Core {
-    /// Stores the task of a slot, unless it is there.
-    pub(crate) async fn store_slot(&self, schedule: &Schedule, slot: Timestamp) -> Result<Derived> {
+    /// Stores the task of a slot, unless it is there. One that somebody asks for at a time of their own has its time to
+    /// live from then.
+    pub(crate) async fn store_slot(
+        &self,
+        schedule: &Schedule,
+        slot: Timestamp,
+        asked_at: Option<Timestamp>,
+    ) -> Result<Derived> {
         let Definition { kind, input, options, .. } = &schedule.definition;
         let available_at = slot.after(slot_jitter(schedule, slot));
         let now = self.desk.bucket.now();
@@ -204,7 +212,8 @@ impl Core {
         extras.metadata.insert("slot".into(), slot.to_string());
         let mut task = Task::new(0, input.clone(), now, Some(available_at)).with(extras);
         // Counted from when the slot's task may start, so that one that is caught up with too late does not start at all.
-        task.expires_at = expiry.and_then(|expiry| expiry.moment(available_at));
+        let lives_from = asked_at.map_or(available_at, |at| at.max(available_at));
+        task.expires_at = expiry.and_then(|expiry| expiry.moment(lives_from));
         let id = if self.settings.variant.forgets_slots() {
             crate::id::RecordId::random(self.desk.bucket.entropy())
         } else {

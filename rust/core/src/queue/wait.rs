@@ -123,7 +123,9 @@ impl Core {
         match self.desk.bucket.get(&key, known).await?.value {
             Got::Found(object) => Ok(Some((BatchRecord::decode(&key, &object.body)?, object.etag))),
             Got::NotModified => Ok(None),
-            Got::Missing => Err(Error::NotFound(format!("there is no task of the record {id}"))),
+            Got::Missing => Err(Error::NotFound(format!(
+                "there is no task of the record {id} in this queue: it was purged, or is another's"
+            ))),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A schedule and its parts, field for field as they are stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -282,8 +282,22 @@ impl Definition {
     /// Whether it says the same.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let known = |definition: &Self| serde_json::to_value(Self { extra: Extra::new(), ..definition.clone() }).ok();
-        known(self) == known(other)
+        self.differences(other).is_empty()
+    }
+
+    /// The names of what they say differently, as they are in the stored object.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let (ours, theirs) = (self.known_fields(), other.known_fields());
+        let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name)).cloned().collect()
+    }
+
+    fn known_fields(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::to_value(Self { extra: Extra::new(), ..self.clone() }) {
+            Ok(serde_json::Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        }
     }
 
     /// Whether it fires at the same times.

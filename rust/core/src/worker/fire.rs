@@ -266,7 +266,7 @@ impl Shared {
         {
             return Ok((slot, Derived::Found(Box::new(found.record))));
         }
-        Ok((slot, self.core.store_slot(&known.schedule, slot).await?))
+        Ok((slot, self.core.store_slot(&known.schedule, slot, None).await?))
     }
 
     /// How the last run fares, if the schedule heeds it.

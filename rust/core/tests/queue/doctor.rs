@@ -117,7 +117,7 @@ async fn a_healthy_queue_is_found_healthy_with_few_requests_and_left_as_it_was()
     let report = report(&store).await;
     assert_eq!(report.status, Status::Ok, "{report:#?}");
     assert_eq!(store.keys(""), before);
-    assert_eq!(report.checks.len(), 10);
+    assert_eq!(report.checks.len(), 11);
     let requests = report.requests;
     assert!(requests.put <= 10 && requests.get <= 12 && requests.list <= 12, "{requests:?}");
     worker.stop().await;
@@ -154,6 +154,19 @@ async fn a_dead_worker_and_what_it_holds_are_found() {
     sleep(Duration::from_mins(10)).await;
     let late = report(&store).await;
     assert!(check(&late, "leases").what.contains("past their time"), "{late:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn schemas_and_schedules_that_cannot_be_read_are_found() {
+    let store = Arc::new(MemoryStore::new());
+    let _queue = queue_on(&store, 1).await;
+    assert_eq!(check(&report(&store).await, "definitions").status, Status::Ok);
+    for key in ["schedules/night.json", "schemas.json"] {
+        store.put(key, Bytes::from_static(b"{bad"), &Condition::Always).await.unwrap();
+        let found = report(&store).await;
+        assert_eq!((found.status, check(&found, "definitions").status), (Status::Failed, Status::Failed));
+        assert!(check(&found, "definitions").what.contains(key), "{found:#?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

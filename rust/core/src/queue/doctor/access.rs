@@ -26,10 +26,12 @@ pub(super) struct Reached {
 }
 
 pub(super) async fn reach(visit: &Visit, local_time: fn() -> Timestamp) -> Reached {
-    // The first request finds the way: names, connections, credentials. The second tells how long one takes.
+    // The first request finds the way: names, connections, credentials, and whether signatures need another time than
+    // this machine's clock says. The second tells how long one takes.
     let warm = visit.get(keys::MARKER).await;
+    let is_final = warm.as_ref().is_err_and(|error| error.kind != StoreErrorKind::Denied);
     let (began, before) = (Instant::now(), local_time());
-    let answer = if warm.is_err() { warm } else { visit.get(keys::MARKER).await };
+    let answer = if is_final { warm } else { visit.get(keys::MARKER).await };
     let local = Timestamp(before.0.midpoint(local_time().0));
     let resolution_ms = visit.store().clock_resolution_ms();
     Reached { url: visit.url(), answer, took: began.elapsed(), local, resolution_ms }
@@ -147,6 +149,10 @@ pub(super) fn judge_permissions(kind: StoreKind, tried: &Tried) -> Check {
     });
     if actions.iter().all(|(action, _, refused)| is_denied(refused) || !DECISIVE.contains(action)) {
         let message = tried.get.as_ref().map(|error| error.message.clone()).unwrap_or_default();
+        if kind != StoreKind::S3 {
+            let advice = "check that this user may read and write the file and its folder";
+            return Check::new(name, Status::Failed, format!("nothing is allowed: {message}"), advice);
+        }
         let advice = "either the credentials are not valid there, or they may do nothing with this bucket: see buquet config \
                       for where they come from, and buquet doctor --iam for the policy they need";
         return Check::new(name, Status::Failed, format!("nothing is allowed: {message}"), advice)

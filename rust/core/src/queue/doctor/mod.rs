@@ -5,6 +5,7 @@
 
 mod access;
 mod clock;
+mod definitions;
 mod layout;
 mod leases;
 mod policy;
@@ -103,7 +104,7 @@ impl Check {
 }
 
 /// The checks that need a store which can be read, in their order.
-const BUILT_ON_ACCESS: [&str; 5] = ["layout", "workers", "leases", "ready", "records"];
+const BUILT_ON_ACCESS: [&str; 6] = ["layout", "definitions", "workers", "leases", "ready", "records"];
 
 /// What is to be said of a database that nobody has made yet. A look into it would make it.
 #[must_use]
@@ -140,7 +141,7 @@ pub async fn examine(visit: &Visit, asked: &Examination, local_time: fn() -> Tim
     checks.push(access::judge_permissions(visit.kind(), &tried));
     checks.push(access::conditional_writes(visit, &tried).await);
     checks.push(access::judge_versioning(visit.kind(), &visit.url(), &tried.versioning));
-    checks.push(clock::judge(&reached));
+    checks.push(clock::judge(visit.kind(), &reached));
     let marker = layout::gather(visit, answer).await;
     let layout = layout::judge(&marker);
     let there = marker.is_queue();
@@ -155,6 +156,7 @@ pub async fn examine(visit: &Visit, asked: &Examination, local_time: fn() -> Tim
 }
 
 async fn examine_queue(visit: &Visit, asked: &Examination, checks: &mut Vec<Check>) -> Option<String> {
+    checks.push(definitions::judge(&definitions::gather(visit).await));
     let leases = leases::gather(visit).await;
     let workers = workers::gather(visit, &leases).await;
     checks.push(workers::judge(&workers));

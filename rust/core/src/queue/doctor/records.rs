@@ -104,13 +104,18 @@ fn judge(records: &Result<Records>, all: bool) -> Check {
         (Some(first), _) => {
             let count = records.corrupt.len();
             // The message begins with the key.
-            let what = format!("{count} of {read} cannot be read, the first: {}", first.message);
+            let newer = match records.newer.len() {
+                0 => String::new(),
+                newer => format!("; {newer} more are of a newer version of buquet, and nothing is wrong with those"),
+            };
+            let what = format!("{count} of {read} cannot be read, the first: {}{newer}", first.message);
             let advice = "workers leave these alone and go on; put back an older version of the object (aws s3api \
                           list-object-versions), or delete it and submit its tasks again";
             Check::new(name, Status::Failed, what, advice)
         }
     };
-    check.with("read", records.read).with("corrupt", named)
+    let newer: Vec<&str> = records.newer.iter().take(MOST_NAMED).map(String::as_str).collect();
+    check.with("read", records.read).with("corrupt", named).with("newer", newer)
 }
 
 #[cfg(test)]
@@ -131,6 +136,15 @@ mod tests {
         let check = judge(&Ok(Records { read: 3, corrupt: vec![], newer, more: false }), false);
         assert_eq!(check.status, Status::Warning);
         assert!(check.advice.contains("upgrade") && !check.advice.contains("delete"), "{check:?}");
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_does_not_hide_one_of_a_newer_version() {
+        let corrupt = vec![CorruptObject { key: "tasks/0/x.json".into(), message: "tasks/0/x.json is no JSON".into() }];
+        let newer = vec!["tasks/0/y.json has format 9: upgrade buquet".to_owned()];
+        let check = judge(&Ok(Records { read: 3, corrupt, newer, more: false }), true);
+        assert!(check.what.contains("1 of 3 records") && check.what.contains("1 more are of a newer"), "{check:?}");
+        assert_eq!(check.details.get("newer").and_then(|list| list.as_array()).map(Vec::len), Some(1));
     }
 
     #[test]

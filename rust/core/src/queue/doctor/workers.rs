@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use super::leases::Leases;
 use super::visit::{Visit, keys_of};
 use super::{Check, Status, plural};
@@ -14,6 +16,8 @@ use crate::worker::Registration;
 
 /// Registrations that are read; of more, the first.
 const MOST_READ: usize = 200;
+/// Unreadable ones that are named.
+const MOST_NAMED: usize = 20;
 
 /// A worker, as far as it matters here.
 #[derive(Clone, Debug)]
@@ -106,11 +110,13 @@ pub(super) fn judge(workers: &Result<Workers>) -> Check {
             .with("leases_of_the_dead", left)
             .with("unread", workers.unread)
     };
-    if let Some(corrupt) = workers.corrupt.first() {
-        let what = format!("{} is no registration: {}", corrupt.key, corrupt.message);
-        let advice = format!("delete {}, if it is nobody's; no task depends on it", corrupt.key);
-        return figures(Check::new(name, Status::Warning, what, advice));
-    }
+    let unreadable: Vec<Value> = workers
+        .corrupt
+        .iter()
+        .take(MOST_NAMED)
+        .map(|corrupt| json!({"key": corrupt.key, "message": corrupt.message}))
+        .collect();
+    let figures = |check: Check| beside(figures(check), &workers.corrupt).with("corrupt", unreadable);
     if left > 0 {
         let whose = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
         let what = format!("{} held by dead workers{whose}", plural(left, "lease"));
@@ -128,6 +134,17 @@ pub(super) fn judge(workers: &Result<Workers>) -> Check {
         return figures(Check::new(name, Status::Warning, what, "start one: buquet worker MODULE:APP"));
     }
     figures(Check::ok(name, format!("{} alive, {} dead without anything left", plural(alive, "worker"), dead.len())))
+}
+
+/// The same finding, with registrations that cannot be read named beside it.
+fn beside(mut check: Check, corrupt: &[CorruptObject]) -> Check {
+    let Some(first) = corrupt.first() else { return check };
+    let more = if corrupt.len() > 1 { format!(", and {} more", corrupt.len() - 1) } else { String::new() };
+    check.what = format!("{}; {} is no registration: {}{more}", check.what, first.key, first.message);
+    let separator = if check.advice.is_empty() { "" } else { "; " };
+    check.advice = format!("{}{separator}delete {}, if it is nobody's; no task depends on it", check.advice, first.key);
+    check.status = check.status.max(Status::Warning);
+    check
 }
 
 fn who(member: &Member) -> String {
@@ -173,7 +190,12 @@ pub(super) mod tests {
         let workers = Workers { strangers: 1, ..staff(vec![member(true, 0)]) };
         assert_eq!(judge(&Ok(workers)).status, Status::Warning);
         let corrupt = vec![CorruptObject { key: "workers/x.json".into(), message: "no JSON".into() }];
-        assert!(judge(&Ok(Workers { corrupt, ..Workers::default() })).advice.contains("workers/x.json"));
+        assert!(
+            judge(&Ok(Workers { corrupt: corrupt.clone(), ..Workers::default() })).advice.contains("workers/x.json")
+        );
+        let check = judge(&Ok(Workers { corrupt, ..staff(vec![member(false, 2)]) }));
+        assert_eq!(check.status, Status::Failed, "what is worse decides: {check:?}");
+        assert!(check.what.contains("2 leases") && check.what.contains("workers/x.json"), "{check:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::object::ScheduleChange;
 use super::{PutSchedule, Queue};
 use crate::error::{Error, Result};
+use crate::queue::CorruptObject;
 use crate::schedule::{Definition, Schedule, check_name};
 use crate::store::Got;
 use crate::time::Timestamp;
@@ -30,6 +31,8 @@ pub struct Synced {
     pub changed: Vec<String>,
     /// Those that one of the modules declared once and declares no more. They go on firing.
     pub missing: Vec<Schedule>,
+    /// Declared schedules whose objects cannot be read. They are left alone, and do not fire.
+    pub corrupt: Vec<CorruptObject>,
     /// Every module that some schedule comes from: one that is gone cannot say that it declares nothing any more.
     pub modules: BTreeSet<String>,
 }
@@ -47,10 +50,12 @@ impl Queue {
             return Ok(Synced::default());
         }
         let mut stored = BTreeMap::new();
+        let mut corrupt = BTreeMap::new();
         let mut cursor = None;
         for _ in 0..limits::SCHEDULE_PAGES {
             let page = self.schedules(limits::PAGE, cursor.as_deref()).await?;
             stored.extend(page.schedules.into_iter().map(|schedule| (schedule.name.clone(), schedule)));
+            corrupt.extend(page.corrupt.into_iter().map(|object| (object.key.clone(), object)));
             cursor = page.cursor;
             if cursor.is_none() {
                 break;
@@ -60,6 +65,10 @@ impl Queue {
         let mut synced = Synced { modules: modules_of.collect(), ..Synced::default() };
         let mut marked = false;
         for (put, module) in &puts {
+            if let Some(object) = corrupt.remove(&keys::schedule(&put.name)) {
+                synced.corrupt.push(object);
+                continue;
+            }
             let found = stored.remove(&put.name);
             if found.as_ref().is_some_and(|found| put.is_settled(found, Some(module))) {
                 continue;

@@ -138,9 +138,14 @@ impl PutSchedule {
         if self.replace || self.is_satisfied_by(schedule) {
             return Ok(());
         }
+        let differs = if self.definition.is_same(&schedule.definition) {
+            format!("it is {}", if schedule.enabled { "enabled" } else { "disabled" })
+        } else {
+            format!("it says something else: {}", self.definition.differences(&schedule.definition).join(", "))
+        };
         Err(Error::Invalid(format!(
-            "there is a schedule {:?} already, for tasks of the type {:?}, and it says something else: ask for it to be \
-             replaced, or take another name",
+            "there is a schedule {:?} already, for tasks of the type {:?}, and {differs}; ask for it to be replaced \
+             (replace, --replace), or take another name",
             self.name, schedule.definition.kind
         )))
     }

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
-use self::book::{Book, Compiled, check_new};
+pub(super) use self::book::Book;
+use self::book::{Compiled, check_new};
 pub use self::book::{Schemas, Shown, is_encoded};
 use super::{Core, Queue, marker};
 use crate::bucket::{Bucket, Committed};

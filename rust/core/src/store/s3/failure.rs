@@ -106,9 +106,11 @@ impl Address {
                  endpoint"
             ),
             (_, "RequestTimeTooSkewed") => "set this machine's clock".to_owned(),
-            (_, "InvalidAccessKeyId") => "the access key is unknown there; check AWS_ACCESS_KEY_ID or AWS_PROFILE, \
+            (_, "InvalidAccessKeyId" | "NotSignedUp") => {
+                "the access key is unknown there; check AWS_ACCESS_KEY_ID or AWS_PROFILE, \
                                           and that the endpoint is the right one"
-                .to_owned(),
+                    .to_owned()
+            }
             (_, "SignatureDoesNotMatch") => "the secret key is wrong; check AWS_SECRET_ACCESS_KEY".to_owned(),
             (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
                 "the session has ended; sign in again (for example: aws sso login)".to_owned()

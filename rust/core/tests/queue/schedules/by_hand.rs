@@ -7,6 +7,8 @@ use buquet_core::Error;
 use buquet_core::queue::{Declared, PutSchedule};
 use buquet_core::record::TaskStatus;
 use buquet_core::schedule::Definition;
+use buquet_core::store::{Condition, Store};
+use bytes::Bytes;
 
 use crate::support::queue_on;
 
@@ -119,11 +121,52 @@ async fn a_range_is_filled_in_once() {
     assert!(again.iter().all(|filled| !filled.created));
     assert_eq!(slots(&queue).await, [-20, -10, 0, 10, 20, 30]);
     for (from, until, words) in
-        [(at(10), at(10), "before it begins"), (at(10), at(50), "is to come"), (at(-200_000), at(10), "piece by piece")]
+        [(at(10), at(10), "is empty"), (at(10), at(50), "is to come"), (at(-200_000), at(10), "piece by piece")]
     {
         let error = queue.backfill_schedule("reports", from, until).await.unwrap_err();
         assert!(matches!(&error, Error::Invalid(message) if message.contains(words)), "{error}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_filled_in_late_has_its_time_to_live_from_now() {
+    let store = a_store();
+    let queue = queue_on(&store, 1).await;
+    sleep_until(&store, at(60)).await;
+    queue.put_schedule(put(Definition { ttl_ms: Some(300_000), ..every(10) })).await.unwrap();
+    queue.backfill_schedule("reports", at(0), at(20)).await.unwrap();
+    let worker = Crew::start(&store, 2).await;
+    let given = worker.worker.next(4, SOON).await.unwrap().assignments;
+    assert_eq!(given.len(), 2, "none of them is too late: they were asked for just now");
+    for task in &given {
+        worker.complete(task).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_cannot_be_read_keeps_no_other_from_being_declared() {
+    let store = a_store();
+    let queue = queue_on(&store, 1).await;
+    let declared = |name: &str| Declared { name: name.into(), definition: every(10), module: "tasks".into() };
+    let modules = BTreeSet::from(["tasks".to_owned()]);
+    queue.sync_schedules(vec![declared("a")], &modules).await.unwrap();
+    store.put("schedules/a.json", Bytes::from_static(b"{"), &Condition::Always).await.unwrap();
+    let synced = queue.sync_schedules(vec![declared("a"), declared("b")], &modules).await.unwrap();
+    assert_eq!(synced.created, ["b"]);
+    let keys: Vec<_> = synced.corrupt.iter().map(|object| object.key.as_str()).collect();
+    assert_eq!(keys, ["schedules/a.json"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_that_says_something_else_is_told_with_what_differs() {
+    let store = a_store();
+    let queue = queue_on(&store, 1).await;
+    queue.put_schedule(PutSchedule { enabled: Some(false), ..put(every(10)) }).await.unwrap();
+    let other = queue.put_schedule(put(Definition { jitter_ms: 5, ..every(20) })).await.unwrap_err().to_string();
+    assert!(other.contains("every_ms, jitter_ms") && other.contains("--replace"), "{other}");
+    let enabled = PutSchedule { enabled: Some(true), ..put(every(10)) };
+    let disabled = queue.put_schedule(enabled).await.unwrap_err().to_string();
+    assert!(disabled.contains("it is disabled"), "{disabled}");
 }
 
 #[tokio::test(start_paused = true)]
