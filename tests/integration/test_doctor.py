@@ -68,7 +68,7 @@ def test_a_deep_look_reads_every_record(buquet: Run) -> None:
     for _ in range(3):
         buquet("submit", "double", "--input", '{"n": 1}')
     done = buquet("doctor", "--deep", "--json")
-    assert checks(done)["records"]["details"] == {"read": 3, "corrupt": []}
+    assert checks(done)["records"]["details"] == {"read": 3, "corrupt": [], "newer": []}
 
 
 def test_a_database_that_is_not_there_is_not_made(buquet: Run, tmp_path: Path) -> None:

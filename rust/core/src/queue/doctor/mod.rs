@@ -104,7 +104,7 @@ impl Check {
 }
 
 /// The checks that need a store which can be read, in their order.
-const BUILT_ON_ACCESS: [&str; 6] = ["layout", "definitions", "workers", "leases", "ready", "records"];
+const BUILT_ON_ACCESS: [&str; 6] = ["layout", "workers", "leases", "ready", "records", "definitions"];
 
 /// What is to be said of a database that nobody has made yet. A look into it would make it.
 #[must_use]
@@ -156,20 +156,20 @@ pub async fn examine(visit: &Visit, asked: &Examination, local_time: fn() -> Tim
 }
 
 async fn examine_queue(visit: &Visit, asked: &Examination, checks: &mut Vec<Check>) -> Option<String> {
-    checks.push(definitions::judge(&definitions::gather(visit).await));
     let leases = leases::gather(visit).await;
     let workers = workers::gather(visit, &leases).await;
     checks.push(workers::judge(&workers));
     checks.push(leases::judge(&leases, workers.as_ref().map_or(0, workers::Workers::alive)));
     let ready = ready::gather(visit, workers.as_ref().ok()).await;
     checks.push(ready::judge(&ready, workers.as_ref().ok()));
-    if asked.deep {
-        let (check, cursor) = records::all(visit, None).await;
-        checks.push(check);
-        return cursor;
-    }
-    checks.push(records::sample(visit, leases.as_ref().ok(), ready.as_ref().ok()).await);
-    None
+    let (records, cursor) = if asked.deep {
+        records::all(visit, None).await
+    } else {
+        (records::sample(visit, leases.as_ref().ok(), ready.as_ref().ok()).await, None)
+    };
+    checks.push(records);
+    checks.push(definitions::judge(&definitions::gather(visit).await));
+    cursor
 }
 
 fn report(visit: &Visit, checks: Vec<Check>, cursor: Option<String>) -> Report {
