@@ -153,6 +153,6 @@ def read_marker(raw: bytes | msgspec.Raw) -> Marker | None:
         return None
     try:
         return msgspec.json.decode(raw, type=_Envelope).marker
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         message = f'an object that begins with "$buquet" is buquet\'s own, and this is none: {error}'
         raise CodecError(message, may_help=False).in_plain() from error

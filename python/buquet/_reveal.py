@@ -14,6 +14,8 @@ from buquet.errors import BuquetError, CodecError
 if TYPE_CHECKING:
     from buquet._attempt import FailureInfo
 
+_UNREADABLE = (msgspec.DecodeError, RecursionError)
+"""What msgspec raises of text that is no JSON, or nested without end."""
 _SHORTEST = 256
 _ERROR_BYTES = 15 * 1024
 """The engine cuts errors off at 16 KiB, type included; one that is sealed must not be."""
@@ -65,7 +67,7 @@ def _value(chain: Chain, value: Any, place: Place) -> Any:
         if marker is None or marker.data is None:
             return value
         return msgspec.json.decode(chain.decode(marker.data, marker.codec, place.context()))
-    except (BuquetError, msgspec.DecodeError):
+    except (BuquetError, *_UNREADABLE):
         return value
 
 
@@ -83,7 +85,7 @@ def _error(chain: Chain, error: TaskError, place: Place) -> TaskError:
         return msgspec.structs.replace(
             error, message=f"{shown_error(error.message)}, which cannot be read here: {missing}"
         )
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return error
     return msgspec.structs.replace(error, message=details.message, traceback=details.traceback)
 

@@ -144,7 +144,8 @@ class AesGcm:
 
     def __init__(self, keys: Mapping[str, bytes], primary: str) -> None:
         """Check the keys."""
-        if not isinstance(keys, Mapping) or primary not in keys:  # pyright: ignore[reportUnnecessaryIsInstance]
+        is_known = isinstance(keys, Mapping) and isinstance(primary, str) and primary in keys  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_known:
             raise InvalidError(f"keys= must map ids to keys, and hold the primary one, {primary!r}")
         for key_id, key in keys.items():
             if not isinstance(key_id, str) or len(key_id.encode()) not in _KEY_ID_BYTES:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -179,7 +180,8 @@ class AesGcm:
             codec = AesGcm({"2026-11": AesGcm.generate_key()}, primary="2026-11")
             print(AesGcm.key_id(codec.encode(b"data", b"")))
         """
-        if data[:1] != bytes([_VERSION]) or len(data) < 2 + data[1]:
+        is_frame = isinstance(data, bytes) and len(data) > 1 and data[0] == _VERSION  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not is_frame or len(data) < 2 + data[1]:
             return None
         return data[2 : 2 + data[1]].decode(errors="backslashreplace")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pickle
 import zlib
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 from buquet import ClosedError, CodecError, InvalidError
@@ -54,6 +55,11 @@ def test_what_was_changed_or_moved_does_not_decrypt() -> None:
     assert caught.value.may_help, "another worker may have the right one"
 
 
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\x01\x05abcd", b"\x02\x01a", None, 5], ids=repr)
+def test_what_is_no_frame_was_encrypted_under_no_key(data: Any) -> None:
+    assert AesGcm.key_id(data) is None
+
+
 def test_no_key_is_ever_shown() -> None:
     codec = sealing(a=SECRET)
     texts = [repr(codec), str(codec), repr(Chain((codec,)).codecs)]
@@ -81,6 +87,7 @@ def test_codecs_that_cannot_be_are_refused() -> None:
         lambda: Zstd(99),
         lambda: AesGcm({}, primary="a"),
         lambda: AesGcm({"": NEW}, primary=""),
+        lambda: AesGcm({"a": NEW}, primary=cast("Any", ["a"])),
     ):
         with pytest.raises(InvalidError):
             bad()
@@ -206,6 +213,16 @@ def test_a_sealed_error_is_never_cut_off() -> None:
     assert "bytes left out" in opened.error.traceback
 
 
+def test_what_cannot_be_read_once_it_is_decoded_stays_as_it_is() -> None:
+    chain = Chain((Zstd(),))
+    deep = b"[" * 5_000 + b"]" * 5_000
+    stored = msgspec.json.decode(envelope(Marker(codec=["zstd"], data=chain.encode(deep, b""))))
+    unread = chain.encode(b'{"message":"no luck","more":%b}' % deep, b"")
+    error = TaskError(type="E", message=envelope(Marker(codec=["zstd"], data=unread)).decode())
+    task = _task(error, output=stored)
+    assert reveal(chain, task) == task
+
+
 def test_an_envelope_is_read_back_and_nothing_else_is_one() -> None:
     marker = Marker(codec=["zstd"], data=b"x")
     assert read_marker(envelope(marker)) == marker
@@ -214,7 +231,7 @@ def test_an_envelope_is_read_back_and_nothing_else_is_one() -> None:
         read_marker(b'{"$buquet": 1}')
 
 
-def _task(error: TaskError) -> object:
+def _task(error: TaskError, output: object = None) -> object:
     from buquet import Task, TaskStatus  # noqa: PLC0415
 
-    return Task(id="i", type="t", status=TaskStatus.FAILED, error=error)
+    return Task(id="i", type="t", status=TaskStatus.FAILED, error=error, output=output)

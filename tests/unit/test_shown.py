@@ -32,6 +32,7 @@ DATA = CHAIN.encode(b"secret", b"")
             stored(codec=CHAIN.names, data=DATA),
             f"<{len(DATA)} bytes, sealed by zstd, aes-gcm with the key '2026-11'>",
         ),
+        (stored(codec=["aes-gcm"], data=b"\x01"), "<1 bytes, sealed by aes-gcm>"),
         (stored(codec=["aes-gcm"], data=b"\x09?"), "<2 bytes, sealed by aes-gcm>"),
         (stored(codec=["aes-gcm"], data=b"\x01\xff?"), "<3 bytes, sealed by aes-gcm>"),
         (stored(codec=["own"], data=DATA), f"<{len(DATA)} bytes, sealed by own>"),
@@ -56,5 +57,6 @@ def test_a_value_that_lies_elsewhere_is_not_null() -> None:
 def test_errors_are_shown_or_described() -> None:
     sealed = envelope(Marker(codec=CHAIN.names, data=DATA)).decode()
     assert shown_error(sealed) == f"<{len(DATA)} bytes, sealed by zstd, aes-gcm with the key '2026-11'>"
-    for message in ("", "no luck", '{"$buquet" is what it began with', '{"$buquet": {}}', "\ud800"):
+    deep = '{"$buquet":{"x":' + "[" * 5_000 + "]" * 5_000 + "}}"
+    for message in ("", "no luck", '{"$buquet" is what it began with', '{"$buquet": {}}', "\ud800", deep):
         assert shown_error(message) == message
