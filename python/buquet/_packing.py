@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from buquet._chain import MEMBER, Marker, envelope
 from buquet._files import File, length_of
-from buquet.errors import CodecError
+from buquet.errors import CodecError, CorruptError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -113,27 +113,15 @@ def set_aside_nested(file: File) -> dict[str, Any]:
 def restore(marker: Marker) -> Any:
     """What a marker stands for: while a value is encoded, what was set aside, to compare it with an annotation.
 
-    Where nothing is known of it, one of its kind.
-
     :raises CodecError: it stands for a whole value, which nobody has opened.
+    :raises CorruptError: it speaks of a payload that its task does not have.
     """
-    state = _unpacking.get()
-    if marker.file is not None:
-        return File.from_store(_Nothing(), marker.name, marker.size) if state is None else state.file(marker)
-    if marker.blob is not None:
-        return _set_aside_before(marker.blob) if state is None else state.bytes_of(marker)
-    message = "a value that passed through codecs lies inside of another: it was not stored by buquet"
-    raise CodecError(message, may_help=False).in_plain()
-
-
-def _set_aside_before(number: int) -> bytes:
-    sources = [] if (state := _packing.get()) is None else state.sources
-    content = sources[number].content if 0 <= number < len(sources) else b""
-    return content if isinstance(content, bytes) else b""
-
-
-class _Nothing:
-    """The content of a file that is only compared with an annotation."""
-
-    def pieces(self) -> Any:
-        return iter(())
+    number = marker.blob if marker.file is None else marker.file
+    if number is None:
+        message = "a value that passed through codecs lies inside of another: it was not stored by buquet"
+        raise CodecError(message, may_help=False).in_plain()
+    if (opened := _unpacking.get()) is not None:
+        return opened.bytes_of(marker) if marker.file is None else opened.file(marker)
+    if (state := _packing.get()) is not None:
+        return state.sources[number].content if 0 <= number < len(state.sources) else None
+    raise CorruptError(f"a value speaks of payload {number}, and its task has 0")

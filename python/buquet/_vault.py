@@ -210,12 +210,16 @@ class Delivery:
         return joined(self._frames(marker, marker.json))
 
     def _frames(self, marker: Marker, number: int | None) -> Iterator[bytes]:
+        return self._vault.frames(self._payload(number), marker, self._place)
+
+    def _payload(self, number: int | None) -> Payload:
         if number is None or not 0 <= number < len(self._files):
             raise CorruptError(f"a value speaks of payload {number}, and its task has {len(self._files)}")
-        return self._vault.frames(self._files[number], marker, self._place)
+        return self._files[number]
 
     def file(self, marker: Marker) -> File:
         """Give the file that a marker stands for."""
+        self._payload(marker.file)  # one that is not there is told now, not where it is read
         return File.from_store(_StoredFile(self, marker), marker.name, marker.size)
 
     def file_frames(self, marker: Marker) -> Iterator[bytes]:

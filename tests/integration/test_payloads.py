@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import pytest
 from msgspec import Meta
@@ -25,6 +25,7 @@ from buquet import (
     group,
 )
 from buquet._codec import encode
+from buquet._options import submit_options
 from buquet.codecs import AesGcm, Zstd
 from tests.support.objects import InFile
 
@@ -328,3 +329,51 @@ def test_a_large_input_is_plain_json_in_the_store(objects: InFile, tmp_path: Pat
     app.task(_double).submit("x" * 50_000)
     (key,) = objects.keys("payloads/")
     assert json.loads(objects.get(key)) == {"text": "x" * 50_000}
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [{"file": 0, "name": "x", "size": 10}, {"bytes": 0, "size": 1_000}, {"json": 0, "size": 10}],
+    ids=lambda marker: next(iter(marker)),
+)
+async def test_a_marker_without_its_payload_is_never_taken_for_empty_data(marker: Any, tmp_path: Path) -> None:
+    def take(value: Any) -> None:
+        del value
+
+    async with connect(f"sqlite:{tmp_path}/q.db") as queue:
+        worker = Worker(queue)
+        worker.task("any")(take)
+        async with worker:
+            call = _ops.submit("any", json.dumps({"$buquet": marker}).encode(), submit_options(retries=0))
+            handle = queue.handle((await queue.client.call_async(call)).id)
+            with pytest.raises(TaskFailedError, match=r"CorruptError.*speaks of payload 0, and its task has 0"):
+                await handle.result_async(timeout=30)
+
+
+def test_a_file_in_a_result_without_its_payload_is_corrupt(tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db")
+    forged: dict[str, Any] = {"number": 1, "scan": {"$buquet": {"file": 0, "name": "x", "size": 10}}}
+
+    @app.task(name="t")
+    def order() -> Order:
+        return Order(1, File(tmp_path / "q.db"))
+
+    @app.task
+    def look(order: Order, more: dict[str, Any]) -> dict[str, Any]:
+        return {"size": order.scan.size, **more}
+
+    def forge() -> dict[str, Any]:
+        return forged
+
+    worker = Worker(app.queue)
+    worker.task("t")(forge)
+    worker.add(look.handler)
+    with worker:
+        handle = order.submit()
+        with pytest.raises(CorruptError, match="speaks of payload 0, and its task has 0"):
+            handle.result(timeout=30)
+        assert handle.refresh().output == forged, "which it is as plain JSON"
+        with pytest.raises(EncodeError, match="this is no file"):
+            look.submit(cast("Any", forged), {})
+        given = look.submit(Order(1, File(tmp_path / "q.db")), forged)
+        assert given.result(timeout=30)["scan"] == forged["scan"]
