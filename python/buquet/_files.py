@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import shutil
 import stat
 from pathlib import Path
@@ -104,15 +105,22 @@ class File:
         """Write it to ``path``, piece by piece; there is a file only if all of it was there and unchanged.
 
         :raises InvalidError: ``path`` is none, or that of a directory.
+        :raises OSError: there is no such folder, or it cannot be written to.
         """
         target = _path(path, "save() takes")
         if not target.name or target.is_dir():
             raise InvalidError(
                 f"{str(target)!r} is a directory; give the path of a file, such as {str(target / self.name)!r}"
             )
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        # Nobody else writes to it, and its name is short however long the other is.
+        part = target.with_name(f".{secrets.token_hex(8)}.part")
         try:
-            with part.open("wb") as out:
+            out = part.open("xb")
+        except OSError as error:
+            error.filename = str(target)  # which is what the caller knows
+            raise
+        try:
+            with out:
                 for piece in self.pieces():
                     out.write(piece)
             shutil.move(part, target)

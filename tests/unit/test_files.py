@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +14,8 @@ from buquet import EncodeError, File, InvalidError
 from buquet._files import length_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from buquet import Buquet
 
 
@@ -41,6 +45,43 @@ def test_a_file_is_not_saved_as_a_directory(tmp_path: Path, monkeypatch: pytest.
         File("in.txt").save(target)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["in.txt", "inner"]
     assert File("in.txt").save("inner/out.txt").read_text() == "hello"
+
+
+def test_two_that_save_to_one_path_at_a_time_do_not_mix(tmp_path: Path) -> None:
+    class Meeting:
+        """The content of a file, whose second piece comes once the other file's first is written."""
+
+        def __init__(self, letter: bytes) -> None:
+            self.letter = letter
+
+        def pieces(self) -> Iterator[bytes]:
+            for _ in range(2):
+                met.wait(timeout=10)
+                yield self.letter * 10_000
+
+    met = threading.Barrier(2)
+    target = tmp_path / "out"
+    with ThreadPoolExecutor() as threads:
+        for letter in (b"a", b"b"):
+            threads.submit(File.from_store(Meeting(letter), "f", None).save, target)
+    assert target.read_bytes() in (b"a" * 20_000, b"b" * 20_000)
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_is_saved_under_the_longest_name_there_is(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("hello")
+    target = tmp_path / ("n" * 255)
+    assert File(tmp_path / "in.txt").save(target).read_text() == "hello"
+
+
+@pytest.mark.parametrize("folder", ["missing", "in.txt"])
+def test_where_nothing_can_be_saved_the_error_names_the_target(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "in.txt").write_text("hello")
+    target = tmp_path / folder / "out.txt"
+    with pytest.raises(OSError, match=r"out\.txt") as failed:
+        File(tmp_path / "in.txt").save(target)
+    assert failed.value.filename == str(target)
+    assert ".part" not in str(failed.value)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
