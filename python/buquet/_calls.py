@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from buquet import _ops
-from buquet._sending import send_async
+from buquet._sending import in_parts, send_async
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from buquet._client import Call, Client
     from buquet._handle import TaskHandle
@@ -54,59 +54,57 @@ class TaskCall(Generic[R_co]):
         return self._handle(stored)
 
 
-class _Lot(NamedTuple):
-    """One operation, and which of the calls it stores."""
-
-    call: Call[Any, list[_ops.Submitted]]
-    places: Sequence[int]
-
-
 def store(client: Client, calls: Sequence[TaskCall[R]]) -> list[TaskHandle[R]]:
-    """Submit all, in as few operations as their types and options allow; gives the handles in order."""
-    if not calls:
-        return []
-    payloads = [client.vault.send(call.parcel) for call in calls]
-    lots = list(_lots(calls, payloads))
-    return _handles(calls, lots, client.call_many([lot.call for lot in lots]))
+    """Submit all, in as few operations as their types and options allow; gives the handles in order.
+
+    :raises InvalidError: an input does not fit its type's schema; nothing was stored.
+    """
+    vault, parcels, lots = client.vault, [call.parcel for call in calls], _lots(calls)
+    client.ask(vault.fits(parcels, len(lots)))
+    payloads = [vault.send(parcel) for parcel in parcels]
+    answers = client.call_many([_operation(calls, lot, payloads[lot[0]]) for lot in lots])
+    return _handles(calls, lots, answers)
 
 
 async def store_async(client: Client, calls: Sequence[TaskCall[R]]) -> list[TaskHandle[R]]:
     """Like ``store``, without blocking the loop."""
-    if not calls:
-        return []
-    payloads = [await send_async(client.vault, call.parcel) for call in calls]
-    lots = list(_lots(calls, payloads))
-    return _handles(calls, lots, await client.call_many_async([lot.call for lot in lots]))
+    vault, parcels, lots = client.vault, [call.parcel for call in calls], _lots(calls)
+    await client.ask_async(vault.fits(parcels, len(lots)))
+    payloads = [await send_async(vault, parcel) for parcel in parcels]
+    answers = await client.call_many_async([_operation(calls, lot, payloads[lot[0]]) for lot in lots])
+    return _handles(calls, lots, answers)
 
 
-def _lots(calls: Sequence[TaskCall[Any]], payloads: Sequence[list[Payload]]) -> Iterator[_Lot]:
-    """One operation for all calls of a type and its options; what is the only such call, the engine joins with others.
+def _lots(calls: Sequence[TaskCall[Any]]) -> list[Sequence[int]]:
+    """Which calls go into one operation: all of a type and its options.
 
     A unique call has a record of its own, and so does one with payloads.
     """
     together: dict[tuple[str, bytes, int], list[int]] = {}
     for place, call in enumerate(calls):
-        alone = payloads[place] or call.options.unique not in (msgspec.UNSET, None)
+        alone = call.parcel.sources or call.options.unique not in (msgspec.UNSET, None)
         key = (call.name, msgspec.json.encode(call.options), place if alone else -1)
         together.setdefault(key, []).append(place)
-    for places in together.values():
-        first = calls[places[0]]
-        if len(places) == 1:
-            single = _ops.submit(first.name, first.parcel.json, first.options, payloads[places[0]])
-            yield _Lot(single.then(_as_list), places)
-            continue
-        for start in range(0, len(places), _ops.SUBMIT_MANY_LIMIT):
-            part = places[start : start + _ops.SUBMIT_MANY_LIMIT]
-            many = _ops.submit_many(first.name, [calls[place].parcel.json for place in part], first.options)
-            yield _Lot(many.then(_as_stored), part)
+    return [part for places in together.values() for part in in_parts(places)]
+
+
+def _operation(
+    calls: Sequence[TaskCall[Any]], lot: Sequence[int], payloads: Sequence[Payload]
+) -> Call[Any, list[_ops.Submitted]]:
+    """What stores the calls of a lot. One that is alone, the engine joins with others."""
+    first = calls[lot[0]]
+    if len(lot) == 1:
+        return _ops.submit(first.name, first.parcel.json, first.options, payloads).then(_as_list)
+    inputs = [calls[place].parcel.json for place in lot]
+    return _ops.submit_many(first.name, inputs, first.options).then(_as_stored)
 
 
 def _handles(
-    calls: Sequence[TaskCall[R]], lots: Sequence[_Lot], answers: Sequence[list[_ops.Submitted]]
+    calls: Sequence[TaskCall[R]], lots: Sequence[Sequence[int]], answers: Sequence[list[_ops.Submitted]]
 ) -> list[TaskHandle[R]]:
     stored: dict[int, _ops.Submitted] = {}
     for lot, answer in zip(lots, answers, strict=True):
-        stored.update(zip(lot.places, answer, strict=True))
+        stored.update(zip(lot, answer, strict=True))
     return [call.stored(stored[place]) for place, call in enumerate(calls)]
 
 

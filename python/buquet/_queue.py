@@ -126,6 +126,7 @@ class Queue(ScheduleCalls):
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
         parcel = self._pack(type, input, f"the input of task {type!r}", options.known_by)
+        await self._client.ask_async(self._client.vault.fits([parcel]))
         payloads = await send_async(self._client.vault, parcel)
         return self._stored(await self._client.call_async(_ops.submit(type, parcel.json, options, payloads)))
 
@@ -174,10 +175,10 @@ class Queue(ScheduleCalls):
     ) -> TaskGroup[Any]:
         """Store one task per input, about a hundred to a request; options as in ``submit``.
 
-        Inputs are all encoded before the first is stored. More than 10,000 go
-        in several operations: if one of those fails, the ones before it are stored.
+        Inputs are all encoded, and checked against the type's schema if it has one, before the first is stored.
+        More than 10,000 go in several operations: if the store fails at one of those, the ones before it are stored.
 
-        :raises InvalidError: an argument is wrong; the message says which.
+        :raises InvalidError: an argument is wrong; the message says which, inputs counted from 0. Nothing was stored.
         """
         options = plain_options(
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from buquet import _ops
 
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from buquet._options import SubmitOptions
     from buquet._vault import Parcel, Vault
 
+T = TypeVar("T")
+
 
 async def send_async(vault: Vault, parcel: Parcel, owner: str | None = None) -> list[Payload]:
-    """Check and store as ``Vault.send`` does, without blocking the loop."""
+    """Store as ``Vault.send`` does, without blocking the loop."""
     if not parcel.sources:
-        if parcel.plain is not None:
-            await vault.client.ask_async(vault.fits([parcel]))
         return []
     from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - asyncio is not for everybody
 
@@ -29,42 +30,45 @@ async def send_async(vault: Vault, parcel: Parcel, owner: str | None = None) -> 
 def submissions(
     vault: Vault, kind: str, parcels: Sequence[Parcel], options: SubmitOptions
 ) -> Iterator[Call[Any, list[str]]]:
-    """Give the operations that store many tasks; their answers are the ids in order."""
-    for part in _parts(parcels):
-        if part[0].sources:
-            yield _single(kind, part[0], vault.send(part[0]), options)
-        else:
-            vault.client.ask(vault.fits(part))
-            yield _ops.submit_many(kind, [parcel.json for parcel in part], options)
+    """Give the operations that store many tasks; their answers are the ids in order.
+
+    :raises InvalidError: an input does not fit its type's schema; nothing was stored.
+    """
+    parts = list(_parts(parcels))
+    vault.client.ask(vault.fits(parcels, len(parts)))
+    for part in parts:
+        yield _submission(kind, part, vault.send(part[0]), options)
 
 
 async def submissions_async(
     vault: Vault, kind: str, parcels: Sequence[Parcel], options: SubmitOptions
 ) -> AsyncIterator[Call[Any, list[str]]]:
     """Likewise, without blocking the loop."""
-    for part in _parts(parcels):
-        if part[0].sources:
-            yield _single(kind, part[0], await send_async(vault, part[0]), options)
-        else:
-            await vault.client.ask_async(vault.fits(part))
-            yield _ops.submit_many(kind, [parcel.json for parcel in part], options)
+    parts = list(_parts(parcels))
+    await vault.client.ask_async(vault.fits(parcels, len(parts)))
+    for part in parts:
+        yield _submission(kind, part, await send_async(vault, part[0]), options)
 
 
-def _parts(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
+def in_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many as one ``submit_many`` takes, each time."""
+    for start in range(0, len(items), _ops.SUBMIT_MANY_LIMIT):
+        yield items[start : start + _ops.SUBMIT_MANY_LIMIT]
+
+
+def _parts(parcels: Sequence[Parcel]) -> Iterator[Sequence[Parcel]]:
     """Tasks for one operation; each with payloads goes alone, since its record owns them."""
-    part: list[Parcel] = []
-    for parcel in parcels:
-        if part and (parcel.sources or len(part) == _ops.SUBMIT_MANY_LIMIT):
-            yield part
-            part = []
-        if parcel.sources:
-            yield [parcel]
+    for has_payloads, run in groupby(parcels, key=lambda parcel: bool(parcel.sources)):
+        if has_payloads:
+            yield from ([parcel] for parcel in run)
         else:
-            part.append(parcel)
-    if part:
-        yield part
+            yield from in_parts(list(run))
 
 
-def _single(kind: str, parcel: Parcel, payloads: list[Payload], options: SubmitOptions) -> Call[Any, list[str]]:
-    single = _ops.submit(kind, parcel.json, options, payloads)
-    return single.then(lambda stored: [stored.id])
+def _submission(
+    kind: str, part: Sequence[Parcel], payloads: list[Payload], options: SubmitOptions
+) -> Call[Any, list[str]]:
+    if payloads:
+        single = _ops.submit(kind, part[0].json, options, payloads)
+        return single.then(lambda stored: [stored.id])
+    return _ops.submit_many(kind, [parcel.json for parcel in part], options)

@@ -81,6 +81,7 @@ class BoundTask(Generic[P, R]):
         """
         client = self._definition.client
         parcel = self._pack(args, kwargs)
+        client.ask(client.vault.fits([parcel]))
         payloads = client.vault.send(parcel)
         return self._stored(client.call(_ops.submit(self.name, parcel.json, self._options, payloads)))
 
@@ -88,6 +89,7 @@ class BoundTask(Generic[P, R]):
         """Like ``submit``, for async code."""
         client = self._definition.client
         parcel = self._pack(args, kwargs)
+        await client.ask_async(client.vault.fits([parcel]))
         payloads = await send_async(client.vault, parcel)
         return self._stored(await client.call_async(_ops.submit(self.name, parcel.json, self._options, payloads)))
 
@@ -108,7 +110,10 @@ class BoundTask(Generic[P, R]):
     def map(self, values: Iterable[Any]) -> TaskGroup[R]:
         """Store one call per value, each passed as the only argument; about a hundred to a request.
 
-        All are encoded before the first is stored.
+        All are encoded, and checked against the schema if the task has one, before the first is stored.
+
+        :raises InvalidError: a value does not fit; the message says which, counted from 0. Nothing was stored.
+        :raises UnavailableError: the store does not answer; some may be stored.
 
         Example::
 

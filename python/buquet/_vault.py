@@ -86,17 +86,15 @@ class Vault:
                 return envelope(Marker(codec=self.chain.names, data=data))
         return envelope(state.set_aside(raw, whole=True))
 
-    def fits(self, parcels: Sequence[Parcel]) -> Check:
-        """Have the engine check inputs that it cannot read once they are submitted."""
-        return fits(parcels, secret=self.client.keeps_secrets)
+    def fits(self, parcels: Sequence[Parcel], operations: int = 1) -> Check:
+        """Have the engine check inputs before anything of them is stored."""
+        return fits(parcels, operations, secret=self.client.keeps_secrets)
 
     def send(self, parcel: Parcel, owner: str | None = None) -> list[Payload]:
-        """Check what the engine cannot, and store what was set aside, before the commit that names it. Blocks.
+        """Store what was set aside, before the commit that names it. Blocks.
 
         :param owner: the task whose result it is; None for one that is yet to be submitted.
-        :raises InvalidError: an input does not fit its type's schema.
         """
-        self.client.ask(self.fits([parcel]))
         payloads: list[Payload] = []
         for source in parcel.sources:
             payload = self._send_one(source, parcel.place, owner)

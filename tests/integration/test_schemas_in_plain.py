@@ -1,4 +1,4 @@
-"""Schemas hold for inputs that the engine cannot look into once stored: encrypted, compressed, or very long."""
+"""Schemas hold for inputs that the engine cannot look into (encrypted, compressed, very long), and for all at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, InvalidError, group, group_async
+from buquet import Buquet, InvalidError, TaskCall, group, group_async
 from buquet.codecs import AesGcm, Zstd
+from tests.support.objects import InFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +89,52 @@ async def test_a_bound_task_that_is_unique_by_what_is_secret_is_refused(tmp_path
     app = make_app(tmp_path, CHAINS["sealed"])
     with pytest.raises(InvalidError, match="to be kept"):
         app.queue.bind("shout", {"text": "a"}, unique=True)
+
+
+def test_of_very_many_none_is_stored_where_one_does_not_fit_and_the_error_counts_all(app: Buquet) -> None:
+    shout, plain = app.tasks["shout"], app.task(_any)
+    first, second = [*["a"] * 12_000, "A"], ["A", *["a"] * 12_000]
+    both: list[TaskCall[str]] = [call for text in ["a", "A"] for call in (plain.bind(text), shout.bind(text))]
+    tagged = [shout.options(tags=[text]).bind(text) for text in "abC"]
+    for submit, said in (
+        (lambda: shout.map(first), "12000 of 12001"),
+        (lambda: shout.map(second), "0 of 12001"),
+        (lambda: group(*map(shout.bind, first)), "12000 of 12001"),
+        (lambda: group(*both), "3 of 4"),
+        (lambda: group(*tagged), "2 of 3"),
+        (lambda: shout.map(["a", "a" * LONG, "A"]), "2 of 3"),
+        (lambda: shout.map(["a" * LONG, "A" * LONG, "a"]), "1 of 3"),
+    ):
+        with pytest.raises(InvalidError, match=f"^input number {said}: the input .* at /text"):
+            submit()
+    assert app.list().tasks == []
+
+
+async def test_so_it_is_at_the_plain_level(app: Buquet) -> None:
+    queue, wrong = app.queue, {"text": "A"}
+    with pytest.raises(InvalidError, match="input number 12000 of 12001"):
+        await queue.submit_many("shout", [*[{"text": "a"}] * 12_000, wrong])
+    with pytest.raises(InvalidError, match="input number 1 of 2"):
+        await group_async(queue.bind("other"), queue.bind("shout", wrong))
+    assert (await queue.list()).tasks == []
+
+
+@pytest.mark.parametrize("codecs", CHAINS.values(), ids=CHAINS)
+def test_no_payload_is_stored_where_an_input_does_not_fit(codecs: list[Any], tmp_path: Path) -> None:
+    app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=codecs)
+
+    @app.task(schema={"type": "object", "properties": {"name": {"maxLength": 3}}})
+    def store(name: str, content: bytes) -> None:
+        del name, content
+
+    app.publish_schemas()
+    objects, content = InFile(tmp_path / "q.db"), os.urandom(100_000)
+    for submit in (
+        lambda: store.submit("long", content),
+        lambda: store.starmap([("a", content), ("long", b"")]),
+        lambda: group(store.bind("a", content), store.bind("long", b"")),
+    ):
+        with pytest.raises(InvalidError, match="at /name"):
+            submit()
+    assert objects.keys("payloads/") == []
+    objects.close()

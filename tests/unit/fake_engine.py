@@ -222,6 +222,9 @@ class FakeEngine(FakeDeadLetters, FakeSchedules):
     def _op_schema_get(self, request: Any) -> Any:
         return {"type": request["type"], **self.schemas[request["type"]]}
 
+    def _op_schema_check(self, request: Any) -> Any:
+        return {"has_schema": "input" in self.schemas.get(request["type"], {})}
+
     def _op_submit(self, request: Any) -> Any:
         return {"id": self._store(request, request["input"])}
 

@@ -159,3 +159,26 @@ def test_calls_of_clients_with_other_codecs_are_not_joined(engine: FakeEngine, a
     with pytest.raises(InvalidError, match="other codecs"):
         group(add.bind(1, 2), secret.bind(b"x" * 40_000))
     assert not engine.calls
+
+
+def test_whether_inputs_fit_is_asked_once_a_type_and_nothing_is_handed_over_where_there_is_no_schema(
+    engine: FakeEngine, add: Add, spell: Spell
+) -> None:
+    calls = [call for n in range(1_500) for call in (add.bind(n, 1), spell.bind(n))]
+    group(*calls)
+    assert [(check["type"], check["inputs"]) for check in engine.requests("schema.check")] == [
+        ("add", []),
+        ("spell", []),
+    ]
+    engine.schemas["spell"] = {"input": {"type": "object"}}
+    group(*calls)
+    checks = [(check["type"], len(check["inputs"])) for check in engine.requests("schema.check")[2:]]
+    assert checks == [("add", 0), ("spell", 0), ("spell", 1_000), ("spell", 500)]
+
+
+def test_what_a_single_operation_stores_the_engine_checks_by_itself(engine: FakeEngine, spell: Spell) -> None:
+    engine.schemas["spell"] = {"input": {"type": "object"}}
+    spell.map(range(3))
+    spell.submit(1)
+    group(spell.bind(1), spell.bind(2))
+    assert not engine.requests("schema.check")
