@@ -32,7 +32,8 @@ class File:
     Give one with a path, and it is stored piece by piece, through the codecs, and never held whole. A handler gets
     one that it can read, in the same way. Files of up to 5 GiB.
 
-    :param path: the file to be stored. It is read when the task is submitted, or when the handler has returned.
+    :param path: the file to be stored. It is read when the task is submitted, or when the handler has returned; of many
+        that are submitted at once, each is looked for before the first is stored.
     :param name: what the receiver knows it by (default: the last part of the path).
 
     Example::
@@ -85,7 +86,7 @@ class File:
             try:
                 return self._path.open("rb")
             except OSError as error:
-                raise InvalidError(f"cannot read the file {str(self._path)!r}: {error.strerror}") from error
+                raise _unreadable(self._path, error) from error
         return io.BufferedReader(_Pieces(self.pieces()), FRAME)
 
     def pieces(self) -> Iterator[bytes]:
@@ -146,26 +147,26 @@ def _path(path: object, what: str) -> Path:
 
 
 def length_of(file: File) -> int | None:
-    """How many bytes a file has now; None for what has no length, such as a pipe."""
+    """How many bytes a file has now; None for what has no length, such as a pipe.
+
+    :raises InvalidError: there is no such file, or it cannot be read.
+    """
     path = file._path  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of the class above; no user needs it
     if path is None:
         return file.size
     try:
         found = path.stat()
-    except OSError:  # which opening it will say
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
         return None
-    if not stat.S_ISREG(found.st_mode) or (found.st_size == 0 and _has_content(path)):
-        return None
-    return found.st_size
+    with file.open() as source:
+        # Those of /proc and of some file systems say that they are empty, and are not.
+        return None if found.st_size == 0 and source.read(1) else found.st_size
 
 
-def _has_content(path: Path) -> bool:
-    """Whether a file that says it is empty is not: those of /proc and of some file systems say so."""
-    try:
-        with path.open("rb") as source:
-            return source.read(1) != b""
-    except OSError:  # which opening it will say
-        return True
+def _unreadable(path: Path, error: OSError) -> InvalidError:
+    return InvalidError(f"cannot read the file {str(path)!r}: {error.strerror}")
 
 
 async def _in_thread(function: Any) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from buquet import Buquet
+    from tests.unit.fake_engine import FakeEngine
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,27 @@ def test_a_file_is_not_saved_as_a_directory(tmp_path: Path, monkeypatch: pytest.
         File("in.txt").save(target)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["in.txt", "inner"]
     assert File("in.txt").save("inner/out.txt").read_text() == "hello"
+
+
+@pytest.mark.parametrize("bad", ["missing", "folder"])
+def test_a_file_that_cannot_be_read_is_refused_before_anything_is_stored(
+    app: Buquet, engine: FakeEngine, tmp_path: Path, bad: str
+) -> None:
+    @app.task
+    def size(file: File) -> int:
+        return len(file.read())
+
+    @app.task
+    def sizes(files: list[File]) -> int:
+        return len(files)
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "in.txt").write_text("hello")
+    good, wrong = File(tmp_path / "in.txt"), File(tmp_path / bad)
+    for submit in (lambda: size.map([good, wrong]), lambda: sizes.submit([good, wrong]), lambda: size.bind(wrong)):
+        with pytest.raises(InvalidError, match=rf"cannot read the file '.*/{bad}'"):
+            submit()
+    assert not engine.calls
 
 
 def test_two_that_save_to_one_path_at_a_time_do_not_mix(tmp_path: Path) -> None:
