@@ -40,7 +40,7 @@ def encode(value: object, what: str) -> bytes:
             raise ValueError('an object that begins with "$buquet" is buquet\'s own')
         # The encoder writes NaN and infinities as null, so no null means there are none.
         if b"null" in encoded:
-            _refuse_non_finite(msgspec.to_builtins(value, enc_hook=_to_json, str_keys=True))
+            _refuse_non_finite(msgspec.to_builtins(value, enc_hook=_to_numbers, str_keys=True))
     except _ENCODE_ERRORS as error:
         raise EncodeError(f"{what} cannot be stored as JSON: {error}") from error
     return encoded
@@ -103,6 +103,11 @@ def _to_json(value: object) -> Any:
     if model is not None and isinstance(value, model):
         return cast("Any", value).model_dump(mode="json", by_alias=True)
     raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} has no JSON form")
+
+
+def _to_numbers(value: object) -> Any:
+    """What may hold numbers; a file holds none, and has been set aside by now."""
+    return None if isinstance(value, File) else _to_json(value)
 
 
 def _from_json(kind: Any, value: object) -> Any:

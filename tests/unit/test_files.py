@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from buquet import EncodeError, File, InvalidError
+from buquet._codec import encode
 from buquet._files import length_of
+from buquet._packing import Packing, packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +69,14 @@ def test_a_file_that_cannot_be_read_is_refused_before_anything_is_stored(
         with pytest.raises(InvalidError, match=rf"cannot read the file '.*/{bad}'"):
             submit()
     assert not engine.calls
+
+
+def test_a_file_beside_a_null_is_stored_once(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("hello")
+    state = Packing([])
+    with packing(state):
+        encode({"file": File(tmp_path / "in.txt"), "note": None}, "the input")
+    assert len(state.sources) == 1
 
 
 def test_two_that_save_to_one_path_at_a_time_do_not_mix(tmp_path: Path) -> None:
