@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet._client import Call
+from buquet._group_watch import records
 from buquet._many import Many
 from buquet._models import TaskStatus, check_text
+from buquet.errors import CorruptError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from buquet._client import Check
+
+_LIMIT = 100_000
+"""Most tasks that are called off at a time."""
 
 
 class CancelState(StrEnum):
@@ -59,6 +66,28 @@ def cancel(task_ids: Iterable[str], reason: str | None, by: str | None) -> Call[
     """Call these tasks off; gives what became of each, in order."""
     request: dict[str, Any] = {"ids": list(task_ids), **_words(reason, by)}
     return Call("cancel", request, _Cancelled, lambda answer: answer.tasks)
+
+
+def cancel_all(ids: Sequence[str], reason: str | None, by: str | None, results: list[CancelResult]) -> Check:
+    """Call off very many tasks; what became of each is put into ``results``, in order.
+
+    :raises CorruptError: a record cannot be read; all tasks of others were called off before.
+    """
+    broken: CorruptError | None = None
+    for start in range(0, len(ids), _LIMIT):
+        part = ids[start : start + _LIMIT]
+        try:
+            results += yield cancel(part, reason, by)
+        except CorruptError:
+            # The others may be called off by now, but nobody knows which, nor were workers told that run them.
+            for record in records(part):
+                try:
+                    results += yield cancel(record, reason, by)
+                except CorruptError as error:
+                    broken = broken or error
+    if broken is not None:
+        others = f"the tasks of other records, {len(results)} of {len(ids)}"
+        raise CorruptError(f"{broken}; {others}, were called off where they had not ended") from broken
 
 
 def cancel_many(filters: dict[str, str], reason: str | None, by: str | None) -> Many[CancelCounts]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 R_co = TypeVar("R_co", covariant=True)
 
-_CANCEL_LIMIT = 100_000
 _OF_ONE_TASK = (TaskFailedError, DecodeError, CodecError)
 
 
@@ -121,6 +120,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         """Ask for the tasks that had not ended yet; gives all that have ended by now.
 
         :raises NotFoundError: a task does not exist; the message names it.
+        :raises CorruptError: the record of a task cannot be read; the message names it.
         """
         for ids in chunks(self._open_ids()):
             self._seen.note(ids, self._client.call(_ops.get_many(ids)))
@@ -136,6 +136,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         """Ask for the tasks that had not ended yet, and count all by status.
 
         :raises NotFoundError: a task does not exist; the message names it.
+        :raises CorruptError: the record of a task cannot be read; the message names it.
 
         Example::
 
@@ -166,6 +167,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         :raises TaskFailedError: a task ended without a result: the first in order. All have ended then.
         :raises WaitTimeoutError: some had not ended in time; they go on.
         :raises NotFoundError: a task does not exist; the message names it.
+        :raises CorruptError: the record of a task cannot be read; the message names it.
         :raises InvalidError: called on a running event loop, which it would block.
         """
         refuse_on_loop()
@@ -199,6 +201,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         :param timeout: the longest wait for all of them together, a duration; for ever when left out.
         :raises WaitTimeoutError: some had not ended in time; they go on.
         :raises NotFoundError: a task does not exist; the message names it.
+        :raises CorruptError: the record of a task cannot be read; the message names it.
         :raises InvalidError: called on a running event loop, which it would block.
 
         Example::
@@ -223,6 +226,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         :param progress: show on standard error how many have ended: a bar on a terminal, a line now and then elsewhere.
         :raises WaitTimeoutError: some had not ended in time; they go on.
         :raises NotFoundError: a task does not exist; the message names it.
+        :raises CorruptError: the record of a task cannot be read; the message names it.
         :raises InvalidError: called on a running event loop, which it would block.
         """
         refuse_on_loop()
@@ -244,6 +248,7 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         :param reason: why, up to 500 characters; stored with each task.
         :param by: who; this process's user and machine when left out.
         :returns: what became of each, in order. One that had ended, or does not exist, says so, and nothing changes.
+        :raises CorruptError: the record of some cannot be read; all others are called off first.
 
         Example::
 
@@ -251,15 +256,13 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
             print([result.state for result in group.cancel("the wrong animals")])
         """
         results: list[CancelResult] = []
-        for ids in self._cancel_parts():
-            results += self._client.call(_cancelling.cancel(ids, reason, by))
+        self._client.ask(_cancelling.cancel_all(self.ids, reason, by, results))
         return results
 
     async def cancel_async(self, reason: str | None = None, *, by: str | None = None) -> list[CancelResult]:
         """Like ``cancel``, for async code."""
         results: list[CancelResult] = []
-        for ids in self._cancel_parts():
-            results += await self._client.call_async(_cancelling.cancel(ids, reason, by))
+        await self._client.ask_async(_cancelling.cancel_all(self.ids, reason, by, results))
         return results
 
     def join(self, other: TaskGroup[Any]) -> None:
@@ -307,11 +310,6 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
 
     def _by_id(self) -> dict[str, TaskHandle[R_co]]:
         return {handle.id: handle for handle in self._handles}
-
-    def _cancel_parts(self) -> Iterator[list[str]]:
-        ids = self.ids
-        for start in range(0, len(ids), _CANCEL_LIMIT):
-            yield ids[start : start + _CANCEL_LIMIT]
 
     def _counted(self) -> GroupCounts:
         statuses = Counter(self._seen.statuses[handle.id] for handle in self._handles)

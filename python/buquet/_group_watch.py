@@ -170,10 +170,15 @@ class Watch:
 
 def by_record(ids: Sequence[str]) -> list[str]:
     """The ids with those of one record next to each other, so that few answers have parts of the same one."""
-    records: dict[str, list[str]] = {}
+    return [task_id for part in records(ids) for task_id in part]
+
+
+def records(ids: Sequence[str]) -> list[list[str]]:
+    """The ids of each record."""
+    found: dict[str, list[str]] = {}
     for task_id in ids:
-        records.setdefault(_record(task_id), []).append(task_id)
-    return [task_id for part in records.values() for task_id in part]
+        found.setdefault(_record(task_id), []).append(task_id)
+    return list(found.values())
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

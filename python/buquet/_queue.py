@@ -240,8 +240,8 @@ class Queue(ScheduleCalls):
     ) -> CancelResults:
         """Call tasks off, up to 100,000; what became of each, in order. Those that share a record cost two requests.
 
-        :param reason: why, up to 500 characters.
-        :param by: who; this process's user and machine when left out.
+        :param reason: why, up to 500 characters; ``by`` is who, this process's user and machine when left out.
+        :raises CorruptError: a record cannot be read; tasks of others may be called off. A group goes on with those.
         """
         return await self._client.call_async(_cancelling.cancel(ids_of(tasks), reason, by))
 

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from buquet import Buquet, File, NotFoundError, TaskFailedError, _ops, connect, group, group_async
+from buquet import (
+    Buquet,
+    CorruptError,
+    File,
+    NotFoundError,
+    TaskCancelledError,
+    TaskFailedError,
+    Worker,
+    _ops,
+    connect,
+    group,
+    group_async,
+)
+from tests.support.objects import InFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,3 +158,44 @@ def test_unique_calls_that_come_to_one_task_are_one_member() -> None:
         assert [handle.id for handle in members][1:] == [first.id]
         assert members.results(timeout=60) == [2, 1]
     app.close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"not JSON", b'{"hello": "world"}'], ids=repr)
+def test_a_damaged_record_is_named_and_the_other_members_are_called_off(damage: bytes, tmp_path: Path) -> None:
+    app = halves(tmp_path)
+    halve = app.tasks["halve"]
+    with app, contextlib.closing(InFile(tmp_path / "queue.db")) as objects:
+        lost = halve.map([2, 4])
+        (key,) = objects.keys("tasks/")
+        others = halve.map(range(150))
+        objects.put(key, damage)
+        members = group(others, lost)
+        for look in (members.counts, members.results, lambda: list(members.as_completed(timeout=60)), members.wait):
+            with pytest.raises(CorruptError, match=key):
+                look()
+        with pytest.raises(CorruptError, match=rf"{key}.*of other records, 150 of 152, were called off"):
+            members.cancel("not needed")
+        assert others.counts().cancelled == 150
+
+
+async def test_workers_are_told_although_a_record_is_damaged(tmp_path: Path) -> None:
+    started = asyncio.Event()
+    async with connect(f"sqlite:{tmp_path}/queue.db") as queue, connect(f"sqlite:{tmp_path}/queue.db") as elsewhere:
+        worker = Worker(elsewhere)
+
+        @worker.task("wait")
+        async def wait() -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        lost = await queue.submit("nobody")
+        with contextlib.closing(InFile(tmp_path / "queue.db")) as objects:
+            objects.put(objects.keys("tasks/")[0], b"damaged")
+        running = await queue.submit("wait")
+        members = group(lost, running)
+        async with worker:
+            await asyncio.wait_for(started.wait(), 30)
+            with pytest.raises(CorruptError, match="1 of 2, were called off"):
+                await members.cancel_async()
+            with pytest.raises(TaskCancelledError):
+                await running.result_async(timeout=30)
