@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from buquet._context import AttemptInfo, ContextControl
     from buquet._models import Payload
+    from buquet.codecs import Codec
 
 _contexts = multiprocessing.get_context("spawn")
 
@@ -77,14 +78,16 @@ class ProcessJob:
                 self._child.kill()
 
 
-def check_handlers(handlers: Iterable[Handler]) -> None:
+def check_handlers(handlers: Iterable[Handler], codecs: Iterable[Codec]) -> None:
     """Refuse what no process could be told to run.
 
-    :raises InvalidError: a function cannot be found by its name, or an exception type not be pickled.
+    :raises InvalidError: a function cannot be found by its name, or an exception type or a codec not be pickled.
     """
     for handler in handlers:
         if handler.pool != "process":
             continue
+        for codec in codecs:
+            _check_sendable(codec, f"the codec {codec.name!r}", handler)
         module, qualname = handler.function.__module__, handler.function.__qualname__
         try:
             find(module, qualname)
@@ -94,13 +97,17 @@ def check_handlers(handlers: Iterable[Handler]) -> None:
                 "pool='process' needs a function at the top level of a module, under its own name"
             ) from error
         for kind in (*(handler.retry_on or ()), *handler.no_retry_on):
-            try:
-                pickle.dumps(kind)
-            except Exception as error:
-                raise InvalidError(
-                    f"task {handler.name!r}: a process cannot be sent {kind.__qualname__} ({error}); "
-                    "define it at the top level of a module"
-                ) from error
+            _check_sendable(kind, kind.__qualname__, handler)
+
+
+def _check_sendable(value: object, what: str, handler: Handler) -> None:
+    try:
+        pickle.dumps(value)
+    except Exception as error:
+        raise InvalidError(
+            f"task {handler.name!r}: a process cannot be sent {what} ({error}); define it at the top level of a "
+            "module, with nothing in it that cannot be pickled"
+        ) from error
 
 
 class ProcessPool:

@@ -97,7 +97,7 @@ class Runner:
 
     async def run(self, started: Callable[[], None]) -> None:
         """Work until told to drain or stop."""
-        check_handlers(self._handlers.values())
+        check_handlers(self._handlers.values(), self._client.codecs)
         self.worker_id = await self._client.call_async(
             _ops.worker_start(sorted(self._handlers), self._concurrency, self._prefetch)
         )

@@ -169,7 +169,8 @@ class Worker(ScheduledWorker, HookRegistry):
         the leases are given back, so nothing waits for them to run out.
 
         :param handle_signals: install those handlers (in the main thread only).
-        :raises InvalidError: there is no task to run, or the worker runs already.
+        :raises InvalidError: there is no task to run, the worker runs already, or a task for a process cannot be sent
+            there with its exception types and codecs.
         :raises BuquetError: the store refuses the worker, or a startup hook raised.
         """
         # Imported here, so that describing a worker does not cost what running one does.

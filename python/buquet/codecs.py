@@ -42,7 +42,8 @@ _VERSION = 1
 class Codec(Protocol):
     """One step of the chain. Frames of up to 512 KiB pass through it one by one, from several threads at a time.
 
-    For tasks with ``pool="process"`` it is sent to the process, so it must be picklable.
+    For tasks with ``pool="process"`` it is sent to the process, so it must be picklable; a worker
+    with such tasks refuses to start with one that is not.
 
     Example::
 

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -243,6 +244,29 @@ def test_an_exception_type_that_cannot_be_sent_is_refused_at_the_start(queue: Qu
         worker.task("t", pool="process", retry_on=only, no_retry_on=never)(process_tasks.square)
         with pytest.raises(InvalidError, match=r"'t'.*Hidden"), worker:
             pass
+
+
+def test_a_codec_that_cannot_be_sent_is_refused_at_the_start_and_only_where_it_would_be(tmp_path: Path) -> None:
+    class Local(process_tasks.Plain):
+        name = "local"
+
+    class Locked(process_tasks.Plain):
+        name = "locked"
+
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+    for codec in (Local(), Locked()):
+        app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=[codec])
+        app.task(name="t", pool="process")(process_tasks.square)
+        refused = rf"task 't'.*cannot be sent the codec '{codec.name}' \(.*pickle.*top level of a module"
+        with pytest.raises(InvalidError, match=refused), app.worker():
+            pass
+        app.close()
+        threads = Buquet(f"sqlite:{tmp_path}/q.db", codecs=[codec])
+        square = threads.task(process_tasks.square)
+        with threads, threads.worker():
+            assert square.submit(2).result(timeout=30) == 4
 
 
 def test_a_function_that_a_process_cannot_find_is_refused_at_the_start(
