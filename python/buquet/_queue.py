@@ -183,7 +183,7 @@ class Queue(ScheduleCalls):
         options = plain_options(
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
-        if not isinstance(cast("object", inputs), Iterable):
+        if isinstance(inputs, str | bytes) or not isinstance(cast("object", inputs), Iterable):
             raise InvalidError(
                 f"inputs={reprlib.repr(inputs)} must be a collection with an input for each task; submit stores one"
             )

@@ -315,8 +315,8 @@ def define(
 
 
 def _several(values: Iterable[Any], method: str) -> Iterable[Any]:
-    """Refuse what holds no values."""
-    if not isinstance(cast("object", values), Iterable):
+    """Refuse what holds no values; text is none of its characters."""
+    if isinstance(values, str | bytes) or not isinstance(cast("object", values), Iterable):
         shown = reprlib.repr(values)
         raise InvalidError(
             f"{method} takes a collection with a value for each call, not {type(values).__name__} ({shown}); "

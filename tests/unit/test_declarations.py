@@ -72,6 +72,10 @@ async def test_what_is_no_collection_of_calls_is_refused(app: Buquet, engine: Fa
         double.map(one)
     with pytest.raises(InvalidError, match="map_async takes a collection"):
         await double.map_async(one)
+    with pytest.raises(InvalidError, match=r"not str \('abc'\); write map\(\['abc'\]\), or submit\('abc'\)"):
+        double.map("abc")
+    with pytest.raises(InvalidError, match="not bytes"):
+        await double.map_async(b"abc")
     with pytest.raises(InvalidError, match=r"starmap takes a collection .* such as \[\(1, 2\), \(3, 4\)\], not int"):
         double.starmap(one)
     for call in (1, "ab"):

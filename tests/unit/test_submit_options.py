@@ -141,6 +141,7 @@ async def test_arguments_of_the_wrong_type_are_named(app: Buquet, engine: FakeEn
         (queue.cancel_matching(tag=wrong), "tag=5 must be text"),
         (queue.submit(wrong), "type=5 must be text"),
         (queue.submit_many("t", wrong), r"inputs=5 must be a collection"),
+        (queue.submit_many("t", "abc"), r"inputs='abc' must be a collection"),
         (queue.doctor(cursor=wrong), "cursor=5 must be text"),
         (queue.preview_schedule(every="1h", count=half), r"count=2\.5 must be a whole number"),
     ):
