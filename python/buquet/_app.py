@@ -20,7 +20,7 @@ from buquet._queue import Queue
 from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
 from buquet._schemas import publishable, schema_put
-from buquet._task import AsyncTaskFunction, TaskDecorator, TaskFunction, define, exception_types
+from buquet._task import AsyncTaskFunction, BoundTask, TaskDecorator, TaskFunction, define, exception_types
 from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
@@ -160,6 +160,11 @@ class Buquet(ScheduledApp, HookRegistry):
         never = exception_types(no_retry_on, "no_retry_on")
 
         def decorate(function: Callable[..., Any]) -> AnyTask:
+            if isinstance(function, BoundTask):
+                raise InvalidError(
+                    f"{function!r} is a task already: give @app.task once, next to the function, with @app.cron and "
+                    "@app.every above it"
+                )
             task = define(
                 self._client,
                 function,
@@ -176,7 +181,16 @@ class Buquet(ScheduledApp, HookRegistry):
         return decorate if function is None else decorate(function)
 
     def _as_task(self, function: Any) -> Any:
-        return cast("Any", self.task(function))
+        if not isinstance(function, BoundTask):
+            return cast("Any", self.task()(function))
+        task = cast("AnyTask", function)
+        known = self._tasks.get(task.name)
+        # Those submitted here would wait for ever: no worker of this app handles them.
+        if known is None or _home(known.handler) != _home(task.handler):
+            raise InvalidError(
+                f"task {task.name!r} of {_home(task.handler)} belongs to another app: declare its schedule there"
+            )
+        return task
 
     def _add(self, task: AnyTask) -> None:
         known = self._tasks.get(task.name)

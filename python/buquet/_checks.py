@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from typing import TYPE_CHECKING
 
 from buquet._ids import id_of
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from buquet._ids import HasId
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_NAME_CHARS = 128
+_NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 
 def check_limit(value: object, most: int = 1000, name: str = "limit") -> None:
@@ -20,6 +23,24 @@ def check_limit(value: object, most: int = 1000, name: str = "limit") -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise InvalidError(f"{name}={value!r} must be a whole number from 1 to {most}")
+
+
+def check_given(value: object, name: str) -> None:
+    """Refuse what is no text; None does not pass either."""
+    if not isinstance(value, str):
+        raise InvalidError(f"{name}={reprlib.repr(value)} must be text")
+
+
+def check_name(value: object, what: str) -> None:
+    """Refuse what cannot name a task type or a schedule.
+
+    The engine's rule is the authority; this one is here to speak up at decoration.
+    """
+    if not isinstance(value, str) or len(value) > _NAME_CHARS or not _NAME.fullmatch(value):
+        raise InvalidError(
+            f"{value!r} cannot be {what}: use 1 to {_NAME_CHARS} of the characters A-Z a-z 0-9 _ . : - "
+            "with a letter, digit or underscore first and no two dots in a row"
+        )
 
 
 def check_text(text: str) -> None:

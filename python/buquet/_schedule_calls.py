@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet import _codec, _schedule_ops
+from buquet._checks import check_given
 from buquet._handle import TaskHandle
 from buquet._options import plain_options
 from buquet.errors import InvalidError
@@ -73,7 +74,7 @@ class ScheduleCalls:
         :param overlap: while the last task has not finished a slot fires all the same (``"allow"``), is left out
             (``"skip"``), or waits for its end (``"wait"``; one at most, further ones are left out).
         :param catch_up: of slots that no worker was there for, none fire, the newest, or all.
-        :param catch_up_limit: how many ``"all"`` are at most, the newest: 1 to 1000 (default 100).
+        :param catch_up_limit: with ``"all"``, how many at most, the newest: 1 to 1000 (default 100).
         :param jitter: each task may start up to so much later, a duration up to a day.
         :param enabled: whether it fires (default: as it is, and at first yes).
         :param replace: change a schedule of that name that says something else.
@@ -232,4 +233,5 @@ def _previewed(
         return _schedule_ops.times(cron, timezone, every)
     if cron is not None or timezone is not None or every is not None:
         raise InvalidError("give a schedule's name, or times of your own, not both")
+    check_given(name, "name")
     return name

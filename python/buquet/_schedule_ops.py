@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 from msgspec import UNSET
 
-from buquet._checks import check_limit
+from buquet._checks import check_given, check_limit, check_name
 from buquet._client import Call
 from buquet._durations import seconds, wire_duration, wire_time
+from buquet._models import check_flag, check_text
 from buquet._options import SubmitOptions
 from buquet._schedule_models import CatchUp, FilledSlot, Overlap, Schedule, SchedulePage, ScheduleSync
 from buquet.errors import InvalidError
@@ -81,7 +82,10 @@ def _check_span(name: str, value: object, least: float, most: float, wanted: str
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """A schedule in the engine's terms."""
+    """A schedule in the engine's terms.
+
+    :raises InvalidError: its name or its tasks' type cannot be one.
+    """
 
     name: str
     type: str
@@ -89,6 +93,11 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     times: Times
     options: SubmitOptions
     policies: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse names that no engine would take; the type first, for it is the name where none is given."""
+        check_name(self.type, "a task type")
+        check_name(self.name, "a schedule's name")
 
     def check_secrecy(self, client: Client) -> None:
         """Refuse an input that codecs should keep secret: a schedule keeps it as it is, to compare it.
@@ -118,12 +127,14 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 def policies(overlap: object, catch_up: object, catch_up_limit: int | None, jitter: Duration | None) -> dict[str, Any]:
     """Check how a schedule treats what overlaps and what was missed.
 
-    :raises InvalidError: there is no such policy.
+    :raises InvalidError: there is no such policy, or one contradicts another.
     """
     check_limit(catch_up_limit, name="catch_up_limit")
     for name, value, known in (("overlap", overlap, get_args(Overlap)), ("catch_up", catch_up, get_args(CatchUp))):
         if value not in known:
             raise InvalidError(f"{name}={value!r} must be one of {', '.join(map(repr, known))}")
+    if catch_up_limit is not None and catch_up != "all":
+        raise InvalidError(f'catch_up_limit={catch_up_limit!r} says nothing without catch_up="all"')
     checked: dict[str, Any] = {"overlap": overlap, "catch_up": catch_up}
     if catch_up_limit is not None:
         checked["catch_up_limit"] = catch_up_limit
@@ -133,42 +144,52 @@ def policies(overlap: object, catch_up: object, catch_up_limit: int | None, jitt
     return checked
 
 
+def _named(name: object) -> dict[str, Any]:
+    check_given(name, "name")
+    return {"name": name}
+
+
 def put(definition: Definition, *, enabled: bool | None, replace: bool) -> Call[_Put, Schedule]:
     """Create a schedule, or change the one of that name; gives it as it is then."""
+    check_flag(replace, "replace")
+    if enabled is not None:
+        check_flag(enabled, "enabled")
     more: dict[str, object] = {"replace": replace} if enabled is None else {"replace": replace, "enabled": enabled}
     return Call("schedule.put", definition.request(**more), _Put, lambda answer: answer.schedule)
 
 
 def get(name: str) -> Call[Schedule, Schedule]:
     """Read one schedule."""
-    return Call("schedule.get", {"name": name}, Schedule, lambda schedule: schedule)
+    return Call("schedule.get", _named(name), Schedule, lambda schedule: schedule)
 
 
 def list_schedules(limit: int, cursor: str | None) -> Call[SchedulePage, SchedulePage]:
     """Read one page of schedules."""
+    check_limit(limit)
+    check_text(cursor, "cursor")
     request: dict[str, Any] = {"limit": limit} if cursor is None else {"limit": limit, "cursor": cursor}
     return Call("schedule.list", request, SchedulePage, lambda page: page)
 
 
 def delete(name: str) -> Call[dict[str, Any], None]:
     """Delete a schedule."""
-    return Call("schedule.delete", {"name": name}, dict[str, Any], lambda _: None)
+    return Call("schedule.delete", _named(name), dict[str, Any], lambda _: None)
 
 
 def enable(name: str, *, enabled: bool) -> Call[Schedule, Schedule]:
     """Let a schedule fire, or not."""
     op = "schedule.enable" if enabled else "schedule.disable"
-    return Call(op, {"name": name}, Schedule, lambda schedule: schedule)
+    return Call(op, _named(name), Schedule, lambda schedule: schedule)
 
 
 def trigger(name: str) -> Call[_Triggered, str]:
     """Submit a schedule's task now; gives its id."""
-    return Call("schedule.trigger", {"name": name}, _Triggered, lambda answer: answer.id)
+    return Call("schedule.trigger", _named(name), _Triggered, lambda answer: answer.id)
 
 
 def backfill(name: str, start: datetime, end: datetime) -> Call[_Filled, list[FilledSlot]]:
     """See to it that each slot of a range has its task."""
-    request = {"name": name, "from": wire_time(start, "start"), "until": wire_time(end, "end")}
+    request = {**_named(name), "from": wire_time(start, "start"), "until": wire_time(end, "end")}
     return Call("schedule.backfill", request, _Filled, lambda answer: answer.slots)
 
 

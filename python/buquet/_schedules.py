@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import reprlib
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.machinery import PathFinder
@@ -13,7 +14,6 @@ import msgspec
 
 from buquet import _codec, _schedule_ops
 from buquet._options import submit_options
-from buquet._task import AsyncTaskFunction, BoundTask, TaskFunction
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from buquet._context import TaskContext
     from buquet._durations import Duration
     from buquet._schedule_models import CatchUp, Overlap
+    from buquet._task import AsyncTaskFunction, TaskFunction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -161,15 +162,15 @@ class ScheduledApp:
 
         :param expression: five fields, such as ``"0 9 * * mon-fri"``, or ``"@daily"`` and its kin.
         :param timezone: the IANA zone that is meant.
-        :param name: the schedule's name (default: the task's).
+        :param name: the schedule's name, 1 to 128 of ``A-Z a-z 0-9 _ . : -`` (default: the task's).
         :param arguments: the function's arguments, by name.
         :param overlap: while the last task has not finished a slot fires all the same (``"allow"``), is left out
             (``"skip"``), or waits for its end (``"wait"``; one at most, further ones are left out).
         :param catch_up: of slots that no worker was there for, none fire, the newest, or all.
-        :param catch_up_limit: how many ``"all"`` are at most, the newest: 1 to 1000 (default 100).
+        :param catch_up_limit: with ``"all"``, how many at most, the newest: 1 to 1000 (default 100).
         :param jitter: each task may start up to so much later, a duration up to a day.
-        :raises InvalidError: an argument is wrong, or the name is taken. The expression and the zone are looked
-            at when a worker starts.
+        :raises InvalidError: an argument is wrong, the name is taken, or the task is another app's. The expression and
+            the zone are looked at when a worker starts.
         :raises ArgumentError: the arguments do not fit the function.
 
         Example::
@@ -213,7 +214,7 @@ class ScheduledApp:
         )
 
     def _as_task(self, function: Any) -> Any:
-        """Make a task of a function; ``Buquet`` does."""
+        """Make a task of a function, or make sure of one; ``Buquet`` does."""
         raise NotImplementedError
 
     def _scheduled(
@@ -223,12 +224,17 @@ class ScheduledApp:
         arguments: Mapping[str, Any] | None,
         policies: dict[str, Any],
     ) -> Any:
+        if arguments is not None and not isinstance(cast("object", arguments), Mapping):
+            raise InvalidError(
+                f"arguments={reprlib.repr(arguments)} must map the function's parameters to values, "
+                'such as {"path": "cat.png"}'
+            )
+
         def decorate(function: Any) -> Any:
-            is_task = isinstance(function, BoundTask)
-            task: Any = cast("Any", function) if is_task else self._as_task(function)
+            task: Any = self._as_task(function)
             encoded, options = task.encoded(arguments or {})
             definition = _schedule_ops.Definition(
-                name=name or task.name,
+                name=task.name if name is None else name,
                 type=task.name,
                 input=msgspec.Raw(encoded),
                 times=times,
@@ -268,7 +274,7 @@ class ScheduledWorker:
         :param expression: five fields, such as ``"0 9 * * mon-fri"``, or ``"@daily"`` and its kin.
         :param type: the tasks' type.
         :param timezone: the IANA zone that is meant.
-        :param name: the schedule's name (default: the type).
+        :param name: the schedule's name, 1 to 128 of ``A-Z a-z 0-9 _ . : -`` (default: the type).
         :param input: the tasks' input.
 
         Other parameters as of ``Buquet.cron``.
@@ -320,18 +326,18 @@ class ScheduledWorker:
     def _scheduled(
         self, times: _schedule_ops.Times, kind: str, name: str | None, value: Any, policies: dict[str, Any]
     ) -> Callable[[F], F]:
-        encoded = _codec.encode(value, f"the input of schedule {name or kind!r}")
+        name = kind if name is None else name
+        definition = _schedule_ops.Definition(
+            name=name,
+            type=kind,
+            input=msgspec.Raw(_codec.encode(value, f"the input of schedule {name!r}")),
+            times=times,
+            options=submit_options(),
+            policies=policies,
+        )
 
         def decorate(function: F) -> F:
             self._handle_with(kind, function)
-            definition = _schedule_ops.Definition(
-                name=name or kind,
-                type=kind,
-                input=msgspec.Raw(encoded),
-                times=times,
-                options=submit_options(),
-                policies=policies,
-            )
             self.declarations.add(definition, function)
             return function
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import re
 import typing
 from functools import cached_property, partial
 from inspect import Parameter
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from buquet import _codec
+from buquet._checks import check_name
 from buquet._context import TaskContext
 from buquet._packing import packing
 from buquet.errors import ArgumentError, DecodeError, EncodeError, InvalidError
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and named arguments of a call."""
 
-_TYPE_CHARS = 128
-_TYPE = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.:-]*")
-
-
-def check_type_name(name: object) -> None:
-    """Refuse what is no task type. The engine's rule is the authority; this one is here to speak up at decoration."""
-    if not isinstance(name, str) or len(name) > _TYPE_CHARS or not _TYPE.fullmatch(name):
-        raise InvalidError(
-            f"{name!r} cannot be a task type: use 1 to {_TYPE_CHARS} of the characters A-Z a-z 0-9 _ . : - "
-            "with a letter, digit or underscore first and no two dots in a row"
-        )
-
 
 class TaskSignature:
     """A task function's parameters, for submitting and for running it."""
@@ -53,7 +41,7 @@ class TaskSignature:
 
         :raises InvalidError: ``name`` cannot be a task type.
         """
-        check_type_name(name)
+        check_name(name, "a task type")
         self._function = function
         self._name = name
         self._input = f"the input of task {name!r}"

@@ -103,6 +103,63 @@ def test_what_cannot_be_is_refused_where_it_is_declared(app: Buquet) -> None:
         app.cron(5)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize("bad", ["a b", "", "x" * 129, "a..b", ".a", 7])
+def test_a_name_that_cannot_be_is_refused_where_it_is_declared(app: Buquet, queue: Queue, bad: Any) -> None:
+    def report(_: Any = None) -> None: ...
+
+    worker = Worker(queue)
+    for declare in (
+        lambda: app.cron("@daily", name=bad)(report),
+        lambda: app.every("1h", name=bad)(report),
+        lambda: worker.cron("@daily", "report", name=bad)(report),
+        lambda: worker.every("1h", "report", name=bad)(report),
+    ):
+        with pytest.raises(InvalidError, match="cannot be a schedule's name: use 1 to 128") as refused:
+            declare()
+        assert str(refused.value).startswith(repr(bad))
+    with pytest.raises(InvalidError, match="cannot be a task type"):
+        worker.cron("@daily", bad)
+    assert app.declarations.names == worker.declarations.names == []
+
+
+def test_a_task_of_another_app_is_refused_where_it_is_declared(app: Buquet) -> None:
+    other = Buquet()
+
+    @other.task
+    def report() -> None: ...
+
+    for task in (report, report.options(priority=9)):
+        with pytest.raises(InvalidError, match=r"'report' of .*\.report belongs to another app: declare its schedule"):
+            app.every("2s")(task)
+    assert app.declarations.names == []
+    other.every("2s")(report.options(priority=9))
+    assert other.declarations.names == ["report"]
+
+
+def test_what_is_no_function_is_refused_where_it_is_declared(app: Buquet) -> None:
+    for wrong in (None, 5, "report"):
+        with pytest.raises(InvalidError, match=f"a task is a plain or async function, not {wrong!r}"):
+            app.cron("0 9 * * *")(wrong)  # pyright: ignore[reportArgumentType,reportCallIssue]
+    with pytest.raises(InvalidError, match=r"arguments=\[1\] must map the function's parameters to values"):
+        app.cron("0 9 * * *", arguments=[1])  # pyright: ignore[reportArgumentType]
+
+
+def test_a_task_decorator_above_a_schedule_says_to_swap_the_two(app: Buquet) -> None:
+    @app.every("1h")
+    def report() -> None: ...
+
+    for decorate in (app.task, app.task(retries=5)):
+        with pytest.raises(InvalidError, match="<task 'report'> is a task already: give @app"):
+            decorate(report)
+
+
+def test_a_limit_of_what_is_caught_up_with_needs_all(app: Buquet) -> None:
+    with pytest.raises(InvalidError, match='catch_up_limit=7 says nothing without catch_up="all"'):
+        app.every("1h", catch_up_limit=7)
+    with pytest.raises(InvalidError, match="says nothing"):
+        app.every("1h", catch_up="none", catch_up_limit=7)
+
+
 async def test_a_plain_worker_declares_schedules_too(queue: Queue, engine: FakeEngine) -> None:
     worker = Worker(queue)
 
@@ -252,6 +309,35 @@ async def test_arguments_that_contradict_each_other_are_refused(queue: Queue, en
     with pytest.raises(InvalidError, match="no time zone"):
         await queue.backfill_schedule("a", datetime(2026, 1, 1), START)  # noqa: DTZ001
     assert not engine.requests("schedule.put")
+
+
+async def test_arguments_of_a_wrong_type_are_named_before_anything_is_asked(queue: Queue, engine: FakeEngine) -> None:
+    calls: list[tuple[Any, str]] = [
+        (lambda: queue.create_schedule(bad(5), "t", every="1m"), "5 cannot be a schedule's name"),
+        (lambda: queue.create_schedule(bad(None), "t", every="1m"), "None cannot be a schedule's name"),
+        (lambda: queue.create_schedule("a", bad(5), every="1m"), "5 cannot be a task type"),
+        (lambda: queue.create_schedule("a", "t", every="1m", enabled=bad("yes")), "enabled='yes' must be True or"),
+        (lambda: queue.create_schedule("a", "t", every="1m", replace=bad("yes")), "replace='yes' must be True or"),
+        (lambda: queue.get_schedule(bad(5)), "name=5 must be text"),
+        (lambda: queue.get_schedule(bad(None)), "name=None must be text"),
+        (lambda: queue.delete_schedule(bad(5)), "name=5 must be text"),
+        (lambda: queue.enable_schedule(bad(5)), "name=5 must be text"),
+        (lambda: queue.disable_schedule(bad(5)), "name=5 must be text"),
+        (lambda: queue.trigger_schedule(bad(5)), "name=5 must be text"),
+        (lambda: queue.backfill_schedule(bad(5), START, START), "name=5 must be text"),
+        (lambda: queue.preview_schedule(bad(5)), "name=5 must be text"),
+        (lambda: queue.list_schedules(cursor=bad(5)), "cursor=5 must be text"),
+        (lambda: queue.list_schedules(limit=bad("5")), "limit='5' must be a whole number from 1 to 1000"),
+    ]
+    for call, said in calls:
+        with pytest.raises(InvalidError, match=f"^{said}"):
+            await call()
+    assert not engine.calls
+
+
+def bad(value: object) -> Any:
+    """Give an argument that its parameter is not made for."""
+    return value
 
 
 def test_an_app_looks_after_schedules_without_async_code(app: Buquet, engine: FakeEngine) -> None:
