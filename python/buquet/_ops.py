@@ -213,8 +213,8 @@ def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> 
     """Store up to ``SUBMIT_MANY_LIMIT`` tasks; gives their ids in order."""
     if options.unique not in (msgspec.UNSET, None):
         raise InvalidError(
-            "unique tasks are submitted one by one: call submit for each of them, or say unique=False, "
-            "as in task.options(unique=False).map(...)"
+            "unique tasks are submitted one by one: call submit for each of them, or leave unique=True and "
+            "idempotency_key= out; of a task that is declared unique, submit task.options(unique=False).map(...)"
         )
     check_text(kind, "type")
     request = {"type": kind, "inputs": [msgspec.Raw(item) for item in encoded], **_given(options)}

@@ -181,6 +181,13 @@ def test_an_app_lists_as_its_queue_does(app: Buquet, engine: FakeEngine) -> None
     assert engine.requests("list") == [{"limit": 5, "status": ["pending"], "type": "count"}]
 
 
+async def test_plain_tasks_of_one_submit_cannot_be_unique(queue: Queue, engine: FakeEngine) -> None:
+    for option in ({"unique": True}, {"idempotency_key": "a"}):
+        with pytest.raises(InvalidError, match="or leave unique=True and idempotency_key= out"):
+            await queue.submit_many("t", [1, 2], **option)  # pyright: ignore[reportCallIssue,reportArgumentType]
+    assert not engine.requests("submit_many")
+
+
 def test_the_bounds_of_a_declared_uniqueness_can_be_changed(app: Buquet, engine: FakeEngine) -> None:
     @app.task(unique=True)
     def count(n: int) -> int:
