@@ -9,7 +9,7 @@ from buquet._dead_ops import PAGE, Results, dead_filter
 from buquet._models import CorruptObject, Task, TaskPage, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import datetime
 
     from buquet._client import Client
@@ -56,7 +56,8 @@ class DeadLetters:
         """Read one page of failed tasks; pass its ``cursor`` to get the next.
 
         :param type: only this task type.
-        :param error: only tasks whose error is of this type, such as ``"OSError"``.
+        :param error: only tasks whose error is of this type: ``"OSError"``; one of your own with its module, such as
+            ``"shop.orders.MyError"``; or ``"Timeout"``.
         :param older_than: only tasks that failed so long ago, a duration.
         :param limit: most tasks of the page, 1 to 1000; tasks stored together stay together.
         """
@@ -140,12 +141,16 @@ class DeadLetters:
         delay: Duration | None = None,
         at: datetime | None = None,
         dry_run: bool = False,
+        cursor: str | None = None,
+        progress: Callable[[Handled], None] | None = None,
     ) -> Handled:
         """Run all failed tasks again that fit the filters of ``list``; options as of ``replay``.
 
         A call that broke off may be repeated: what is replayed already is not failed any more.
 
         :param dry_run: only count them.
+        :param cursor: go on from where an earlier call broke off.
+        :param progress: called with what was done so far after each page, and the ``cursor`` to go on with.
 
         Example::
 
@@ -154,9 +159,9 @@ class DeadLetters:
         options = _dead_ops.changes(
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at
         )
-        return await _dead_ops.replay_many(dead_filter(type, error, older_than), options, dry_run=dry_run).run_async(
-            self._client
-        )
+        return await _dead_ops.replay_many(
+            dead_filter(type, error, older_than), options, dry_run=dry_run, cursor=cursor
+        ).run_async(self._client, progress)
 
     async def archive(self, *tasks: str | HasId) -> None:
         """Put finished tasks aside for good; failed ones are no longer listed here.
@@ -175,14 +180,16 @@ class DeadLetters:
         error: str | None = None,
         older_than: Duration | None = None,
         dry_run: bool = False,
+        cursor: str | None = None,
+        progress: Callable[[Handled], None] | None = None,
     ) -> Handled:
-        """Archive all failed tasks that fit the filters of ``list``.
+        """Archive all failed tasks that fit the filters of ``list``; ``cursor`` and ``progress`` as of ``replay_all``.
 
         :param dry_run: only count them.
         """
-        return await _dead_ops.archive_many(dead_filter(type, error, older_than), dry_run=dry_run).run_async(
-            self._client
-        )
+        return await _dead_ops.archive_many(
+            dead_filter(type, error, older_than), dry_run=dry_run, cursor=cursor
+        ).run_async(self._client, progress)
 
     async def purge(
         self,
@@ -192,25 +199,27 @@ class DeadLetters:
         type: str | None = None,  # noqa: A002
         error: str | None = None,
         dry_run: bool = False,
+        cursor: str | None = None,
+        progress: Callable[[Purged], None] | None = None,
     ) -> Purged:
         """Delete finished tasks. They are gone, but for versions that the bucket keeps.
 
         Other statuses than ``failed`` are looked for in the list of all records, a request for each thousand of
-        them and one for each that is old enough.
+        them and one for each that is old enough. ``cursor`` and ``progress`` are as of ``replay_all``.
 
         :param older_than: only tasks that ended so long ago, in records unchanged for as long; on S3 never less
             than 10 minutes.
         :param status: ``failed``, ``completed``, ``cancelled``, ``expired`` or ``archived``, or several.
         :param dry_run: only count what would go.
-        :raises InvalidError: one of the statuses is not that of a finished task.
+        :raises InvalidError: one of the statuses is not that of a finished task, or an argument is wrong.
 
         Example::
 
             print(await queue.dead_letters.purge(older_than="30d", dry_run=True))
         """
-        return await _dead_ops.purge(dead_filter(type, error, older_than), status, dry_run=dry_run).run_async(
-            self._client
-        )
+        return await _dead_ops.purge(
+            dead_filter(type, error, older_than), status, dry_run=dry_run, cursor=cursor
+        ).run_async(self._client, progress)
 
     async def lifecycle(self, *, keep_days: int = 30, apply: bool = False) -> Lifecycle:
         """The bucket's lifecycle rules that bound how long old versions are kept.

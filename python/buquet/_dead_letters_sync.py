@@ -110,16 +110,14 @@ class SyncDeadLetters:
         delay: Duration | None = None,
         at: datetime | None = None,
         dry_run: bool = False,
+        cursor: str | None = None,
         progress: Callable[[Handled], None] | None = None,
     ) -> Handled:
-        """Run all failed tasks again that fit the filters, as ``DeadLetters.replay_all`` does.
-
-        :param progress: called with what was done so far after each page.
-        """
+        """Run all failed tasks again that fit the filters, as ``DeadLetters.replay_all`` does."""
         options = _dead_ops.changes(
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at
         )
-        return _dead_ops.replay_many(dead_filter(type, error, older_than), options, dry_run=dry_run).run(
+        return _dead_ops.replay_many(dead_filter(type, error, older_than), options, dry_run=dry_run, cursor=cursor).run(
             self._client, progress
         )
 
@@ -134,10 +132,13 @@ class SyncDeadLetters:
         error: str | None = None,
         older_than: Duration | None = None,
         dry_run: bool = False,
+        cursor: str | None = None,
         progress: Callable[[Handled], None] | None = None,
     ) -> Handled:
-        """Archive all failed tasks that fit the filters."""
-        return _dead_ops.archive_many(dead_filter(type, error, older_than), dry_run=dry_run).run(self._client, progress)
+        """Archive all failed tasks that fit the filters, as ``DeadLetters.archive_all`` does."""
+        return _dead_ops.archive_many(dead_filter(type, error, older_than), dry_run=dry_run, cursor=cursor).run(
+            self._client, progress
+        )
 
     def purge(
         self,
@@ -147,6 +148,7 @@ class SyncDeadLetters:
         type: str | None = None,  # noqa: A002
         error: str | None = None,
         dry_run: bool = False,
+        cursor: str | None = None,
         progress: Callable[[Purged], None] | None = None,
     ) -> Purged:
         """Delete finished tasks, as ``DeadLetters.purge`` does.
@@ -155,7 +157,7 @@ class SyncDeadLetters:
 
             print(app.dead_letters.purge(status=["completed", "failed"], older_than="30d", dry_run=True))
         """
-        return _dead_ops.purge(dead_filter(type, error, older_than), status, dry_run=dry_run).run(
+        return _dead_ops.purge(dead_filter(type, error, older_than), status, dry_run=dry_run, cursor=cursor).run(
             self._client, progress
         )
 

@@ -13,11 +13,13 @@ class Handled(msgspec.Struct, frozen=True, kw_only=True):
     """What a replay or archive of many tasks came to.
 
     ``tasks`` were moved, or would be by a call that is no dry run; they lie in ``records``
-    objects. ``corrupt`` are stored objects that cannot be read; they were left alone.
+    objects. ``corrupt`` are stored objects that cannot be read; they were left alone. ``cursor``, as ``progress`` gets
+    it, is where to go on should the call break off; None once it is done.
     """
 
     tasks: int = 0
     records: int = 0
+    cursor: str | None = None
     corrupt: list[CorruptObject] = []
 
 
@@ -26,13 +28,15 @@ class Purged(msgspec.Struct, frozen=True, kw_only=True):
 
     ``tasks`` were purged, or would be. ``records`` objects were deleted, ``bytes`` of them; ``kept``
     stay because they hold other tasks too, which were stored together with the purged ones.
-    ``corrupt`` are stored objects that cannot be read; they were left alone.
+    ``corrupt`` are stored objects that cannot be read; they were left alone. ``cursor``, as ``progress`` gets it, is
+    where to go on should the call break off; None once it is done.
     """
 
     tasks: int = 0
     records: int = 0
     kept: int = 0
     bytes: int = 0
+    cursor: str | None = None
     corrupt: list[CorruptObject] = []
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from buquet._checks import check_limit
 from buquet._client import Call
 from buquet._dead_models import Handled, Lifecycle, Purged
 from buquet._durations import wire_duration
@@ -16,7 +17,6 @@ from buquet._models import (
     RetryPolicy,
     TaskPage,
     TaskStatus,
-    check_count,
     check_flag,
     check_text,
 )
@@ -36,6 +36,8 @@ PAGE = 100
 """Records of one step, tasks of one page."""
 _IDS = 1_000
 """The most ids of one operation."""
+_LONGEST_DAYS = 3650
+"""The longest that a lifecycle rule keeps old versions."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -88,7 +90,7 @@ def changes(
 
 def failed(wanted: Filter, limit: int, cursor: str | None) -> Call[TaskPage, TaskPage]:
     """Read one page of failed tasks."""
-    check_count(limit, "limit")
+    check_limit(limit)
     check_text(cursor, "cursor")
     request = {**wanted, "limit": limit} | ({} if cursor is None else {"cursor": cursor})
     return Call("failed", request, TaskPage, lambda page: page)
@@ -115,7 +117,7 @@ def check(results: Results) -> None:
 
 def lifecycle(keep_days: int, *, apply: bool) -> Call[Lifecycle, Lifecycle]:
     """Build the bucket's lifecycle rules; give them to it."""
-    check_count(keep_days, "keep_days")
+    check_limit(keep_days, _LONGEST_DAYS, "keep_days")
     check_flag(apply, "apply")
     return Call("lifecycle", {"keep_days": keep_days, "apply": apply}, Lifecycle, lambda answer: answer)
 
@@ -149,6 +151,8 @@ def purge(
     cursor: str | None = None,
 ) -> Many[Purged]:
     """Delete finished tasks."""
+    if "older_than" not in wanted:
+        raise InvalidError('older_than=None is no age: say how long ago the tasks ended that are to go, such as "30d"')
     check_flag(dry_run, "dry_run")
     request = {**wanted, "status": status_names(status), "dry_run": dry_run, "limit": PAGE}
     return Many("purge", request, _Step, Purged(), cursor=cursor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from buquet._client import Call
+from buquet._models import check_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,7 @@ T = TypeVar("T", bound="msgspec.Struct")
 
 
 class Many(Generic[T]):
-    """One operation over all its pages. Each answer has the fields of ``total``, which are added up, and a ``cursor``.
+    """One operation over all its pages. Each answer has the fields of ``total``: its ``cursor``, and what is added up.
 
     ``total`` and ``cursor`` tell how far it has come, also where it broke off.
     """
@@ -25,7 +26,11 @@ class Many(Generic[T]):
     def __init__(
         self, op: str, request: dict[str, Any], step: type[Any], total: T, *, cursor: str | None = None
     ) -> None:
-        """Begin where ``cursor`` says."""
+        """Begin where ``cursor`` says.
+
+        :raises InvalidError: it is no text.
+        """
+        check_text(cursor, "cursor")
         self._op = op
         self._request = request
         self._step = step
@@ -41,8 +46,9 @@ class Many(Generic[T]):
     def take(self, step: Any) -> None:
         """Add what a page came to."""
         total = self.total
-        sums: dict[str, Any] = {name: getattr(total, name) + getattr(step, name) for name in total.__struct_fields__}
-        self.total = type(total)(**sums)
+        counted = [name for name in total.__struct_fields__ if name != "cursor"]
+        sums: dict[str, Any] = {name: getattr(total, name) + getattr(step, name) for name in counted}
+        self.total = type(total)(**sums, cursor=step.cursor)
         self.cursor = step.cursor
         self.finished = step.cursor is None
 
@@ -54,8 +60,10 @@ class Many(Generic[T]):
                 progress(self.total)
         return self.total
 
-    async def run_async(self, client: Client) -> T:
+    async def run_async(self, client: Client, progress: Callable[[T], None] | None = None) -> T:
         """Go on to the end, for async code."""
         while not self.finished:
             self.take(await client.call_async(self.call()))
+            if progress is not None:
+                progress(self.total)
         return self.total

@@ -121,7 +121,7 @@ def test_a_replay_by_error_counts_first_and_then_does_it(buquet: Run, failed: li
     arguments = ("replay", "--error", "PermanentError", "--delay", "1h", "--json")
     assert read(buquet(*arguments, "--dry-run"))["tasks"] == 3
     assert len(read(buquet("failed", "--json"))["tasks"]) == 3
-    assert read(buquet(*arguments)) == {"tasks": 3, "records": 1, "corrupt": []}
+    assert read(buquet(*arguments)) == {"tasks": 3, "records": 1, "cursor": None, "corrupt": []}
     assert ids(read(buquet("list", "--status", "pending", "--json"))) == sorted(failed)
     assert read(buquet("replay", "--all", "--json"))["tasks"] == 0
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from buquet import Handled, InvalidError, NotFoundError, RetryPolicy
+from buquet import Handled, InvalidError, NotFoundError, RetryPolicy, UnavailableError
 
 if TYPE_CHECKING:
     from buquet import Buquet, Queue
@@ -79,6 +79,30 @@ async def test_plain_code_sees_how_far_it_is(engine: FakeEngine, queue: Queue, a
     assert not engine.tasks
 
 
+async def test_what_broke_off_goes_on_from_where_its_progress_was(
+    engine: FakeEngine, queue: Queue, app: Buquet
+) -> None:
+    await failed(engine, queue, 3)
+    seen: list[Handled] = []
+
+    def break_off(handled: Handled) -> None:
+        seen.append(handled)
+        engine.fail_next("archive_many", UnavailableError("503"))
+
+    with pytest.raises(UnavailableError):
+        await queue.dead_letters.archive_all(progress=break_off)
+    assert [(handled.tasks, handled.cursor) for handled in seen] == [(1, "1")]
+    went_on = app.dead_letters.archive_all(cursor=seen[0].cursor)
+    assert (went_on.tasks, went_on.cursor) == (2, None)
+    assert [request.get("cursor") for request in engine.requests("archive_many")] == [None, "1", "1", "1"]
+    await queue.dead_letters.replay_all(cursor="c")
+    await queue.dead_letters.purge(older_than="1d", cursor="d")
+    app.dead_letters.replay_all(cursor="e")
+    app.dead_letters.purge(older_than="1d", cursor="f")
+    asked = engine.requests("replay_many") + engine.requests("purge")
+    assert [request["cursor"] for request in asked] == ["c", "e", "d", "f"]
+
+
 async def test_what_makes_no_sense_is_refused_before_anything_is_asked(engine: FakeEngine, queue: Queue) -> None:
     letters = queue.dead_letters
     with pytest.raises(InvalidError, match="sleeping"):
@@ -98,6 +122,16 @@ async def test_what_makes_no_sense_is_refused_before_anything_is_asked(engine: F
         await letters.archive_all(dry_run="no")  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidError, match="no status 3"):
         await letters.purge(status=3, older_than="1d")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InvalidError, match="limit='x'"):
-        await letters.list(limit="x")  # pyright: ignore[reportArgumentType]
+    for limit in ("x", 0, 1001):
+        with pytest.raises(InvalidError, match=f"limit={limit!r} must be a whole number from 1 to 1000"):
+            await letters.list(limit=limit)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="keep_days=0 must be a whole number from 1 to 3650"):
+        await letters.lifecycle(keep_days=0)
+    with pytest.raises(InvalidError, match="older_than=None is no age"):
+        await letters.purge(older_than=None)  # pyright: ignore[reportArgumentType]
+    for move in (letters.replay_all, letters.archive_all):
+        with pytest.raises(InvalidError, match="cursor=5 must be text"):
+            await move(cursor=5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InvalidError, match="cursor=5 must be text"):
+        await letters.purge(older_than="1d", cursor=5)  # pyright: ignore[reportArgumentType]
     assert not engine.calls
