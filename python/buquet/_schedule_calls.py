@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from buquet._about import About
-    from buquet._client import Client
+    from buquet._client import Call, Client
     from buquet._durations import Duration
     from buquet._models import RetryPolicy
     from buquet._schedule_models import CatchUp, FilledSlot, Overlap, Schedule, SchedulePage
@@ -89,22 +89,30 @@ class ScheduleCalls:
 
             await queue.create_schedule("reports", "send_email", {"to": "a@b.c"}, cron="0 9 * * mon-fri")
         """
-        definition = _schedule_ops.Definition(
-            name=name,
-            type=type,
-            input=msgspec.Raw(_codec.encode(input, f"the input of schedule {name!r}")),
-            times=_schedule_ops.times(cron, timezone, every),
-            options=plain_options(
+        return await self._client.call_async(
+            _creation(
+                self._client,
+                name,
+                type,
+                input,
+                cron=cron,
+                timezone=timezone,
+                every=every,
+                overlap=overlap,
+                catch_up=catch_up,
+                catch_up_limit=catch_up_limit,
+                jitter=jitter,
+                enabled=enabled,
+                replace=replace,
                 max_retries=max_retries,
                 retry=retry,
                 timeout=timeout,
                 priority=priority,
-                about=_about(ttl, tags, metadata),
-            ),
-            policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
+                ttl=ttl,
+                tags=tags,
+                metadata=metadata,
+            )
         )
-        definition.check_secrecy(self._client)
-        return await self._client.call_async(_schedule_ops.put(definition, enabled=enabled, replace=replace))
 
     async def get_schedule(self, name: str) -> Schedule:
         """Read one schedule.
@@ -181,6 +189,63 @@ class AppSchedules:
         """Look at the schedules behind a connection."""
         self._client = client
 
+    def create(
+        self,
+        name: str,
+        type: str,  # noqa: A002
+        input: Any = None,  # noqa: A002
+        *,
+        cron: str | None = None,
+        timezone: str | None = None,
+        every: Duration | None = None,
+        overlap: Overlap = "allow",
+        catch_up: CatchUp = "latest",
+        catch_up_limit: int | None = None,
+        jitter: Duration | None = None,
+        enabled: bool | None = None,
+        replace: bool = False,
+        max_retries: int | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        priority: int | None = None,
+        ttl: Duration | None = None,
+        tags: Sequence[str] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> Schedule:
+        """Create a schedule; parameters as of ``Queue.create_schedule``. Creating the same again changes nothing.
+
+        :raises InvalidError: an argument is wrong, there is a schedule of that name that says something else, or
+            there is an input and codecs keep inputs secret: a schedule's is stored as it is.
+
+        Example::
+
+            app.schedules.create("reports", "send_email", {"to": "a@b.c"}, cron="0 9 * * mon-fri")
+        """
+        return self._client.call(
+            _creation(
+                self._client,
+                name,
+                type,
+                input,
+                cron=cron,
+                timezone=timezone,
+                every=every,
+                overlap=overlap,
+                catch_up=catch_up,
+                catch_up_limit=catch_up_limit,
+                jitter=jitter,
+                enabled=enabled,
+                replace=replace,
+                max_retries=max_retries,
+                retry=retry,
+                timeout=timeout,
+                priority=priority,
+                ttl=ttl,
+                tags=tags,
+                metadata=metadata,
+            )
+        )
+
     def get(self, name: str) -> Schedule:
         """Read one schedule.
 
@@ -224,6 +289,48 @@ class AppSchedules:
     ) -> builtins.list[datetime]:
         """The next slots of a schedule by its name, or of ``cron`` or ``every`` before there is one."""
         return self._client.call(_schedule_ops.preview(_previewed(name, cron, timezone, every), count, after))
+
+
+def _creation(
+    client: Client,
+    name: str,
+    type: str,  # noqa: A002
+    input: Any,  # noqa: A002
+    *,
+    cron: str | None,
+    timezone: str | None,
+    every: Duration | None,
+    overlap: Overlap,
+    catch_up: CatchUp,
+    catch_up_limit: int | None,
+    jitter: Duration | None,
+    enabled: bool | None,
+    replace: bool,
+    max_retries: int | None,
+    retry: RetryPolicy | None,
+    timeout: Duration | None,
+    priority: int | None,
+    ttl: Duration | None,
+    tags: Sequence[str],
+    metadata: Mapping[str, str] | None,
+) -> Call[Any, Schedule]:
+    """What creates a schedule, once everything about it is checked."""
+    definition = _schedule_ops.Definition(
+        name=name,
+        type=type,
+        input=msgspec.Raw(_codec.encode(input, f"the input of schedule {name!r}")),
+        times=_schedule_ops.times(cron, timezone, every),
+        options=plain_options(
+            max_retries=max_retries,
+            retry=retry,
+            timeout=timeout,
+            priority=priority,
+            about=_about(ttl, tags, metadata),
+        ),
+        policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
+    )
+    definition.check_secrecy(client)
+    return _schedule_ops.put(definition, enabled=enabled, replace=replace)
 
 
 def _previewed(

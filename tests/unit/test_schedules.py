@@ -257,6 +257,8 @@ async def test_an_input_that_codecs_keep_secret_is_no_schedules(engine: FakeEngi
     sealed = encoding(engine, AesGcm({"k": b"k" * 32}, primary="k"))
     with pytest.raises(InvalidError, match="'nightly' would be stored in plain, and the codecs aes-gcm"):
         await sealed.queue.create_schedule("nightly", "pay", {"card": "4111"}, every="1d")
+    with pytest.raises(InvalidError, match="'nightly' would be stored in plain, and the codecs aes-gcm"):
+        sealed.schedules.create("nightly", "pay", {"card": "4111"}, every="1d")
     await sealed.queue.create_schedule("nightly", "pay", every="1d")
     assert [request["input"] for request in engine.requests("schedule.put")] == [None]
 
@@ -341,7 +343,10 @@ def bad(value: object) -> Any:
 
 
 def test_an_app_looks_after_schedules_without_async_code(app: Buquet, engine: FakeEngine) -> None:
-    engine.schedules["reports"] = {"name": "reports", "id": "0", "type": "t", "created_at": NOW, "changed_at": NOW}
+    created = app.schedules.create("reports", "t", {"n": 1}, cron="@daily", overlap="skip", max_retries=1, tags=["a"])
+    assert (created.name, created.cron, created.overlap, created.input) == ("reports", "@daily", "skip", {"n": 1})
+    (request,) = engine.requests("schedule.put")
+    assert (request["retry"], request["tags"], request["replace"]) == ({"max_retries": 1}, ["a"], False)
     assert [schedule.name for schedule in app.schedules.list().schedules] == ["reports"]
     assert app.schedules.get("reports").type == "t"
     assert not app.schedules.disable("reports").enabled
