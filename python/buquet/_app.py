@@ -214,7 +214,7 @@ class Buquet(ScheduledApp, HookRegistry):
 
     @property
     def schedules(self) -> AppSchedules:
-        """The schedules of the queue: look at them, enable, disable, trigger, fill in."""
+        """The schedules of the queue: create them, look at them, enable, disable, trigger, fill in."""
         return AppSchedules(self._client)
 
     @property
@@ -246,7 +246,8 @@ class Buquet(ScheduledApp, HookRegistry):
 
         Pass the page's ``cursor`` on to get the next one, until it is None.
 
-        :param limit: most tasks of the page, 1 to 1000.
+        :param limit: most tasks of the page, 1 to 1000. Those that were stored together, such as by one ``map``, come
+            together, so that there may be up to a hundred more.
 
         Example::
 

@@ -114,7 +114,7 @@ class Queue(ScheduleCalls):
             - ``unique_scope``: among the tasks of its ``"type"`` (the default) or of the whole ``"queue"``
             - ``unique_window``: for how long after the first submit, 1 s or more; default: as long as it is stored
         :raises InvalidError: an argument is wrong; nothing was stored.
-        :raises ConflictError: the key belongs to a task of another type or input; nothing was stored.
+        :raises ConflictError: a task in the key's scope has it with another input or type; nothing was stored.
         :raises UnavailableError: the store does not answer; the task may or may not be stored.
 
         Example::
@@ -230,7 +230,7 @@ class Queue(ScheduleCalls):
 
         Pass the page's ``cursor`` on to get the next one, until it is None.
 
-        :param limit: most tasks of the page, 1 to 1000.
+        :param limit: 1 to 1000. Tasks stored together, as by ``submit_many``, stay so: there may be a hundred more.
         """
         call = _ops.list_tasks(status, type, limit, cursor, tag=tag, parent=parent_id(parent))
         return await self._client.call_async(call)
