@@ -90,9 +90,13 @@ class FilledSlot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScheduleSync(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the schedules that code declares, and which it declared once and declares no more."""
+    """What became of the schedules that code declares, and which it declared once and declares no more.
+
+    ``corrupt`` are stored ones of declared names that cannot be read.
+    """
 
     created: list[str] = []
     changed: list[str] = []
     missing: list[Schedule] = []
+    corrupt: list[CorruptObject] = []
     modules: list[str] = []

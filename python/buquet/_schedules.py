@@ -106,6 +106,8 @@ class Declarations:
         for what, names in (("created", synced.created), ("changed", synced.changed)):
             if names:
                 _logger.info("schedules %s: %s", what, ", ".join(names))
+        for damaged in synced.corrupt:
+            _logger.warning("a schedule is left alone and does not fire: %s", damaged.message)
         for schedule in synced.missing:
             _logger.warning(
                 "schedule %r was declared in %s and is so no more; it %s. To be rid of it: buquet schedules delete %s",

@@ -205,6 +205,19 @@ async def test_a_worker_tells_of_schedules_that_code_declares_no_more(
     assert "schedules created: new" in caplog.text
 
 
+async def test_a_worker_starts_though_a_schedule_of_its_own_is_damaged_and_says_so(
+    app: Buquet, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.every("1h")
+    def report() -> None: ...
+
+    key = "schedules/report.json"
+    engine.sync_answer = {"corrupt": [{"key": key, "message": f"{key} is not a valid schedule"}]}
+    assert len(await synced(app, engine)) == 1
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert f"does not fire: {key}" in warning
+
+
 async def test_a_worker_asks_for_modules_of_its_package_that_are_gone(app: Buquet, engine: FakeEngine) -> None:
     @app.task
     def report() -> None: ...
