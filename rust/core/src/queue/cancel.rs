@@ -71,7 +71,8 @@ impl Queue {
     /// to stop: it ends as cancelled, unless it completes before it hears of it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for too many ids or too long a reason; the store's: then some may be cancelled.
+    /// [`Error::Invalid`] for too many ids or too long a reason; [`Error::Corrupt`] for a record that cannot be read, once
+    /// the tasks of all others are called off; the store's: then some may be cancelled.
     pub async fn cancel(&self, ids: &[TaskId], by: Option<String>, reason: Option<String>) -> Result<Vec<Cancelling>> {
         if ids.len() > limits::CANCEL_MANY {
             return Err(Error::Invalid(format!("{} ids in one call; give up to {}", ids.len(), limits::CANCEL_MANY)));
@@ -87,10 +88,19 @@ impl Queue {
         });
         let answers: Vec<Result<Vec<(TaskId, Cancelling)>>> = changes.buffer_unordered(IN_FLIGHT).collect().await;
         let mut done = BTreeMap::new();
+        let mut unreadable = None;
         for answer in answers {
-            done.extend(answer?);
+            match answer {
+                Ok(tasks) => done.extend(tasks),
+                // The others are called off already, and whoever runs them is to hear of it.
+                Err(error @ (Error::Corrupt(_) | Error::Layout(_))) => unreadable = Some(error),
+                Err(error) => return Err(error),
+            }
         }
         self.core().tell_workers(&done).await?;
+        if let Some(error) = unreadable {
+            return Err(error);
+        }
         Ok(ids.iter().map(|id| done.get(id).copied().unwrap_or(Cancelling::Missing)).collect())
     }
 

@@ -8,8 +8,10 @@ use buquet_core::id::TaskId;
 use buquet_core::queue::{About, CancelFilter, Queue, Scope, Settings, Submission, Unique, When};
 use buquet_core::record::{Cancelling, Extras, Json, Options, Outcome, TaskStatus};
 use buquet_core::store::memory::MemoryStore;
-use buquet_core::store::{Store, StoreKind};
+use buquet_core::store::{Condition, Store, StoreKind};
 use buquet_core::worker::{Assignment, Ended, Options as WorkerOptions, WorkOutcome, Worker};
+
+use bytes::Bytes;
 
 use crate::support::queue_on;
 
@@ -68,6 +70,23 @@ async fn a_running_task_hears_within_a_heartbeat_that_another_process_called_it_
     assert_eq!(ended.status, TaskStatus::Cancelled);
     assert_eq!(ended.cancel.unwrap().reason.as_deref(), Some("wrong picture"));
     assert_eq!(other.cancel(&[id], None, None).await.unwrap(), [Cancelling::Finished(TaskStatus::Cancelled)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_cannot_be_read_keeps_no_worker_from_hearing_of_the_others() {
+    let store = Arc::new(MemoryStore::new());
+    let (queue, other) = (queue_on(&store, 1).await, queue_on(&store, 2).await);
+    let worker = worker_on(&queue, 0).await;
+    let id = other.submit(submission()).await.unwrap();
+    let task = one(&worker).await;
+    let damaged = other.submit(Submission::new("nobody", Json::parse("1").unwrap())).await.unwrap();
+    let key = store.keys("tasks/").into_iter().find(|key| !key.contains(&id.record().to_string())).unwrap();
+    store.put(&key, Bytes::from_static(b"{"), &Condition::Always).await.unwrap();
+
+    let refused = other.cancel(&[damaged, id], None, None).await;
+    assert!(matches!(&refused, Err(Error::Corrupt(message)) if message.contains(&key)), "{refused:?}");
+    let next = worker.next(0, Settings::for_store(StoreKind::S3).heartbeat + SOON).await.unwrap();
+    assert_eq!(next.cancelled.iter().map(|told| (told.id, told.lease)).collect::<Vec<_>>(), [(id, task.lease)]);
 }
 
 #[tokio::test(start_paused = true)]
