@@ -144,6 +144,20 @@ def test_a_timeline_tells_a_wish_to_stop_from_its_fulfilment(
         (["submit", "double", "--delay", "400d"], ["--delay='400d'"]),
         (["schedules", "create", "a", "b", "--every", "often"], ["--every='often'"]),
         (["schedules", "create", "a", "b"], ["--cron or --every"]),
+        (["list", "--tag", "A", "-n", "5", "--tag", "B"], ["--tag='A' and --tag='B'", "give one"]),
+        (["cancel", "--type", "a", "--yes", "-t", "b"], ["--type='a' and --type='b'"]),
+        (["failed", "-e", "OSError", "--error=KeyError"], ["--error='OSError' and --error='KeyError'"]),
+        (["purge", "--older-than", "1d", "--older-than", "2d"], ["--older-than='1d' and --older-than='2d'"]),
+        (["schedules", "list", "-n5", "-n", "6"], ["--limit='5' and --limit='6'"]),
+        (["schemas", "put", "a", "-i", "1", "--input", "2"], ["--input='1' and --input='2'"]),
+        (["payloads", "collect", "--older-than", "1d", "--older-than", "2d"], ["--older-than='1d' and"]),
+        (["list", "--url", "s3://u:SECRET@a", "--url", "s3://b"], ["--url and --url are given"]),
+        (["--url", "a", "--url", "b", "list"], ["--url and --url are given"]),
+        (["worker", "tasks:app", "-c", "5", "--concurrency", "6"], ["--concurrency='5' and --concurrency='6'"]),
+        (["submit", "a", "--meta", "a=1", "--meta", "b=1", "--meta", "a=2"], ["--meta a='1' and a='2'"]),
+        (["submit", "a", "--parent", "nope"], ["--parent='nope' is not a task id"]),
+        (["list", "--parent", "nope"], ["--parent='nope' is not a task id"]),
+        (["cancel", "--parent", "nope", "--yes"], ["--parent='nope' is not a task id"]),
         (["schedules", "create", "a", "b", "--every", "1m", "-z", "UTC"], ["--timezone"]),
     ],
     ids=str,
@@ -166,6 +180,22 @@ def test_a_wrong_call_is_one_line_or_json_with_the_value(
     (line,) = done.err.splitlines()
     error = line.removeprefix("error: ") if where == "plain" else json.loads(line)["error"]["message"]
     assert all(words in error for words in said), error
+    assert "SECRET" not in error
+
+
+def test_an_option_that_may_be_repeated_keeps_all_its_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_output.shared, "url", None)
+    monkeypatch.setattr(_output.shared, "json", False)
+    queue = ("--url", f"sqlite:{tmp_path}/q.db", "--json")
+    assert CliRunner().invoke(cli, ["submit", "a", "--tag", "A", "--tag", "B", *queue]).exit_code == 0
+    found = CliRunner().invoke(cli, ["list", "--status", "failed", "--status", "pending", *queue])
+    assert [task["tags"] for task in json.loads(found.stdout)["tasks"]] == [["A", "B"]]
+
+
+def test_help_shows_what_stands_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "[profiles.NAME]" in CliRunner().invoke(cli, ["config", "--help"]).stdout
+    assert "you, on this machine" in CliRunner().invoke(cli, ["cancel", "--help"]).stdout
 
 
 @pytest.mark.parametrize(
@@ -175,7 +205,6 @@ def test_a_wrong_call_is_one_line_or_json_with_the_value(
         "tasks:app --concurrency 5 --drain 2m --log-level debug --url sqlite:q.db --processes 3 --json",
         "-c 5 -p 1 tasks:app",
         "--json --drain 0 tasks",
-        "tasks:app -c 5 -c 6",
     ],
 )
 def test_workers_read_their_arguments_as_typer_does(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +235,8 @@ def test_workers_read_their_arguments_as_typer_does(words: str, monkeypatch: pyt
         "tasks:app --drain soon",
         "tasks:app --unknown",
         "tasks:app -c5",
+        "tasks:app -c 5 -c 6",
+        "tasks:app --url a --url b",
         "-- tasks:app",
     ],
 )

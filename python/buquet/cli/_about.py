@@ -25,7 +25,7 @@ def given_about(
     if tag:
         about["tags"] = tag
     if meta:
-        about["metadata"] = dict(map(_fact, meta))
+        about["metadata"] = _facts(meta)
     if parent is not None:
         about["parent"] = parent
     if ttl is not None:
@@ -43,8 +43,15 @@ def given_about(
     return about
 
 
-def _fact(text: str) -> tuple[str, str]:
-    name, mark, value = text.partition("=")
-    if not mark or not name:
-        raise InvalidError(f"--meta {text!r} is not NAME=TEXT")
-    return name, value
+def _facts(texts: list[str]) -> dict[str, str]:
+    facts: dict[str, str] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if not mark or not name:
+            raise InvalidError(f"--meta {text!r} is not NAME=TEXT")
+        if name in facts:
+            raise InvalidError(
+                f"--meta {name}={facts[name]!r} and {name}={value!r} are given, and only one can be stored"
+            )
+        facts[name] = value
+    return facts

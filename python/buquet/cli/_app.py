@@ -34,7 +34,18 @@ from buquet.cli._output import (
 )
 from buquet.cli._pages import read_page
 from buquet.cli._render import age, error_line, print_task, print_timeline
-from buquet.cli._usage import UsageError, asks_for_json, duration, explain, is_help, moment, time_limit
+from buquet.cli._usage import (
+    Commands,
+    UsageError,
+    asks_for_json,
+    duration,
+    explain,
+    is_help,
+    moment,
+    parent_task,
+    refuse_repeated,
+    time_limit,
+)
 from buquet.errors import BuquetError, InvalidError
 
 EPILOG = """\b
@@ -52,8 +63,14 @@ class _Group(TyperGroup):
         self._asks_for_json = asks_for_json(args)
         try:
             return super().make_context(info_name, args, *rest, **extra)
-        except UsageError as error:
+        except (BuquetError, UsageError) as error:
             raise self._told(error) from None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        refuse_repeated(self, ctx, given)
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -76,7 +93,7 @@ class _Group(TyperGroup):
         return typer.Exit(ExitCode.USAGE)
 
 
-cli = typer.Typer(
+cli = Commands(
     cls=_Group,
     name="buquet",
     no_args_is_help=True,
@@ -128,7 +145,9 @@ def submit(
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be repeated.")] = None,
     meta: Annotated[list[str] | None, typer.Option(metavar="NAME=TEXT", help="A fact; may be repeated.")] = None,
-    parent: Annotated[str | None, typer.Option(metavar="ID", help="The task that it belongs to.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="ID", help="The task that it belongs to.", callback=parent_task)
+    ] = None,
     ttl: Annotated[
         str | None, typer.Option(help="Too late to start it after this long, such as 1h.", callback=duration)
     ] = None,
@@ -233,7 +252,9 @@ def list_(
     ] = None,
     type: Annotated[str | None, typer.Option("--type", "-t", help="Only this task type.")] = None,  # noqa: A002
     tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
-    parent: Annotated[str | None, typer.Option(metavar="ID", help="Only those that this task submitted.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only those that this task submitted.", callback=parent_task)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most tasks to print.")] = 100,
     cursor: Annotated[str | None, typer.Option(help="Go on from where the last page ended.")] = None,
     url: Url = None,

@@ -24,6 +24,7 @@ from buquet.cli._output import (
     shared,
     wants_json,
 )
+from buquet.cli._usage import parent_task
 from buquet.errors import InvalidError
 
 _PAGE = 1_000
@@ -42,9 +43,11 @@ def cancel(
     task_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The tasks' ids.")] = None,
     type: Annotated[str | None, typer.Option("--type", "-t", help="All waiting and running tasks of it.")] = None,  # noqa: A002
     tag: Annotated[str | None, typer.Option(help="All waiting and running tasks with it.")] = None,
-    parent: Annotated[str | None, typer.Option(metavar="ID", help="All those that this task submitted.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="ID", help="All those that this task submitted.", callback=parent_task)
+    ] = None,
     reason: Annotated[str | None, typer.Option("--reason", "-r", help="Why; stored with each task.")] = None,
-    by: Annotated[str | None, typer.Option(help="Who.  [default: you, on this machine]")] = None,
+    by: Annotated[str | None, typer.Option(help="Who (default: you, on this machine).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be called off.")] = False,
     yes: Yes = False,
     url: Url = None,

@@ -4,6 +4,7 @@ import contextlib
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from buquet._client import Client, Config
 from buquet._config import ConfigOption, Configuration, config
@@ -11,7 +12,7 @@ from buquet.cli._output import Json, Url, out, plain, print_json, print_rows, sh
 
 
 def show(
-    profile: Annotated[str | None, typer.Option(help="The table of .buquet.toml: [profiles.NAME].")] = None,
+    profile: Annotated[str | None, typer.Option(help=escape("The table of .buquet.toml: [profiles.NAME]."))] = None,
     url: Url = None,
     json: Json = False,
 ) -> None:

@@ -6,9 +6,9 @@ import typer
 
 from buquet import _ops
 from buquet.cli._output import Json, Url, connection, out, print_corrupt, print_json, shared, wants_json
-from buquet.cli._usage import duration
+from buquet.cli._usage import Commands, duration
 
-payloads = typer.Typer(
+payloads = Commands(
     name="payloads",
     no_args_is_help=True,
     help="Look after payloads, which lie in objects of their own.",

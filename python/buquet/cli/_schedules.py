@@ -28,10 +28,10 @@ from buquet.cli._output import (
 )
 from buquet.cli._output import wants_json as wants
 from buquet.cli._render import age, span
-from buquet.cli._usage import duration, moment, time_limit
+from buquet.cli._usage import Commands, duration, moment, time_limit
 from buquet.errors import InvalidError
 
-schedules = typer.Typer(no_args_is_help=True, help="Tasks that are submitted by themselves, at times or intervals.")
+schedules = Commands(no_args_is_help=True, help="Tasks that are submitted by themselves, at times or intervals.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 Cron = Annotated[str | None, typer.Option("--cron", help="Five fields, such as '0 9 * * mon-fri', or @daily.")]

@@ -9,9 +9,10 @@ from buquet._client import Config
 from buquet._schemas import TaskSchema, schema_delete, schema_get, schema_list, schema_put
 from buquet.cli._load import load_app
 from buquet.cli._output import Json, Url, ask, out, plain, print_json, print_rows, read_argument, shared, wants_json
+from buquet.cli._usage import Commands
 from buquet.errors import NotFoundError
 
-schemas = typer.Typer(
+schemas = Commands(
     name="schemas",
     no_args_is_help=True,
     help="Publish, show and delete the JSON Schemas that inputs have to fit.",

@@ -1,16 +1,70 @@
-"""What a command is called with: durations, times, and mistakes, which are told like all errors are."""
+"""What a command is called with: options, durations, times, and mistakes, which are told like all errors are."""
 
+import copy
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import typer
+from typer.core import TyperCommand
 
+from buquet._checks import parent_id
 from buquet._durations import seconds, written_duration
 from buquet.errors import InvalidError
 
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """What Typer raises where a command is called as it cannot be. Typer does not export it."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MAY_HOLD_SECRETS = {"--url", "--secret-key"}
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice where only one counts."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)  # Typer takes them out of the list
+        rest = super().parse_args(ctx, args)
+        refuse_repeated(self, ctx, given)
+        return rest
+
+
+class Commands(typer.Typer):
+    """A group of such commands."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
+        options.setdefault("cls", Command)
+        return super().command(name, **options)
+
+
+def refuse_repeated(command: Any, ctx: Any, args: list[str]) -> None:
+    """Refuse an option given twice of which Typer would take the last, and drop the others without a word.
+
+    :raises InvalidError: there is one.
+    """
+    if ctx.resilient_parsing:  # a shell wants it completed
+        return
+    once = [param for param in command.params if param.param_type_name == "option" and not _may_repeat(param)]
+    reader = copy.copy(command)
+    reader.params = [_collecting(param) if param in once else param for param in command.params]
+    given, _, _ = reader.make_parser(ctx).parse_args(args)
+    for param in once:
+        values, name = given.get(param.name, ()), param.opts[0]
+        if len(values) > 1:
+            shown = [name if name in _MAY_HOLD_SECRETS else f"{name}={value!r}" for value in values]
+            raise InvalidError(f"{' and '.join(shown)} are given, and only one counts: give one")
+
+
+def _may_repeat(param: Any) -> bool:
+    return param.multiple or param.is_flag
+
+
+def _collecting(param: Any) -> Any:
+    """The same option, keeping all its values."""
+    param = copy.copy(param)
+    param.multiple = True
+    return param
 
 
 def duration(param: typer.CallbackParam, value: str | None) -> str | None:
@@ -30,6 +84,19 @@ def time_limit(param: typer.CallbackParam, value: str | None) -> str | None:
     if value is not None and seconds(value, param.opts[0]) == 0:
         raise InvalidError(f"{param.opts[0]}={value!r} leaves no time at all; leave it out for the default")
     return value
+
+
+def parent_task(param: typer.CallbackParam, value: str | None) -> str | None:
+    """Check a parent's id under the option's name.
+
+    :raises InvalidError: it is none.
+    """
+    try:
+        return parent_id(value)
+    except InvalidError:
+        example = "5f0c7a52-41c3-8e5a-9d1b-3a6f0c2e0000"
+        said = f"{param.opts[0]}={str(value)[:64]!r} is not a task id; give it as submit printed it, such as {example}"
+        raise InvalidError(said) from None
 
 
 def moment(text: str, option: str) -> datetime:

@@ -56,7 +56,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def read_arguments(arguments: Sequence[str]) -> Wanted | None:
-    """Read the arguments after ``worker``; None if Typer is to have a look at them."""
+    """Read the arguments after ``worker``; None if Typer is to have a look at them, as at an option given twice."""
     targets: list[str] = []
     options: dict[str, Any] = {}
     rest = iter(arguments)
@@ -64,15 +64,15 @@ def read_arguments(arguments: Sequence[str]) -> Wanted | None:
         if word == "--json":
             options["json"] = True
         elif word in _TEXTS or word in _COUNTS:
-            value = next(rest, "-")
-            if value.startswith("-") or (word in _COUNTS and not _is_count(value)):
+            value, name = next(rest, "-"), _TEXTS.get(word) or _COUNTS[word]
+            if name in options or value.startswith("-") or (word in _COUNTS and not _is_count(value)):
                 return None
             if word == "--drain":
                 try:
                     value = written_duration(value, word)
                 except InvalidError:
                     return None
-            options[_TEXTS.get(word) or _COUNTS[word]] = int(value) if word in _COUNTS else value
+            options[name] = int(value) if word in _COUNTS else value
         elif word.startswith("-"):
             return None
         else:
