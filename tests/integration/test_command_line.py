@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from buquet import Buquet, File
+from buquet.codecs import Zstd
 from tests.support.processes import ROOT, clean_environment
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.integration.conftest import StartWorker
@@ -24,7 +26,9 @@ COMMANDS = [
     "submit",
     "status",
     "history",
+    "result",
     "list",
+    "cancel",
     "failed",
     "replay",
     "archive",
@@ -63,6 +67,34 @@ def buquet(url: str, tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def makers(url: str, tmp_path: Path) -> Iterator[Buquet]:
+    """An app whose tasks give results that are not all JSON, with a worker that runs them."""
+    app = Buquet(url)
+
+    @app.task
+    def text(length: int) -> str:
+        return "x" * length
+
+    @app.task
+    def data(length: int) -> bytes:
+        return b"\x00" * length
+
+    @app.task
+    def file(words: str) -> File:
+        (tmp_path / "made.txt").write_text(words)
+        return File(tmp_path / "made.txt")
+
+    @app.task
+    def files(words: str) -> dict[str, File]:
+        (tmp_path / "made.txt").write_text(words)
+        return {"inside": File(tmp_path / "made.txt")}
+
+    with app.worker():
+        yield app
+    app.close()
 
 
 def read(done: subprocess.CompletedProcess[str]) -> Any:
@@ -137,6 +169,88 @@ def test_waiting_for_a_result_prints_it(buquet: Run, url: str, start_worker: Sta
     start_worker(url)
     done = buquet("submit", "double", "--input", '{"n": 4}', "--wait", "--wait-timeout", "30s")
     assert (done.returncode, done.stdout.strip().splitlines()[-1]) == (0, "8")
+
+
+@pytest.mark.usefixtures("makers")
+def test_a_result_is_printed_or_written_wherever_it_is_stored(buquet: Run, tmp_path: Path) -> None:
+    wait = ("--wait", "--wait-timeout", "30s")
+    assert read(buquet("submit", "text", "--input", '{"length": 5000000}', *wait)) == "x" * 5_000_000
+    whole = read(buquet("submit", "text", "--input", '{"length": 5000000}', *wait, "--json"))
+    assert whole["output"] == "x" * 5_000_000
+    assert read(buquet("result", whole["id"])) == "x" * 5_000_000
+    assert read(buquet("submit", "data", "--input", '{"length": 3}', *wait)) == "AAAA"
+
+    for kind, given, written in (
+        ("text", '{"length": 3}', b'"xxx"\n'),
+        ("data", '{"length": 40000}', b"\x00" * 40_000),
+        ("file", '{"words": "as they are"}', b"as they are"),
+    ):
+        name = buquet("submit", kind, "--input", given).stdout.strip()
+        done = buquet("result", name, "--output", "out.bin", "--wait-timeout", "30s")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert (tmp_path / "out.bin").read_bytes() == written
+    nowhere = buquet("result", name, "--output", "nowhere/out.bin")
+    assert (nowhere.returncode, nowhere.stderr) == (
+        2,
+        "error: --output='nowhere/out.bin' cannot be written (No such file or directory)\n",
+    )
+
+
+@pytest.mark.usefixtures("makers")
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        ("data", '{"length": 40000}', ["40000 bytes", "--output FILE"]),
+        ("file", '{"words": "w"}', ["the file 'made.txt'", "--output FILE"]),
+        ("files", '{"words": "w"}', ["files inside of it", "in Python"]),
+    ],
+)
+def test_a_result_that_is_no_json_is_not_printed(buquet: Run, kind: str, given: str, said: list[str]) -> None:
+    for options in ((), ("--json",)):
+        done = buquet("submit", kind, "--input", given, "--wait", "--wait-timeout", "30s", *options)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert all(words in done.stderr for words in said)
+
+
+def test_a_result_that_passed_through_codecs_is_one_clear_error(buquet: Run, url: str) -> None:
+    app = Buquet(url, codecs=[Zstd()])
+
+    @app.task
+    def same(text: str) -> str:
+        return text
+
+    with app.worker():
+        task = same.submit("the text")
+        assert task.result(timeout=30) == "the text"
+    for call in (("result", task.id), ("result", task.id, "--output", "out")):
+        done = buquet(*call)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+        assert "sealed by zstd>, and the command line has no codecs: read it in Python" in done.stderr
+
+
+def test_a_result_that_is_not_there_says_why_by_its_exit_code(buquet: Run, url: str, start_worker: StartWorker) -> None:
+    assert buquet("result", NOBODY).returncode == 3
+    waiting = buquet("submit", "nobody_handles_it").stdout.strip()
+    assert buquet("result", waiting, "--wait-timeout", "0s").returncode == 5
+    start_worker(url)
+    failed = buquet("result", buquet("submit", "refuse", "--input", '{"message": "no milk"}').stdout.strip())
+    assert (failed.returncode, failed.stdout) == (4, "")
+    assert "no milk" in failed.stderr
+
+
+@pytest.mark.usefixtures("makers")
+def test_a_large_input_is_stored_as_python_stores_it(buquet: Run, tmp_path: Path) -> None:
+    (tmp_path / "large.json").write_text(json.dumps({"words": "w" * 6_000_000}))
+    submitted = read(buquet("submit", "file", "--input", "@large.json", "--json"))
+    assert read(buquet("status", submitted["id"], "--json"))["input_files"][0]["bytes"] > 6_000_000
+    assert buquet("result", submitted["id"], "--output", "out.txt").returncode == 0
+    assert (tmp_path / "out.txt").read_text() == "w" * 6_000_000
+
+
+def test_a_submit_says_whether_it_stored_the_task_or_found_it(buquet: Run) -> None:
+    first = read(buquet("submit", "double", "--key", "k", "--json"))
+    assert read(buquet("submit", "double", "--key", "k", "--json")) == {"id": first["id"], "created": False}
+    assert first["created"]
 
 
 def test_a_task_that_failed_exits_with_4(buquet: Run, url: str, start_worker: StartWorker) -> None:

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from typer.core import TyperGroup
 
@@ -12,7 +13,20 @@ from buquet._handle import TaskHandle
 from buquet._models import EndedCounts, Task, TaskStatus, has_result
 from buquet._native import engine_version
 from buquet._options import submit_options
-from buquet.cli import _bench, _cancel, _config, _dead, _demo, _dev, _doctor, _payloads, _schedules, _schemas, _worker
+from buquet.cli import (
+    _bench,
+    _cancel,
+    _config,
+    _dead,
+    _demo,
+    _dev,
+    _doctor,
+    _payloads,
+    _result,
+    _schedules,
+    _schemas,
+    _worker,
+)
 from buquet.cli._about import given_about
 from buquet.cli._output import (
     ExitCode,
@@ -34,6 +48,7 @@ from buquet.cli._output import (
 )
 from buquet.cli._pages import read_page
 from buquet.cli._render import age, error_line, print_task, print_timeline
+from buquet.cli._result import json_result
 from buquet.cli._usage import (
     Commands,
     UsageError,
@@ -192,16 +207,17 @@ def submit(
     start = None if at is None else moment(at, "--at")
     options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay, at=start, about=about)
     client = connection(url)
-    task_id = client.call(_ops.submit(type, read_argument(input, "--input"), options)).id
+    encoded = read_argument(input, "--input")
+    parcel = client.vault.pack(lambda: encoded, "input", type, known_by=options.known_by)
+    stored = client.call(_ops.submit(type, parcel.json, options, client.vault.send(parcel)))
     if not wait:
-        _print_id(task_id)
+        _print_submitted(stored)
         return
-    task = client.call(_ops.wait(task_id, wait_timeout))
-    if shared.json:
+    task = client.call(_ops.wait(stored.id, wait_timeout))
+    if shared.json and not has_result(task):
         print_json(task)
-    elif has_result(task):
-        print_json(task.output)
-    TaskHandle[Any](client, task_id).read(task)
+    value = json_result(client, task)
+    print_json(msgspec.structs.replace(task, output=value) if shared.json else value)
 
 
 @cli.command()
@@ -323,13 +339,14 @@ def _ended(counts: EndedCounts) -> str:
     return ", ".join(parts)
 
 
-def _print_id(task_id: str) -> None:
+def _print_submitted(stored: _ops.Submitted) -> None:
     if shared.json:
-        print_json({"id": task_id})
+        print_json(stored)
     else:
-        out.print(task_id)
+        out.print(stored.id)
 
 
+cli.command("result")(_result.result)
 cli.command("cancel")(_cancel.cancel)
 cli.command("failed")(_dead.failed)
 cli.command("replay")(_dead.replay)
