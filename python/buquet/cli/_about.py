@@ -1,8 +1,49 @@
-"""Options of ``buquet submit`` that tell about a task."""
+"""Options of ``buquet submit`` that tell about a task. What Python refuses too is refused in the options' own words."""
+
+import unicodedata
+from typing import Annotated, cast
+
+import typer
 
 from buquet._about import AboutOne, Scope
 from buquet.cli._usage import moment
 from buquet.errors import InvalidError
+
+_TAGS = 16
+_TAG_CHARS = 64
+_KEY_CHARS = 256
+_METADATA_BYTES = 4 * 1024
+
+
+def _is_tags(param: typer.CallbackParam, values: list[str] | None) -> list[str] | None:
+    for value in values or ():
+        _check_name(param.opts[0], value, _TAG_CHARS)
+    if values and len(values) > _TAGS:
+        raise InvalidError(f"{param.opts[0]} is given {len(values)} times; give up to {_TAGS}")
+    return values
+
+
+def _is_key(param: typer.CallbackParam, value: str | None) -> str | None:
+    if value is not None:
+        _check_name(param.opts[0], value, _KEY_CHARS)
+    return value
+
+
+def _check_name(option: str, text: str, most: int) -> None:
+    if not 1 <= len(text) <= most or any(unicodedata.category(char) == "Cc" for char in text):
+        said = f"must have 1 to {most} characters, none of them a control character"
+        raise InvalidError(f"{option}={text[:_TAG_CHARS]!r} {said}")
+
+
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", help="A word to find it by; may be repeated.", callback=_is_tags)
+]
+Facts = Annotated[
+    list[str] | None, typer.Option("--meta", metavar="NAME=TEXT", help="A fact; may be repeated, one of each name.")
+]
+Key = Annotated[
+    str | None, typer.Option("--key", help="Idempotency key: a second submit finds the first.", callback=_is_key)
+]
 
 
 def given_about(
@@ -19,28 +60,31 @@ def given_about(
 ) -> AboutOne:
     """Collect what was given.
 
-    :raises InvalidError: a ``--meta`` has no ``=``, or ``--expires-at`` is no time.
+    :raises InvalidError: an option is wrong, or contradicts another.
     """
-    about: AboutOne = {}
-    if tag:
-        about["tags"] = tag
-    if meta:
-        about["metadata"] = _facts(meta)
-    if parent is not None:
-        about["parent"] = parent
-    if ttl is not None:
-        about["ttl"] = ttl
-    if expires_at is not None:
-        about["expires_at"] = moment(expires_at, "--expires-at")
-    if key is not None:
-        about["idempotency_key"] = key
-    if unique:
-        about["unique"] = True
-    if scope is not None:
-        about["unique_scope"] = scope
-    if window is not None:
-        about["unique_window"] = window
-    return about
+    if ttl is not None and expires_at is not None:
+        raise InvalidError("give --ttl or --expires-at, not both")
+    _check_unique(key, {"--scope": scope, "--window": window}, unique=unique)
+    given = {
+        "tags": tag or None,
+        "metadata": _facts(meta) if meta else None,
+        "parent": parent,
+        "ttl": ttl,
+        "expires_at": None if expires_at is None else moment(expires_at, "--expires-at"),
+        "idempotency_key": key,
+        "unique": unique or None,
+        "unique_scope": scope,
+        "unique_window": window,
+    }
+    return cast("AboutOne", {name: value for name, value in given.items() if value is not None})
+
+
+def _check_unique(key: str | None, bounds: dict[str, str | None], *, unique: bool) -> None:
+    if key is not None and unique:
+        raise InvalidError("give --key or --unique, not both: one says what the task is known by")
+    for option, value in bounds.items():
+        if value is not None and key is None and not unique:
+            raise InvalidError(f"{option}={value!r} says nothing without --key or --unique")
 
 
 def _facts(texts: list[str]) -> dict[str, str]:
@@ -54,4 +98,10 @@ def _facts(texts: list[str]) -> dict[str, str]:
                 f"--meta {name}={facts[name]!r} and {name}={value!r} are given, and only one can be stored"
             )
         facts[name] = value
+    size = sum(len(part.encode(errors="replace")) for fact in facts.items() for part in fact)
+    if size > _METADATA_BYTES:
+        raise InvalidError(
+            f"--meta has {size} bytes of names and texts; give up to {_METADATA_BYTES}, "
+            "and put what is larger into the input"
+        )
     return facts

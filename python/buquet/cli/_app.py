@@ -27,10 +27,11 @@ from buquet.cli import (
     _schemas,
     _worker,
 )
-from buquet.cli._about import given_about
+from buquet.cli._about import Facts, Key, Tags, given_about
 from buquet.cli._output import (
     ExitCode,
     Json,
+    Limit,
     Url,
     ask,
     connection,
@@ -55,6 +56,7 @@ from buquet.cli._usage import (
     asks_for_json,
     duration,
     explain,
+    interval,
     is_help,
     moment,
     parent_task,
@@ -158,24 +160,24 @@ def submit(
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Earliest start, as 2026-11-25T09:00:00+01:00.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A word to find it by; may be repeated.")] = None,
-    meta: Annotated[list[str] | None, typer.Option(metavar="NAME=TEXT", help="A fact; may be repeated.")] = None,
+    tag: Tags = None,
+    meta: Facts = None,
     parent: Annotated[
         str | None, typer.Option(metavar="ID", help="The task that it belongs to.", callback=parent_task)
     ] = None,
     ttl: Annotated[
-        str | None, typer.Option(help="Too late to start it after this long, such as 1h.", callback=duration)
+        str | None, typer.Option(help="Too late to start it after this long, such as 1h.", callback=time_limit)
     ] = None,
     expires_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Too late to start it from then on, as for --at.")
     ] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: a second submit finds the first.")] = None,
+    key: Key = None,
     unique: Annotated[bool, typer.Option("--unique", help="The same, by the input.")] = False,
     scope: Annotated[
         Scope | None, typer.Option(help="Among which tasks --key or --unique counts: its type's, or the queue's.")
     ] = None,
     window: Annotated[
-        str | None, typer.Option(help="How long --key or --unique counts, such as 1d.", callback=duration)
+        str | None, typer.Option(help="How long --key or --unique counts, such as 1d.", callback=interval)
     ] = None,
     wait_timeout: Annotated[
         str | None, typer.Option(help="Longest wait with --wait, such as 1m.", callback=duration)
@@ -193,6 +195,8 @@ def submit(
     buquet submit thumbnail --input '{"path": "cat.png"}' --wait --wait-timeout 1m
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
+    if delay is not None and at is not None:
+        raise InvalidError("give --delay or --at, not both")
     about = given_about(
         tag=tag,
         meta=meta,
@@ -271,7 +275,7 @@ def list_(
     parent: Annotated[
         str | None, typer.Option(metavar="ID", help="Only those that this task submitted.", callback=parent_task)
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most tasks to print.")] = 100,
+    limit: Limit = 100,
     cursor: Annotated[str | None, typer.Option(help="Go on from where the last page ended.")] = None,
     url: Url = None,
     json: Json = False,

@@ -66,7 +66,8 @@ def cancel(
     shared.json = wants_json(json)
     wanted = _cancelling.filters(type, tag, parent)
     if bool(task_ids) == bool(wanted):
-        raise InvalidError("say which tasks: give ids, or --type, --tag and --parent")
+        given = "give ids, or --type, --tag and --parent"
+        raise InvalidError(f"{given}, not both" if wanted else f"say which tasks: {given}")
     if task_ids and dry_run:
         raise InvalidError("--dry-run counts what --type, --tag and --parent mean; leave it out where you give ids")
     client = connection(url)

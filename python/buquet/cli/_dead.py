@@ -15,6 +15,7 @@ from buquet._models import TaskStatus
 from buquet.cli._output import (
     ExitCode,
     Json,
+    Limit,
     Url,
     Yes,
     confirm,
@@ -32,12 +33,18 @@ from buquet.cli._output import (
 from buquet.cli._pages import read_page
 from buquet.cli._render import age, error_line
 from buquet.cli._usage import duration, time_limit
-from buquet.errors import BuquetError, InvalidError
+from buquet.errors import BuquetError, InvalidError, UnavailableError
 
 Type = Annotated[str | None, typer.Option("--type", "-t", help="Only this task type.", show_default=False)]
 ErrorType = Annotated[
     str | None,
-    typer.Option("--error", "-e", metavar="TYPE", help="Only this type of error, such as OSError.", show_default=False),
+    typer.Option(
+        "--error",
+        "-e",
+        metavar="TYPE",
+        help="Only this type of error, as it is listed: OSError, and your own with its module, shop.orders.NoStock.",
+        show_default=False,
+    ),
 ]
 OlderThan = Annotated[
     str | None,
@@ -58,7 +65,7 @@ def failed(
     type: Type = None,  # noqa: A002
     error: ErrorType = None,
     older_than: OlderThan = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most tasks to print.")] = 100,
+    limit: Limit = 100,
     cursor: Annotated[str | None, typer.Option(help="Go on from where the last page ended.")] = None,
     traceback: Annotated[bool, typer.Option("--traceback", help="Print the tracebacks too.")] = False,
     url: Url = None,
@@ -130,7 +137,7 @@ def replay(
         _move(client, "replay", ids or [], options)
         return
     many = _dead_ops.replay_many(wanted, options, dry_run=dry_run, cursor=cursor)
-    _run(client, many, "to be replayed" if dry_run else "replayed")
+    _run(client, many, "replayed", dry_run=dry_run)
 
 
 def archive(
@@ -162,7 +169,7 @@ def archive(
     if not dry_run:
         confirm("Archive these tasks for good?", yes=yes)
     many = _dead_ops.archive_many(wanted, dry_run=dry_run, cursor=cursor)
-    _run(client, many, "to be archived" if dry_run else "archived")
+    _run(client, many, "archived", dry_run=dry_run)
 
 
 def purge(
@@ -201,7 +208,7 @@ def purge(
     if not dry_run:
         names = " and ".join(item.value for item in statuses)
         confirm(f"Delete {names} tasks older than {older_than}?", yes=yes)
-    _run(client, many, "to be purged" if dry_run else "purged")
+    _run(client, many, "purged", dry_run=dry_run)
     if not shared.json and seconds(older_than, "--older-than") < _YOUNG and client.call(_ops.connect()).store == "s3":
         err.print("on S3 nothing is purged that has changed in the last 10 minutes", soft_wrap=True)
 
@@ -267,20 +274,26 @@ def _move(client: Client, op: str, ids: list[str], options: Any) -> None:
         raise typer.Exit(ExitCode.NOT_FOUND if missing else ExitCode.USAGE)
 
 
-def _run(client: Client, many: Many[Any], verb: str) -> None:
+def _run(client: Client, many: Many[Any], done: str, *, dry_run: bool) -> None:
     """Go from page to page, and say where to go on if that breaks off."""
+    verb = f"to be {done}" if dry_run else done
 
-    def show(done: Handled | Purged) -> None:
+    def show(total: Handled | Purged) -> None:
         if err.is_terminal and not many.finished:
-            err.print(f"{done.tasks} tasks {verb} so far", end="\r")
+            err.print(f"{total.tasks} tasks {verb} so far", end="\r")
 
     try:
         many.run(client, show)
     except InvalidError:  # it would be refused again
         raise
-    except (BuquetError, KeyboardInterrupt):
+    except (BuquetError, KeyboardInterrupt) as error:
+        # What was done of the page under way, nobody has told.
         if many.cursor is not None:
-            err.print(f"broke off after {many.total.tasks} tasks; go on with --cursor {many.cursor}", soft_wrap=True)
+            said = f"broke off after at least {many.total.tasks} tasks; go on with --cursor {many.cursor}"
+            err.print(said, soft_wrap=True)
+        elif isinstance(error, UnavailableError | KeyboardInterrupt):
+            some = "" if dry_run else f"some tasks may be {done} already; "
+            err.print(f"broke off within the first page; {some}start it again for the rest", soft_wrap=True)
         raise
     total: Handled | Purged = many.total
     if shared.json:

@@ -27,6 +27,12 @@ Url = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Limit = Annotated[
+    int,
+    typer.Option(
+        "--limit", "-n", min=1, max=1000, help="Tasks to print, or a few more: what was submitted together stays so."
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 STYLES = {
@@ -143,7 +149,8 @@ def print_error(code: str, message: str) -> None:
 def print_corrupt(corrupt: Iterable[CorruptObject]) -> None:
     """Print an error for each stored object that cannot be read."""
     for item in corrupt:
-        print_error("corrupt", f"{item.key}: {item.message}")
+        named = item.message.startswith(item.key)
+        print_error("corrupt", item.message if named else f"{item.key}: {item.message}")
 
 
 def print_rows(*rows: Sequence[str]) -> None:

@@ -10,6 +10,11 @@ from buquet._shown import shown, shown_error
 from buquet.cli._output import out, plain, styled
 
 _STATUS_WIDTH = max(map(len, TaskStatus))
+_SILENT = {
+    TaskStatus.PENDING: "waits again",
+    TaskStatus.COMPLETED: "output null",
+    TaskStatus.ARCHIVED: "put aside for good",
+}
 
 
 def age(moment: datetime | None) -> str:
@@ -29,6 +34,15 @@ def span(passed: timedelta) -> str:
     return f"{total * 1000:.0f} ms"
 
 
+def exact(length: timedelta) -> str:
+    """A length of time as the options of commands take it, whole: ``1h30m``."""
+    rest, parts = length // timedelta(milliseconds=1), ""
+    for size, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")):
+        count, rest = divmod(rest, size)
+        parts += f"{count}{unit}" if count else ""
+    return parts or "0s"
+
+
 def print_task(task: Task) -> None:
     """Print everything about one task."""
     rows = Table(show_header=False, box=None)
@@ -36,7 +50,7 @@ def print_task(task: Task) -> None:
     rows.add_row("type", plain(task.type))
     rows.add_row("status", styled(task.status))
     rows.add_row("attempt", f"{task.attempt} ({task.retry_count} of {task.max_retries} retries spent)")
-    rows.add_row("timeout", span(task.timeout))
+    rows.add_row("timeout", exact(task.timeout))
     rows.add_row("priority", str(task.priority))
     for name in ("submitted_at", "available_at", "started_at", "completed_at"):
         moment: datetime | None = getattr(task, name)
@@ -123,9 +137,16 @@ def _describe(task: Task, previous: Task | None) -> str:
         parts.append(f"output {_short(task.output, task.output_ref)}")
     if task.available_at and task.available_at != previous.available_at and not task.status.is_terminal:
         parts.append(f"not before {task.available_at.strftime('%H:%M:%S')}")
-    if not parts and task.status is TaskStatus.CANCELLED and task.cancel is not None:
+    return ", ".join(parts) or _silent(task)
+
+
+def _silent(task: Task) -> str:
+    """What became of a task where nothing else that it says has changed."""
+    if task.status is TaskStatus.CANCELLED and task.cancel is not None:
         return f"stopped, as it was asked to{_by_whom(task.cancel)}"
-    return ", ".join(parts) or f"revision {task.status.value}"
+    if task.status is TaskStatus.EXPIRED and task.expires_at is not None:
+        return f"was to start before {task.expires_at:%Y-%m-%d %H:%M:%S}"
+    return _SILENT.get(task.status, "changed")
 
 
 def error_line(task: Task) -> str:

@@ -1,6 +1,7 @@
 """``buquet schedules``: look at schedules, create, change, fire and delete them."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,8 +12,8 @@ from rich.table import Table
 from buquet import _schedule_ops
 from buquet._client import Call
 from buquet._options import submit_options
-from buquet._schedule_models import Schedule
-from buquet.cli._about import given_about
+from buquet._schedule_models import CatchUp, Overlap, Schedule
+from buquet.cli._about import Facts, Tags, given_about
 from buquet.cli._output import (
     Json,
     Url,
@@ -27,8 +28,8 @@ from buquet.cli._output import (
     shared,
 )
 from buquet.cli._output import wants_json as wants
-from buquet.cli._render import age, span
-from buquet.cli._usage import Commands, duration, moment, time_limit
+from buquet.cli._render import age, exact
+from buquet.cli._usage import Commands, interval, moment, time_limit, up_to_a_day
 from buquet.errors import InvalidError
 
 schedules = Commands(no_args_is_help=True, help="Tasks that are submitted by themselves, at times or intervals.")
@@ -36,7 +37,7 @@ schedules = Commands(no_args_is_help=True, help="Tasks that are submitted by the
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 Cron = Annotated[str | None, typer.Option("--cron", help="Five fields, such as '0 9 * * mon-fri', or @daily.")]
 Zone = Annotated[str | None, typer.Option("--timezone", "-z", help="The IANA zone that --cron is meant in.")]
-Every = Annotated[str | None, typer.Option("--every", help="An interval, such as 15m.", callback=duration)]
+Every = Annotated[str | None, typer.Option("--every", help="An interval, such as 15m.", callback=interval)]
 
 
 @schedules.command("list")
@@ -83,11 +84,13 @@ def create(
     input: Annotated[  # noqa: A002
         str, typer.Option("--input", "-i", metavar="JSON", help="The input; @FILE reads a file, - reads stdin.")
     ] = "{}",
-    overlap: Annotated[str, typer.Option(help="While the last task runs: allow, skip or wait.")] = "allow",
-    catch_up: Annotated[str, typer.Option("--catch-up", help="Of missed slots: none, latest or all.")] = "latest",
-    catch_up_limit: Annotated[int | None, typer.Option("--catch-up-limit", help="How many of all.")] = None,
+    overlap: Annotated[Overlap, typer.Option(help="What comes of a slot while the last task runs.")] = "allow",
+    catch_up: Annotated[CatchUp, typer.Option("--catch-up", help="Which of the missed slots fire.")] = "latest",
+    catch_up_limit: Annotated[
+        int | None, typer.Option("--catch-up-limit", min=1, max=1000, help="How many of all.")
+    ] = None,
     jitter: Annotated[
-        str | None, typer.Option(help="Start up to so much later, such as 30s.", callback=duration)
+        str | None, typer.Option(help="Start up to so much later, such as 30s.", callback=up_to_a_day)
     ] = None,
     timeout: Annotated[
         str | None, typer.Option(help="How long one attempt may run, such as 5m.", callback=time_limit)
@@ -95,10 +98,10 @@ def create(
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
     ttl: Annotated[
-        str | None, typer.Option(help="How long after its slot a task may start, such as 1h.", callback=duration)
+        str | None, typer.Option(help="How long after its slot a task may start, such as 1h.", callback=time_limit)
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A word to find the tasks by.")] = None,
-    meta: Annotated[list[str] | None, typer.Option("--meta", help="A fact about the tasks, NAME=TEXT.")] = None,
+    tag: Tags = None,
+    meta: Facts = None,
     replace: Annotated[bool, typer.Option("--replace", help="Change a schedule of that name.")] = False,
     disabled: Annotated[bool, typer.Option("--disabled", help="Let it not fire yet.")] = False,
     url: Url = None,
@@ -123,7 +126,10 @@ def create(
         ),
         policies=_schedule_ops.policies(overlap, catch_up, catch_up_limit, jitter),
     )
-    _print(url, _schedule_ops.put(definition, enabled=False if disabled else None, replace=replace), json)
+    try:
+        _print(url, _schedule_ops.put(definition, enabled=False if disabled else None, replace=replace), json)
+    except InvalidError as error:  # the engine knows no options
+        raise InvalidError(str(error).replace("ask for it to be replaced", "say --replace to change it")) from None
 
 
 @schedules.command()
@@ -164,6 +170,9 @@ def preview(
     cron: Cron = None,
     timezone: Zone = None,
     every: Every = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Slots after it, as 2026-11-25T00:00:00Z (default: now).")
+    ] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="How many.")] = 10,
     url: Url = None,
     json: Json = False,
@@ -173,8 +182,10 @@ def preview(
     \b
     buquet schedules preview nightly
     buquet schedules preview --cron '30 2 * * *' --timezone Europe/Berlin -n 365
+    buquet schedules preview nightly --after 2027-03-27T00:00:00Z
     """  # noqa: D301
     shared.json = wants(json)
+    start = None if after is None else moment(after, "--after")
     client = connection(url)
     zone = timezone
     of: str | _schedule_ops.Times
@@ -184,7 +195,7 @@ def preview(
         of, zone = name, client.call(_schedule_ops.get(name)).timezone
     else:
         raise InvalidError("give a schedule's name, or --cron or --every, not both")
-    slots = client.call(_schedule_ops.preview(of, count, None))
+    slots = client.call(_schedule_ops.preview(of, count, start))
     if shared.json:
         print_json({"slots": slots})
         return
@@ -230,11 +241,13 @@ def _print(url: str | None, call: Call[Any, Schedule], json: bool) -> None:
     rows.add_row("enabled", "yes" if schedule.enabled else "[yellow]no[/]")
     rows.add_row("type", plain(schedule.type))
     rows.add_row("input", plain(msgspec.json.encode(schedule.input).decode()))
+    for what, value in _submitted(schedule):
+        rows.add_row(what, plain(value))
     rows.add_row("overlap", schedule.overlap)
     limit = f" (up to {schedule.catch_up_limit})" if schedule.catch_up == "all" else ""
     rows.add_row("catch up", schedule.catch_up + limit)
     if schedule.jitter_ms:
-        rows.add_row("jitter", f"{schedule.jitter_ms} ms")
+        rows.add_row("jitter", exact(timedelta(milliseconds=schedule.jitter_ms)))
     if schedule.declared_in:
         gone = f" [red]which declares it no more since {schedule.undeclared_at}[/]" if schedule.undeclared_at else ""
         rows.add_row("declared in", plain(schedule.declared_in) + gone)
@@ -249,9 +262,24 @@ def _print(url: str | None, call: Call[Any, Schedule], json: bool) -> None:
     out.print(rows)
 
 
+def _submitted(schedule: Schedule) -> Iterator[tuple[str, str]]:
+    """With what its tasks are submitted, besides their input."""
+    yield "timeout", exact(timedelta(milliseconds=schedule.timeout_ms))
+    yield "retries", str(schedule.max_retries)
+    yield "priority", str(schedule.priority)
+    if schedule.ttl_ms is not None:
+        yield "ttl", exact(timedelta(milliseconds=schedule.ttl_ms))
+    if schedule.tags:
+        yield "tags", ", ".join(schedule.tags)
+    if schedule.metadata:
+        yield "metadata", ", ".join(f"{name}={text}" for name, text in schedule.metadata.items())
+
+
 def _given_times(cron: str | None, timezone: str | None, every: str | None) -> _schedule_ops.Times:
     """When it fires; what contradicts itself is refused in the command line's words."""
-    if (cron is None) == (every is None):
+    if cron is not None and every is not None:
+        raise InvalidError("give --cron or --every, not both")
+    if cron is None and every is None:
         raise InvalidError("give --cron or --every, such as --cron '0 9 * * mon-fri' or --every 15m")
     if every is not None and timezone is not None:
         raise InvalidError("an interval has no --timezone; only --cron has")
@@ -260,7 +288,7 @@ def _given_times(cron: str | None, timezone: str | None, every: str | None) -> _
 
 def _times(schedule: Schedule) -> str:
     if schedule.every is not None:
-        return f"every {span(schedule.every)}"
+        return f"every {exact(schedule.every)}"
     return f"{schedule.cron} {schedule.timezone or 'UTC'}"
 
 

@@ -17,6 +17,7 @@ UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_DAY_SECONDS = 24 * 3600
 _MAY_HOLD_SECRETS = {"--url", "--secret-key"}
 
 
@@ -83,6 +84,28 @@ def time_limit(param: typer.CallbackParam, value: str | None) -> str | None:
     value = duration(param, value)
     if value is not None and seconds(value, param.opts[0]) == 0:
         raise InvalidError(f"{param.opts[0]}={value!r} leaves no time at all; leave it out for the default")
+    return value
+
+
+def interval(param: typer.CallbackParam, value: str | None) -> str | None:
+    """Check a duration of a second or more.
+
+    :raises InvalidError: it is none, or shorter.
+    """
+    value = duration(param, value)
+    if value is not None and seconds(value, param.opts[0]) < 1:
+        raise InvalidError(f"{param.opts[0]}={value!r} must be 1 s or more")
+    return value
+
+
+def up_to_a_day(param: typer.CallbackParam, value: str | None) -> str | None:
+    """Check a duration of a day or less.
+
+    :raises InvalidError: it is none, or longer.
+    """
+    value = duration(param, value)
+    if value is not None and seconds(value, param.opts[0]) > _DAY_SECONDS:
+        raise InvalidError(f"{param.opts[0]}={value!r} must be up to a day")
     return value
 
 
