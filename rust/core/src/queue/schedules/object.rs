@@ -144,8 +144,8 @@ impl PutSchedule {
             format!("it says something else: {}", self.definition.differences(&schedule.definition).join(", "))
         };
         Err(Error::Invalid(format!(
-            "there is a schedule {:?} already, for tasks of the type {:?}, and {differs}; ask for it to be replaced \
-             (replace, --replace), or take another name",
+            "there is a schedule {:?} already, for tasks of the type {:?}, and {differs}; ask for it to be replaced, \
+             or take another name",
             self.name, schedule.definition.kind
         )))
     }

@@ -163,7 +163,7 @@ async fn a_schedule_that_says_something_else_is_told_with_what_differs() {
     let queue = queue_on(&store, 1).await;
     queue.put_schedule(PutSchedule { enabled: Some(false), ..put(every(10)) }).await.unwrap();
     let other = queue.put_schedule(put(Definition { jitter_ms: 5, ..every(20) })).await.unwrap_err().to_string();
-    assert!(other.contains("every_ms, jitter_ms") && other.contains("--replace"), "{other}");
+    assert!(other.contains("every_ms, jitter_ms") && other.contains("ask for it to be replaced"), "{other}");
     let enabled = PutSchedule { enabled: Some(true), ..put(every(10)) };
     let disabled = queue.put_schedule(enabled).await.unwrap_err().to_string();
     assert!(disabled.contains("it is disabled"), "{disabled}");
