@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 Scope = Literal["type", "queue"]
 
 # The engine's limits, checked here too so that a decorator can refuse what a submit would.
-_TAGS = 16
-_TAG_CHARS = 64
-_KEY_CHARS = 256
-_METADATA_BYTES = 4 * 1024
+TAGS = 16
+TAG_CHARS = 64
+KEY_CHARS = 256
+METADATA_BYTES = 4 * 1024
 _SHOWN = 64
 
 
@@ -132,14 +132,15 @@ def _bounds(about: AboutOne) -> dict[str, Any]:
 
 def _key(value: object) -> str:
     key = _text(value, "idempotency_key")
-    if not _is_name(key, _KEY_CHARS):
+    if not is_name(key, KEY_CHARS):
         raise InvalidError(
-            f"idempotency_key={key[:_SHOWN]!r} must have 1 to {_KEY_CHARS} characters, none of them a control character"
+            f"idempotency_key={key[:_SHOWN]!r} must have 1 to {KEY_CHARS} characters, none of them a control character"
         )
     return key
 
 
-def _is_name(text: str, most: int) -> bool:
+def is_name(text: str, most: int) -> bool:
+    """Whether a tag or a key can be this text."""
     return 1 <= len(text) <= most and not any(unicodedata.category(char) == "Cc" for char in text)
 
 
@@ -153,12 +154,12 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidError(f"tags={value!r} must be a collection of texts")
     tags = [_text(tag, "each of tags") for tag in cast("Iterable[object]", value)]
-    if len(tags) > _TAGS:
-        raise InvalidError(f"tags= has {len(tags)} of them; give up to {_TAGS}")
+    if len(tags) > TAGS:
+        raise InvalidError(f"tags= has {len(tags)} of them; give up to {TAGS}")
     for tag in tags:
-        if not _is_name(tag, _TAG_CHARS):
+        if not is_name(tag, TAG_CHARS):
             raise InvalidError(
-                f"{tag[:_SHOWN]!r} of tags= cannot be a tag: give 1 to {_TAG_CHARS} characters, "
+                f"{tag[:_SHOWN]!r} of tags= cannot be a tag: give 1 to {TAG_CHARS} characters, "
                 "none of them a control character"
             )
     return tags
@@ -169,10 +170,15 @@ def _metadata(value: object) -> dict[str, str]:
         raise InvalidError(f"metadata= must map texts to texts, not be a {type(value).__name__}")
     pairs = cast("Mapping[object, object]", value).items()
     texts = {_text(name, "each name of metadata"): _text(text, "each value of metadata") for name, text in pairs}
-    size = sum(len(part.encode(errors="replace")) for pair in texts.items() for part in pair)
-    if size > _METADATA_BYTES:
+    size = size_of(texts)
+    if size > METADATA_BYTES:
         raise InvalidError(
-            f"metadata= has {size} bytes of names and values; give up to {_METADATA_BYTES}, "
+            f"metadata= has {size} bytes of names and values; give up to {METADATA_BYTES}, "
             "and put what is larger into the input"
         )
     return texts
+
+
+def size_of(metadata: Mapping[str, str]) -> int:
+    """How many bytes count against the limit."""
+    return sum(len(part.encode(errors="replace")) for pair in metadata.items() for part in pair)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet._client import Call
-from buquet._group_watch import records
 from buquet._many import Many
 from buquet._models import TaskStatus, check_text
-from buquet.errors import CorruptError
+from buquet.errors import CorruptError, LayoutError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,23 +70,17 @@ def cancel(task_ids: Iterable[str], reason: str | None, by: str | None) -> Call[
 def cancel_all(ids: Sequence[str], reason: str | None, by: str | None, results: list[CancelResult]) -> Check:
     """Call off very many tasks; what became of each is put into ``results``, in order.
 
-    :raises CorruptError: a record cannot be read; all tasks of others were called off before.
+    :raises CorruptError: a record cannot be read; the tasks of all others are called off.
+    :raises LayoutError: likewise, of one that a newer version of buquet wrote.
     """
-    broken: CorruptError | None = None
+    broken: CorruptError | LayoutError | None = None
     for start in range(0, len(ids), _LIMIT):
-        part = ids[start : start + _LIMIT]
         try:
-            results += yield cancel(part, reason, by)
-        except CorruptError:
-            # The others may be called off by now, but nobody knows which, nor were workers told that run them.
-            for record in records(part):
-                try:
-                    results += yield cancel(record, reason, by)
-                except CorruptError as error:
-                    broken = broken or error
+            results += yield cancel(ids[start : start + _LIMIT], reason, by)
+        except (CorruptError, LayoutError) as error:
+            broken = broken or error
     if broken is not None:
-        others = f"the tasks of other records, {len(results)} of {len(ids)}"
-        raise CorruptError(f"{broken}; {others}, were called off where they had not ended") from broken
+        raise type(broken)(f"{broken}; the tasks of all other records were called off, where they had not ended")
 
 
 def cancel_many(filters: dict[str, str], reason: str | None, by: str | None) -> Many[CancelCounts]:

@@ -18,9 +18,7 @@ _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_.:-]*")
 
 
 def check_limit(value: object, most: int = 1000, name: str = "limit") -> None:
-    """Refuse what does not count the entries of a page; None passes."""
-    if value is None:
-        return
+    """Refuse what does not count the entries of a page."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise InvalidError(f"{name}={value!r} must be a whole number from 1 to {most}")
 

@@ -30,6 +30,7 @@ def encode(value: object, what: str) -> bytes:
     """Encode ``value`` as JSON; ``what`` names it in the error.
 
     :raises EncodeError: the value has no JSON form.
+    :raises InvalidError: it holds a file that cannot be read.
     """
     stands_for = set_aside(value)
     if stands_for is not None:
@@ -41,6 +42,8 @@ def encode(value: object, what: str) -> bytes:
         # The encoder writes NaN and infinities as null, so no null means there are none.
         if b"null" in encoded:
             _refuse_non_finite(msgspec.to_builtins(value, enc_hook=_to_numbers, str_keys=True))
+    except InvalidError:
+        raise  # such as of a file that cannot be read, which may be there the next time
     except _ENCODE_ERRORS as error:
         raise EncodeError(f"{what} cannot be stored as JSON: {error}") from error
     return encoded

@@ -18,7 +18,7 @@ T = TypeVar("T", bound="msgspec.Struct")
 
 
 class Many(Generic[T]):
-    """One operation over all its pages. Each answer has the fields of ``total``: its ``cursor``, and what is added up.
+    """One operation over all its pages. Each answer has a ``cursor`` and the fields of ``total``, which are added up.
 
     ``total`` and ``cursor`` tell how far it has come, also where it broke off.
     """
@@ -48,7 +48,9 @@ class Many(Generic[T]):
         total = self.total
         counted = [name for name in total.__struct_fields__ if name != "cursor"]
         sums: dict[str, Any] = {name: getattr(total, name) + getattr(step, name) for name in counted}
-        self.total = type(total)(**sums, cursor=step.cursor)
+        if "cursor" in total.__struct_fields__:
+            sums["cursor"] = step.cursor
+        self.total = type(total)(**sums)
         self.cursor = step.cursor
         self.finished = step.cursor is None
 

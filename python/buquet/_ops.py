@@ -265,9 +265,9 @@ def list_tasks(
 def history(task_id: str, limit: int | None, cursor: str | None) -> Call[History, History]:
     """Read one page of a task's revisions."""
     check_text(cursor, "cursor")
-    check_limit(limit)
     request: dict[str, Any] = {"id": task_id}
     if limit is not None:
+        check_limit(limit)
         request["limit"] = limit
     if cursor is not None:
         request["cursor"] = cursor

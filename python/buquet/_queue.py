@@ -32,7 +32,7 @@ from buquet._models import (
 from buquet._options import plain_options
 from buquet._schedule_calls import ScheduleCalls
 from buquet._schemas import Schemas
-from buquet._sending import send_async, submissions_async
+from buquet._sending import submissions_async, submit_async
 from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
@@ -126,9 +126,7 @@ class Queue(ScheduleCalls):
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
         )
         parcel = self._pack(type, input, f"the input of task {type!r}", options.known_by)
-        await self._client.ask_async(self._client.vault.fits([parcel]))
-        payloads = await send_async(self._client.vault, parcel)
-        return self._stored(await self._client.call_async(_ops.submit(type, parcel.json, options, payloads)))
+        return self._stored(await submit_async(self._client.vault, type, parcel, options))
 
     def bind(
         self,
@@ -241,7 +239,7 @@ class Queue(ScheduleCalls):
         """Call tasks off, up to 100,000; what became of each, in order. Those that share a record cost two requests.
 
         :param reason: why, up to 500 characters; ``by`` is who, this process's user and machine when left out.
-        :raises CorruptError: a record cannot be read; tasks of others may be called off. A group goes on with those.
+        :raises CorruptError: a record cannot be read; the tasks of all others are called off.
         """
         return await self._client.call_async(_cancelling.cancel(ids_of(tasks), reason, by))
 

@@ -129,7 +129,8 @@ def policies(overlap: object, catch_up: object, catch_up_limit: int | None, jitt
 
     :raises InvalidError: there is no such policy, or one contradicts another.
     """
-    check_limit(catch_up_limit, name="catch_up_limit")
+    if catch_up_limit is not None:
+        check_limit(catch_up_limit, name="catch_up_limit")
     for name, value, known in (("overlap", overlap, get_args(Overlap)), ("catch_up", catch_up, get_args(CatchUp))):
         if value not in known:
             raise InvalidError(f"{name}={value!r} must be one of {', '.join(map(repr, known))}")

@@ -179,7 +179,8 @@ def _schemas(kinds: list[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     for flag in _flags(known):
         # What is described as a choice may be several of them together.
         for definition in definitions.values():
-            if "enum" in definition and definition.get("title") == flag.__name__:
+            choices = sorted(member.value for member in flag)
+            if definition.get("title") == flag.__name__ and definition.get("enum") == choices:
                 del definition["enum"]
                 definition["type"] = "integer"
     return [_or_payload(schema) for schema in schemas], definitions | foreign

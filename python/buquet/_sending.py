@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def submit(vault: Vault, kind: str, parcel: Parcel, options: SubmitOptions) -> _ops.Submitted:
+    """Check and store one task, its payloads before it. Blocks.
+
+    :raises InvalidError: the input does not fit its type's schema; nothing was stored.
+    """
+    vault.client.ask(vault.fits([parcel]))
+    return vault.client.call(_ops.submit(kind, parcel.json, options, vault.send(parcel)))
+
+
+async def submit_async(vault: Vault, kind: str, parcel: Parcel, options: SubmitOptions) -> _ops.Submitted:
+    """Likewise, without blocking the loop."""
+    await vault.client.ask_async(vault.fits([parcel]))
+    payloads = await send_async(vault, parcel)
+    return await vault.client.call_async(_ops.submit(kind, parcel.json, options, payloads))
+
+
 async def send_async(vault: Vault, parcel: Parcel, owner: str | None = None) -> list[Payload]:
     """Store as ``Vault.send`` does, without blocking the loop."""
     if not parcel.sources:

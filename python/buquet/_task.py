@@ -8,7 +8,6 @@ import reprlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
-from buquet import _ops
 from buquet._attempt import ExceptionTypes, Handler, Pool
 from buquet._calls import TaskCall
 from buquet._context import TaskContext, local_context
@@ -18,7 +17,7 @@ from buquet._ids import HasId, id_of
 from buquet._joining import group_of
 from buquet._options import SubmitOptions, submit_options
 from buquet._schemas import check_schema
-from buquet._sending import send_async, submissions, submissions_async
+from buquet._sending import submissions, submissions_async, submit, submit_async
 from buquet._signature import TaskSignature
 from buquet.errors import InvalidError
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
 
+    from buquet import _ops
     from buquet._about import AboutOne
     from buquet._client import Client, Config
     from buquet._durations import Duration
@@ -79,19 +79,13 @@ class BoundTask(Generic[P, R]):
             handle = thumbnail.submit("cat.png", size=128)
             print(handle.result(timeout="1m"))
         """
-        client = self._definition.client
         parcel = self._pack(args, kwargs)
-        client.ask(client.vault.fits([parcel]))
-        payloads = client.vault.send(parcel)
-        return self._stored(client.call(_ops.submit(self.name, parcel.json, self._options, payloads)))
+        return self._stored(submit(self._definition.client.vault, self.name, parcel, self._options))
 
     async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Like ``submit``, for async code."""
-        client = self._definition.client
         parcel = self._pack(args, kwargs)
-        await client.ask_async(client.vault.fits([parcel]))
-        payloads = await send_async(client.vault, parcel)
-        return self._stored(await client.call_async(_ops.submit(self.name, parcel.json, self._options, payloads)))
+        return self._stored(await submit_async(self._definition.client.vault, self.name, parcel, self._options))
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
         """A call with these arguments for ``group`` to submit, together with calls of other tasks. Stores nothing.

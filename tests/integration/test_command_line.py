@@ -212,6 +212,16 @@ def test_a_result_that_is_no_json_is_not_printed(buquet: Run, kind: str, given: 
         assert all(words in done.stderr for words in said)
 
 
+def test_an_input_over_four_mebibytes_is_held_to_its_schema_too(buquet: Run, tmp_path: Path) -> None:
+    schema = {"type": "object", "required": ["path"]}
+    assert buquet("schemas", "put", "text", "--input", json.dumps(schema)).returncode == 0
+    (tmp_path / "big.json").write_text(json.dumps({"other": "x" * 5_000_000}))
+    refused = buquet("submit", "text", "--input", "@big.json")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert '"path" is a required property' in refused.stderr
+    assert read(buquet("list", "--json"))["tasks"] == []
+
+
 def test_a_result_that_passed_through_codecs_is_one_clear_error(buquet: Run, url: str) -> None:
     app = Buquet(url, codecs=[Zstd()])
 

@@ -149,7 +149,7 @@ def test_a_timeline_tells_a_wish_to_stop_from_its_fulfilment(
         (["failed", "-e", "OSError", "--error=KeyError"], ["--error='OSError' and --error='KeyError'"]),
         (["purge", "--older-than", "1d", "--older-than", "2d"], ["--older-than='1d' and --older-than='2d'"]),
         (["schedules", "list", "-n5", "-n", "6"], ["--limit='5' and --limit='6'"]),
-        (["schemas", "put", "a", "-i", "1", "--input", "2"], ["--input='1' and --input='2'"]),
+        (["schemas", "put", "a", "-i", "1", "--input", "2"], ["--input and --input are given"]),
         (["payloads", "collect", "--older-than", "1d", "--older-than", "2d"], ["--older-than='1d' and"]),
         (["list", "--url", "s3://u:SECRET@a", "--url", "s3://b"], ["--url and --url are given"]),
         (["--url", "a", "--url", "b", "list"], ["--url and --url are given"]),

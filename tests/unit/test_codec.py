@@ -13,8 +13,9 @@ from uuid import UUID
 import pydantic
 import pytest
 
-from buquet import DecodeError, EncodeError, InvalidError
+from buquet import DecodeError, EncodeError, File, InvalidError
 from buquet._codec import convert, decode, encode
+from buquet._packing import Packing, packing
 
 
 class Colour(Enum):
@@ -72,6 +73,13 @@ def test_a_value_comes_back_as_its_annotated_type(value: object, kind: Any) -> N
 def test_what_json_cannot_say_is_refused_by_name(value: object) -> None:
     with pytest.raises(EncodeError, match="argument 'size'"):
         encode(value, "argument 'size'")
+
+
+def test_a_file_that_is_gone_is_no_fault_of_the_value_and_may_be_there_the_next_time() -> None:
+    for value in (File("/nonexistent"), {"inner": File("/nonexistent")}):
+        with pytest.raises(InvalidError, match="cannot read the file") as caught, packing(Packing([])):
+            encode(value, "the result")
+        assert not isinstance(caught.value, EncodeError)
 
 
 def test_a_value_that_contains_itself_is_refused() -> None:

@@ -94,8 +94,8 @@ def test_two_that_save_to_one_path_at_a_time_do_not_mix(tmp_path: Path) -> None:
     met = threading.Barrier(2)
     target = tmp_path / "out"
     with ThreadPoolExecutor() as threads:
-        for letter in (b"a", b"b"):
-            threads.submit(File.from_store(Meeting(letter), "f", None).save, target)
+        saves = [threads.submit(File.from_store(Meeting(letter), "f", None).save, target) for letter in (b"a", b"b")]
+    assert [save.result() for save in saves] == [target, target]
     assert target.read_bytes() in (b"a" * 20_000, b"b" * 20_000)
     assert list(tmp_path.iterdir()) == [target]
 

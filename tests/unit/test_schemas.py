@@ -173,6 +173,17 @@ def test_flags_may_be_combined_also_inside_of_structures() -> None:
     assert "enum" not in derived(nested)["$defs"]["Marks"]
 
 
+def test_a_choice_that_is_named_as_a_flag_stays_a_choice() -> None:
+    choice = enum.Enum("Marks", {"RED": "red", "BLUE": "blue"}, module="elsewhere")
+
+    def write(marks: Marks, other: Any) -> None: ...
+
+    write.__annotations__["other"] = choice
+    described = [one.get("enum") for one in derived(write)["$defs"].values()]
+    assert None in described
+    assert ["blue", "red"] in described
+
+
 async def test_what_is_no_json_is_refused_before_it_is_published(queue: Queue, engine: FakeEngine) -> None:
     with pytest.raises(InvalidError, match="'add' is no JSON: Out of range float"):
         await queue.schemas.put("add", {"maximum": float("nan")})

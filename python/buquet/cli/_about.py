@@ -1,38 +1,32 @@
 """Options of ``buquet submit`` that tell about a task. What Python refuses too is refused in the options' own words."""
 
-import unicodedata
 from typing import Annotated, cast
 
 import typer
 
-from buquet._about import AboutOne, Scope
+from buquet._about import KEY_CHARS, METADATA_BYTES, TAG_CHARS, TAGS, AboutOne, Scope, is_name, size_of
 from buquet.cli._usage import moment
 from buquet.errors import InvalidError
-
-_TAGS = 16
-_TAG_CHARS = 64
-_KEY_CHARS = 256
-_METADATA_BYTES = 4 * 1024
 
 
 def _is_tags(param: typer.CallbackParam, values: list[str] | None) -> list[str] | None:
     for value in values or ():
-        _check_name(param.opts[0], value, _TAG_CHARS)
-    if values and len(values) > _TAGS:
-        raise InvalidError(f"{param.opts[0]} is given {len(values)} times; give up to {_TAGS}")
+        _check_name(param.opts[0], value, TAG_CHARS)
+    if values and len(values) > TAGS:
+        raise InvalidError(f"{param.opts[0]} is given {len(values)} times; give up to {TAGS}")
     return values
 
 
 def _is_key(param: typer.CallbackParam, value: str | None) -> str | None:
     if value is not None:
-        _check_name(param.opts[0], value, _KEY_CHARS)
+        _check_name(param.opts[0], value, KEY_CHARS)
     return value
 
 
 def _check_name(option: str, text: str, most: int) -> None:
-    if not 1 <= len(text) <= most or any(unicodedata.category(char) == "Cc" for char in text):
+    if not is_name(text, most):
         said = f"must have 1 to {most} characters, none of them a control character"
-        raise InvalidError(f"{option}={text[:_TAG_CHARS]!r} {said}")
+        raise InvalidError(f"{option}={text[:TAG_CHARS]!r} {said}")
 
 
 Tags = Annotated[
@@ -98,10 +92,10 @@ def _facts(texts: list[str]) -> dict[str, str]:
                 f"--meta {name}={facts[name]!r} and {name}={value!r} are given, and only one can be stored"
             )
         facts[name] = value
-    size = sum(len(part.encode(errors="replace")) for fact in facts.items() for part in fact)
-    if size > _METADATA_BYTES:
+    size = size_of(facts)
+    if size > METADATA_BYTES:
         raise InvalidError(
-            f"--meta has {size} bytes of names and texts; give up to {_METADATA_BYTES}, "
+            f"--meta has {size} bytes of names and texts; give up to {METADATA_BYTES}, "
             "and put what is larger into the input"
         )
     return facts

@@ -7,7 +7,7 @@ import msgspec
 import typer
 from typer.core import TyperGroup
 
-from buquet import __version__, _ops
+from buquet import __version__, _ops, _sending
 from buquet._about import Scope
 from buquet._handle import TaskHandle
 from buquet._models import EndedCounts, Task, TaskStatus, has_result
@@ -213,7 +213,7 @@ def submit(
     client = connection(url)
     encoded = read_argument(input, "--input")
     parcel = client.vault.pack(lambda: encoded, "input", type, known_by=options.known_by)
-    stored = client.call(_ops.submit(type, parcel.json, options, client.vault.send(parcel)))
+    stored = _sending.submit(client.vault, type, parcel, options)
     if not wait:
         _print_submitted(stored)
         return

@@ -23,7 +23,10 @@ def result(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Write it there; bytes and files as they are, all else as JSON."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write it there; files and bytes over 32 KiB as they are, all else as JSON.",
         ),
     ] = None,
     wait_timeout: Annotated[

@@ -1,6 +1,7 @@
 """What a command is called with: options, durations, times, and mistakes, which are told like all errors are."""
 
 import copy
+import reprlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
@@ -18,7 +19,7 @@ UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DAY_SECONDS = 24 * 3600
-_MAY_HOLD_SECRETS = {"--url", "--secret-key"}
+_MAY_HOLD_SECRETS = {"--url", "--secret-key", "--input"}
 
 
 class Command(TyperCommand):
@@ -53,7 +54,7 @@ def refuse_repeated(command: Any, ctx: Any, args: list[str]) -> None:
     for param in once:
         values, name = given.get(param.name, ()), param.opts[0]
         if len(values) > 1:
-            shown = [name if name in _MAY_HOLD_SECRETS else f"{name}={value!r}" for value in values]
+            shown = [name if name in _MAY_HOLD_SECRETS else f"{name}={reprlib.repr(value)}" for value in values]
             raise InvalidError(f"{' and '.join(shown)} are given, and only one counts: give one")
 
 

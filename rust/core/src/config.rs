@@ -138,8 +138,7 @@ impl Search<'_> {
             // What is set for all programs of a machine may not concern a database on it.
             let variables = if is_s3(url) { variables.clone() } else { Overrides::default() };
             if is_s3(url) {
-                given.check(ARGUMENTS)?;
-                variables.check(VARIABLES)?;
+                Overrides::check(&[(&given, ARGUMENTS), (&variables, VARIABLES)])?;
             }
             let all = given.or(&variables).or(own);
             let target = parse_url(url, &all, source, folder, (self.env)("HOME").as_deref())?;
@@ -156,9 +155,8 @@ impl Search<'_> {
             }
             if let Some(bucket) = (self.env)("S3_BUCKET") {
                 let own = Overrides { region: (self.env)("S3_REGION"), endpoint: (self.env)("S3_ENDPOINT") };
-                given.check(ARGUMENTS)?;
-                variables.check(VARIABLES)?;
-                own.check(["S3_REGION", "S3_ENDPOINT"])?;
+                let own_names = ["S3_REGION", "S3_ENDPOINT"];
+                Overrides::check(&[(&given, ARGUMENTS), (&variables, VARIABLES), (&own, own_names)])?;
                 let (prefix, all) = ((self.env)("S3_PREFIX").unwrap_or_default(), given.or(&variables).or(&own));
                 let target = bucket_target(&bucket, &prefix, &all, "S3_BUCKET")?;
                 let mut named = Named::of(&target, "S3_BUCKET", [&given, &variables, &none]);

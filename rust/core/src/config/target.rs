@@ -70,11 +70,13 @@ impl Overrides {
         Self { region: first(&self.region, &others.region), endpoint: first(&self.endpoint, &others.endpoint) }
     }
 
-    /// Checks both; `who` says in messages where each is from.
-    pub(super) fn check(&self, who: [&str; 2]) -> Result<()> {
-        let [region, endpoint] = who;
-        self.region.as_deref().map(|given| check_region(given, region)).transpose()?;
-        self.endpoint.as_deref().map(|given| check_endpoint(given, endpoint)).transpose()?;
+    /// Checks of each part the one that counts, the first of these; beside each set is who gives its region and its
+    /// endpoint, for messages.
+    pub(super) fn check(sets: &[(&Self, [&str; 2])]) -> Result<()> {
+        let region = sets.iter().find_map(|(set, [who, _])| Some((set.region.as_deref()?, who)));
+        let endpoint = sets.iter().find_map(|(set, [_, who])| Some((set.endpoint.as_deref()?, who)));
+        region.map(|(given, who)| check_region(given, who)).transpose()?;
+        endpoint.map(|(given, who)| check_endpoint(given, who)).transpose()?;
         Ok(())
     }
 

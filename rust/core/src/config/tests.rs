@@ -146,6 +146,14 @@ fn a_region_or_an_endpoint_is_refused_by_the_name_of_who_gives_it() {
 }
 
 #[test]
+fn what_does_not_count_may_be_wrong() {
+    let (url, region) = (Some("s3://bucket".to_owned()), Some("eu-west-1".to_owned()));
+    let config = EngineConfig { url, region, ..EngineConfig::default() };
+    let resolved = from(&config, &[("BUQUET_REGION", "a b")], Path::new("/")).unwrap();
+    assert_eq!(resolved.target, s3("bucket", "", Some("eu-west-1"), None));
+}
+
+#[test]
 fn credentials_in_a_url_are_refused_and_not_repeated() {
     for url in [
         "s3://AKIAKEY:hunter2@bucket",

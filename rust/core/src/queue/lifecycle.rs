@@ -287,7 +287,7 @@ fn notes(applies: bool, keeps: bool, keep_days: u32, estimate: &Estimate) -> Vec
     };
     let free =
         "The rules cost nothing: S3 charges neither for them nor for what they delete. It applies them once a day.";
-    if !keeps {
+    if !keeps && *old_versions <= 0.0 {
         let nothing = "The bucket keeps no versions: there is no history to bound, and the rules have nothing to delete until \
                        versioning is switched on. Have them in place before that.";
         return vec![place.to_owned(), nothing.to_owned(), free.to_owned()];

@@ -151,7 +151,8 @@ pub(super) fn judge_permissions(kind: StoreKind, tried: &Tried) -> Check {
         let message = tried.get.as_ref().map(|error| error.message.clone()).unwrap_or_default();
         if kind != StoreKind::S3 {
             let advice = "check that this user may read and write the file and its folder";
-            return Check::new(name, Status::Failed, format!("nothing is allowed: {message}"), advice);
+            return Check::new(name, Status::Failed, format!("nothing is allowed: {message}"), advice)
+                .with("denied", denied);
         }
         let advice = "either the credentials are not valid there, or they may do nothing with this bucket: see buquet config \
                       for where they come from, and buquet doctor --iam for the policy they need";

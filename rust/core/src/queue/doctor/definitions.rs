@@ -17,8 +17,10 @@ const MOST_NAMED: usize = 20;
 /// What was read.
 #[derive(Default)]
 pub(super) struct Definitions {
-    /// Types that have schemas; `None` if the schemas cannot be read.
-    types: Option<usize>,
+    /// Types that have schemas.
+    types: usize,
+    /// Whether the schemas are what cannot be read.
+    refuses_submits: bool,
     schedules: usize,
     /// What is said of those that cannot be read; it begins with the key.
     corrupt: Vec<String>,
@@ -39,10 +41,13 @@ pub(super) async fn gather(visit: &Visit) -> Result<Definitions> {
     let mut found = Definitions::default();
     match visit.get(keys::SCHEMAS).await?.value {
         Got::Found(object) => match Book::decode(keys::SCHEMAS, &object.body) {
-            Ok(book) => found.types = Some(book.schemas.len()),
-            Err(error) => found.set_aside(&error),
+            Ok(book) => found.types = book.schemas.len(),
+            Err(error) => {
+                found.refuses_submits = !matches!(error, Error::Layout(_));
+                found.set_aside(&error);
+            }
         },
-        Got::Missing | Got::NotModified => found.types = Some(0),
+        Got::Missing | Got::NotModified => {}
     }
     let page = visit.list(keys::SCHEDULES, None, limits::PAGE).await?.value;
     let mut wanted = keys_of(&page.entries);
@@ -64,14 +69,21 @@ pub(super) fn judge(found: &Result<Definitions>) -> Check {
         Err(error) => return Check::unknown(name, error),
     };
     let check = match (found.corrupt.first(), found.newer.first()) {
-        (Some(first), _) => Check::new(name, Status::Failed, named(&found.corrupt, first), advice(found)),
+        (Some(first), _) => {
+            let newer = match found.newer.len() {
+                0 => String::new(),
+                newer => format!("; {newer} more of a newer version of buquet, and nothing is wrong with those"),
+            };
+            let what = format!("{}{newer}", named(&found.corrupt, first));
+            Check::new(name, Status::Failed, what, advice(found))
+        }
         (None, Some(first)) => {
             let what = format!("of a newer version of buquet: {first}");
             Check::new(name, Status::Warning, what, "nothing is wrong with it: upgrade buquet here")
         }
         (None, None) => {
             let of = if found.more { " of more" } else { "" };
-            let types = plural(found.types.unwrap_or_default(), "type");
+            let types = plural(found.types, "type");
             Check::ok(
                 name,
                 format!("schemas of {types} and {}{of} read, all sound", plural(found.schedules, "schedule")),
@@ -90,7 +102,7 @@ fn named(corrupt: &[String], first: &str) -> String {
 }
 
 const fn advice(found: &Definitions) -> &'static str {
-    if found.types.is_none() {
+    if found.refuses_submits {
         "submits are refused while the schemas cannot be read: put back an older version of the object, or delete it"
     } else {
         "it fires no more: put back an older version of the object, or delete the schedule and create it again"
@@ -101,27 +113,30 @@ const fn advice(found: &Definitions) -> &'static str {
 mod tests {
     use super::*;
 
-    fn with(types: Option<usize>, corrupt: &[&str], newer: &[&str]) -> Definitions {
+    fn with(refuses_submits: bool, corrupt: &[&str], newer: &[&str]) -> Definitions {
         let owned = |list: &[&str]| list.iter().map(|&what| what.to_owned()).collect();
-        Definitions { types, corrupt: owned(corrupt), newer: owned(newer), ..Definitions::default() }
+        Definitions { refuses_submits, corrupt: owned(corrupt), newer: owned(newer), ..Definitions::default() }
     }
 
     #[test]
     fn schemas_that_cannot_be_read_refuse_submits_and_schedules_do_not_fire() {
-        let schemas = judge(&Ok(with(None, &["schemas.json cannot be read"], &[])));
+        let schemas = judge(&Ok(with(true, &["schemas.json cannot be read"], &[])));
         assert_eq!(schemas.status, Status::Failed);
         assert!(schemas.what.contains("schemas.json") && schemas.advice.contains("submits are refused"), "{schemas:?}");
-        let schedule = judge(&Ok(with(Some(0), &["schedules/a.json is not valid"], &[])));
+        let schedule = judge(&Ok(with(false, &["schedules/a.json is not valid"], &["schemas.json has format 9"])));
         assert_eq!(schedule.status, Status::Failed);
-        assert!(schedule.advice.contains("fires no more"), "{schedule:?}");
+        assert!(
+            schedule.advice.contains("fires no more") && schedule.what.contains("1 more of a newer"),
+            "{schedule:?}"
+        );
     }
 
     #[test]
     fn what_a_newer_version_wrote_is_only_a_warning() {
-        let check = judge(&Ok(with(Some(1), &[], &["schedules/a.json has format 9: upgrade buquet"])));
+        let check = judge(&Ok(with(false, &[], &["schedules/a.json has format 9: upgrade buquet"])));
         assert_eq!(check.status, Status::Warning);
         assert!(check.advice.contains("upgrade") && !check.advice.contains("delete"), "{check:?}");
-        let sound = judge(&Ok(with(Some(1), &[], &[])));
+        let sound = judge(&Ok(Definitions { types: 1, ..Definitions::default() }));
         assert_eq!(sound.what, "schemas of 1 type and 0 schedules read, all sound");
     }
 }
