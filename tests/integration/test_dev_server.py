@@ -97,7 +97,8 @@ class TestStartingAndEnding:
         ids=str,
     )
     def test_a_mistake_exits_with_2_and_says_what_is_wrong(self, tmp_path: Path, options: list[str], said: str) -> None:
-        done = run("buquet", "dev", "--store", "memory:", "--port", "0", *options, folder=tmp_path)
+        store = () if "--store" in options else ("--store", "memory:")
+        done = run("buquet", "dev", *store, "--port", "0", *options, folder=tmp_path)
         assert done.returncode == 2, done.stderr
         assert said in done.stderr
         assert done.stdout == ""

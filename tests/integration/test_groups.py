@@ -195,7 +195,7 @@ async def test_workers_are_told_although_a_record_is_damaged(tmp_path: Path) -> 
         members = group(lost, running)
         async with worker:
             await asyncio.wait_for(started.wait(), 30)
-            with pytest.raises(CorruptError, match="1 of 2, were called off"):
+            with pytest.raises(CorruptError, match="all other records were called off"):
                 await members.cancel_async()
             with pytest.raises(TaskCancelledError):
                 await running.result_async(timeout=30)

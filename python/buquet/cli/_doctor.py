@@ -65,12 +65,12 @@ def _read_on(client: Client, found: Diagnosis) -> Diagnosis:
     checks = {check.name: check for check in found.checks}
     spent, dollars, cursor = found.requests, found.dollars, found.cursor
     worst = checks["records"]
-    read, corrupt = _figures(worst)
+    read, corrupt, newer = _figures(worst)
     while cursor is not None:
         page: Diagnosis = client.call(doctor(deep=True, cursor=cursor))
         check = page.check("records")
-        more, bad = _figures(check)
-        read, corrupt = read + more, [*corrupt, *bad][:_NAMED]
+        more, bad, new = _figures(check)
+        read, corrupt, newer = read + more, [*corrupt, *bad][:_NAMED], [*newer, *new][:_NAMED]
         spent = replace(spent, get=spent.get + page.requests.get, list=spent.list + page.requests.list)
         dollars += page.dollars
         worst = max(worst, check, key=lambda check: _RANK.index(check.status))
@@ -80,7 +80,7 @@ def _read_on(client: Client, found: Diagnosis) -> Diagnosis:
         if not shared.json:
             err.print(f"{read:,} records read", style="dim")
     what = f"{read:,} records read, all sound" if worst.status is CheckStatus.OK else worst.what
-    checks["records"] = replace(worst, what=what, details={"read": read, "corrupt": corrupt})
+    checks["records"] = replace(worst, what=what, details={"read": read, "corrupt": corrupt, "newer": newer})
     status = max((check.status for check in checks.values()), key=_RANK.index)
     status = CheckStatus.OK if status is CheckStatus.SKIPPED else status
     return replace(found, status=status, checks=list(checks.values()), requests=spent, dollars=dollars, cursor=cursor)
@@ -89,8 +89,12 @@ def _read_on(client: Client, found: Diagnosis) -> Diagnosis:
 _RANK = [CheckStatus.OK, CheckStatus.SKIPPED, CheckStatus.WARNING, CheckStatus.FAILED]
 
 
-def _figures(check: Check) -> tuple[int, list[object]]:
-    return int(check.details.get("read", 0)), list(check.details.get("corrupt", []))
+def _figures(check: Check) -> tuple[int, list[object], list[object]]:
+    return (
+        int(check.details.get("read", 0)),
+        list(check.details.get("corrupt", [])),
+        list(check.details.get("newer", [])),
+    )
 
 
 def _print(found: Diagnosis) -> None:
