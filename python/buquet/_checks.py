@@ -41,7 +41,7 @@ def check_name(value: object, what: str) -> None:
         )
 
 
-def check_text(text: str) -> None:
+def check_utf8(text: str) -> None:
     """Refuse text that has no UTF-8, as names of files may have none.
 
     :raises InvalidError: naming the text and the place in it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from buquet._checks import check_text
+from buquet._checks import check_utf8
 from buquet._durations import Duration, seconds
 from buquet.errors import InvalidError, StoppedError
 
@@ -226,7 +226,7 @@ def check_progress(value: object, message: object) -> None:
         raise InvalidError(f"the progress message must be text, not {type(message).__name__}")
     if len(message) > MESSAGE_CHARS:
         raise InvalidError(f"the progress message has {len(message)} characters; up to {MESSAGE_CHARS} are kept")
-    check_text(message)
+    check_utf8(message)
 
 
 class _TaskLogger(logging.LoggerAdapter[logging.Logger]):

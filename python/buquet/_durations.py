@@ -18,6 +18,9 @@ _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_DAYS = 366
 
+DAY = 24 * 3600
+"""A day's seconds."""
+
 
 def wire_duration(value: object, name: str) -> float | str:
     """Check a duration; text is sent as it was written.
@@ -50,6 +53,15 @@ def written_duration(text: str, name: str) -> str:
         text = f"{text}s" if number[1] is None else f"{round(float(text) * 1000)}ms"
     seconds(text, name)
     return text
+
+
+def check_span(name: str, value: object, least: float, most: float, wanted: str) -> None:
+    """Refuse a duration that is out of range.
+
+    :raises InvalidError: it is too short or too long.
+    """
+    if not least <= seconds(value, name) <= most:
+        raise InvalidError(f"{name}={value!r} must be {wanted}")
 
 
 def wire_time(value: object, name: str) -> str:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from buquet._checks import check_given, check_limit, check_name
 from buquet._client import Call
-from buquet._durations import seconds, wire_duration, wire_time
+from buquet._durations import DAY, check_span, wire_duration, wire_time
 from buquet._models import check_flag, check_text
 from buquet._options import SubmitOptions
 from buquet._schedule_models import CatchUp, FilledSlot, Overlap, Schedule, SchedulePage, ScheduleSync
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from buquet._client import Client
     from buquet._durations import Duration
-
-
-_DAY = 24 * 3600
 
 
 class _Put(msgspec.Struct):
@@ -64,21 +61,12 @@ def times(cron: object = None, timezone: object = None, every: object = None) ->
     if every is not None and timezone is not None:
         raise InvalidError("an interval has no timezone; only cron= has")
     if every is not None:
-        _check_span("every", every, 1, 366 * _DAY, "1 s to 366 days")
+        check_span("every", every, 1, 366 * DAY, "1 s to 366 days")
     return Times(
         cron=cron if isinstance(cron, str) else None,
         timezone=timezone if isinstance(timezone, str) else None,
         every=None if every is None else wire_duration(every, "every"),
     )
-
-
-def _check_span(name: str, value: object, least: float, most: float, wanted: str) -> None:
-    """Refuse a duration that is out of range.
-
-    :raises InvalidError: it is too short or too long.
-    """
-    if not least <= seconds(value, name) <= most:
-        raise InvalidError(f"{name}={value!r} must be {wanted}")
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +129,7 @@ def policies(overlap: object, catch_up: object, catch_up_limit: int | None, jitt
         checked["catch_up_limit"] = catch_up_limit
     if jitter is not None:
         checked["jitter"] = wire_duration(jitter, "jitter")
-        _check_span("jitter", jitter, 0, _DAY, "up to a day")
+        check_span("jitter", jitter, 0, DAY, "up to a day")
     return checked
 
 

@@ -1,6 +1,7 @@
 """What a command is called with: options, durations, times, and mistakes, which are told like all errors are."""
 
 import copy
+import math
 import reprlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from buquet._checks import parent_id
-from buquet._durations import seconds, written_duration
+from buquet._durations import DAY, check_span, seconds, written_duration
 from buquet.errors import InvalidError
 
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -18,7 +19,6 @@ UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_DAY_SECONDS = 24 * 3600
 _MAY_HOLD_SECRETS = {"--url", "--secret-key", "--input"}
 
 
@@ -94,8 +94,8 @@ def interval(param: typer.CallbackParam, value: str | None) -> str | None:
     :raises InvalidError: it is none, or shorter.
     """
     value = duration(param, value)
-    if value is not None and seconds(value, param.opts[0]) < 1:
-        raise InvalidError(f"{param.opts[0]}={value!r} must be 1 s or more")
+    if value is not None:
+        check_span(param.opts[0], value, 1, math.inf, "1 s or more")
     return value
 
 
@@ -105,8 +105,8 @@ def up_to_a_day(param: typer.CallbackParam, value: str | None) -> str | None:
     :raises InvalidError: it is none, or longer.
     """
     value = duration(param, value)
-    if value is not None and seconds(value, param.opts[0]) > _DAY_SECONDS:
-        raise InvalidError(f"{param.opts[0]}={value!r} must be up to a day")
+    if value is not None:
+        check_span(param.opts[0], value, 0, DAY, "up to a day")
     return value
 
 
