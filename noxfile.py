@@ -29,7 +29,8 @@ COVERAGE = (
     "-Cllvm-args=-sanitizer-coverage-trace-compares"
 )
 # Building the simulation along with the library gives both one set of features, hence one build of the engine.
-ONE_BUILD = {"BUQUET_CARGO_ARGS": "-p buquet-sim"}
+FEATURES = ("--features", "buquet-ffi/dev-server")
+ONE_BUILD = {"BUQUET_CARGO_ARGS": "-p buquet-sim " + " ".join(FEATURES)}
 
 
 @nox.session
@@ -42,7 +43,7 @@ def tests(session: nox.Session) -> None:
     # The same cases for everybody: a red run is then about the change. `cargo nextest run` by hand draws others.
     session.env["PROPTEST_RNG_SEED"] = "20260101"
     session.run(*SERVERS, *rust_tests())
-    session.run("cargo", "test", "--release", "--locked", "--workspace", "--doc", external=True)
+    session.run("cargo", "test", "--release", "--locked", "--workspace", *FEATURES, "--doc", external=True)
     session.run(*SERVERS, "python", "-m", "pytest", "-n", "auto")
     simulate(session, SEEDS)
 
@@ -126,7 +127,7 @@ def instructions(session: nox.Session) -> None:
     if shutil.which("valgrind") is None:
         session.error("valgrind counts the instructions and is not installed: apt-get install valgrind")
     # All of the workspace, so that what the tests were built with is used again.
-    build = ("cargo", "build", "--release", "--locked", "--workspace", "--bench", "instructions")
+    build = ("cargo", "build", "--release", "--locked", "--workspace", *FEATURES, "--bench", "instructions")
     built = subprocess.run([*build, "--message-format=json-render-diagnostics"], stdout=subprocess.PIPE, check=True)
     messages = [json.loads(line) for line in built.stdout.splitlines()]
     (program,) = [
@@ -143,7 +144,7 @@ def lint(session: nox.Session) -> None:
     install_group(session, "lint")
     session.run("cargo", "fmt", "--all", "--check", external=True)
     session.run("cargo", "fmt", "--manifest-path", "rust/bench/Cargo.toml", "--check", external=True)
-    clippy = ("cargo", "clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings")
+    clippy = ("cargo", "clippy", "--release", "--locked", "--workspace", "--all-targets", *FEATURES, "--", "-D", "warnings")
     session.run(*clippy, external=True)
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -223,7 +224,7 @@ def host_triple() -> str:
 def rust_tests() -> list[str]:
     """Return the command that runs the Rust tests: nextest where it is installed."""
     answer = subprocess.run(["cargo", "nextest", "--version"], capture_output=True, check=False)
-    where = ["--release", "--locked", "--workspace", "--no-fail-fast"]
+    where = ["--release", "--locked", "--workspace", "--no-fail-fast", *FEATURES]
     if answer.returncode == 0:
         return ["cargo", "nextest", "run", *where]
     # Some tests count what their process has open: nextest gives each its own, here they go one by one.
@@ -232,6 +233,6 @@ def rust_tests() -> list[str]:
 
 def simulate(session: nox.Session, seeds: str) -> None:
     """Run seeds of the simulation, built along with the library: see ONE_BUILD."""
-    build = ("cargo", "build", "--release", "--locked", "-p", "buquet-ffi", "-p", "buquet-sim")
+    build = ("cargo", "build", "--release", "--locked", "-p", "buquet-ffi", "-p", "buquet-sim", *FEATURES)
     session.run(*build, external=True)
     session.run(str(CARGO_TARGET / "release" / "buquet-sim"), "--seeds", seeds, external=True)

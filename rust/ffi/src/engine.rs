@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use buquet_core::{Error, ops};
+#[cfg(feature = "dev-server")]
 use buquet_dev::DevServers;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::Instant;
@@ -57,7 +58,9 @@ impl Engine {
             ops::Engine::new(if config.is_empty() { b"{}" } else { config })
         };
         let core = core.map_err(|error| Failure::from_open(&error))?;
-        let core = Arc::new(core.with(DevServers::default()));
+        #[cfg(feature = "dev-server")]
+        let core = core.with(DevServers::default());
+        let core = Arc::new(core);
         let handle = runtime.handle().clone();
         Ok(Self { core, handle, runtime: Mutex::new(Some(runtime)), queues: Mutex::default() })
     }
