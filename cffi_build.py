@@ -2,35 +2,25 @@
 
 Hatchling runs `CustomBuildHook` for every wheel, editable installs included. After a change to the Rust
 code, `python cffi_build.py` does the same by hand, in place.
-
-Environment:
-    CARGO             the cargo to run, default `cargo`.
-    CARGO_TARGET_DIR  where cargo builds, as always with cargo.
-    BUQUET_CARGO_ARGS more arguments for `cargo build`, such as `--offline` or `-p buquet-sim`.
+cargo_build.py says which environment variables count.
 """
 
-from __future__ import annotations
-
-import json
 import os
 import re
-import shlex
 import shutil
-import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
+# isort: split
+from cargo_build import BuildError, build_library, find_cargo, wheel_target  # first: it says where Python is too old
+
+# isort: split
 from cffi import FFI
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
-CRATE = "buquet-ffi"
-LIBRARY = "buquet"  # the name of the crate's library target
 MODULE = "buquet._abi"
-LIBRARY_SUFFIXES = frozenset({".so", ".dylib", ".dll"})
-INSTALL_HINT = "Install Rust from https://rustup.rs (or set CARGO to your cargo) and try again."
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
@@ -47,10 +37,6 @@ class CustomBuildHook(BuildHookInterface[Any]):
         build_data["tag"] = wheel_tag()
 
 
-class BuildError(Exception):
-    """The library cannot be built here; the message says what to do."""
-
-
 def build(root: Path) -> list[Path]:
     """Build the library and its bindings into `root`/python/buquet; return the paths written."""
     package = root / "python" / "buquet"
@@ -58,54 +44,6 @@ def build(root: Path) -> list[Path]:
     library = install_library(build_library(root, cargo), package)
     bindings = write_bindings(root / "include" / "buquet.h", package / "_abi.py")
     return [library, bindings]
-
-
-def find_cargo(root: Path) -> str:
-    """Return the cargo to use, or raise BuildError where there is none or it is too old for the workspace."""
-    needed = tomllib.loads((root / "Cargo.toml").read_text("utf-8"))["workspace"]["package"]["rust-version"]
-    cargo = os.environ.get("CARGO") or "cargo"
-    if shutil.which(cargo) is None:
-        message = f"building from source needs cargo {needed} or newer, and {cargo!r} was not found. {INSTALL_HINT}"
-        raise BuildError(message)
-    answer = subprocess.run([cargo, "--version"], capture_output=True, text=True, check=False, cwd=root)
-    found = re.search(r"\d+(\.\d+)+", answer.stdout)
-    if answer.returncode != 0 or found is None:
-        message = f"`{cargo} --version` failed: {answer.stderr.strip() or answer.stdout.strip()}. {INSTALL_HINT}"
-        raise BuildError(message)
-    if version_tuple(found[0]) < version_tuple(needed):
-        message = f"building needs cargo {needed} or newer, and {cargo!r} is {found[0]}. Run `rustup update`."
-        raise BuildError(message)
-    return cargo
-
-
-def version_tuple(text: str) -> tuple[int, ...]:
-    """Return a dotted version as numbers that compare."""
-    return tuple(int(part) for part in text.split("."))
-
-
-def build_library(root: Path, cargo: str) -> Path:
-    """Run cargo and return the path of the shared library it made."""
-    command = [cargo, "build", "--release", "--locked", "-p", CRATE, "--message-format=json-render-diagnostics"]
-    command += shlex.split(os.environ.get("BUQUET_CARGO_ARGS", ""))
-    # Progress and compiler errors go to stderr as they come; stdout holds the messages.
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, cwd=root)
-    if answer.returncode != 0:
-        message = f"`{shlex.join(command)}` failed with status {answer.returncode}; cargo's own words are above."
-        raise BuildError(message)
-    return find_library(answer.stdout)
-
-
-def find_library(messages: str) -> Path:
-    """Return the cdylib's path from cargo's JSON messages, one a line."""
-    for line in messages.splitlines():
-        message = json.loads(line)
-        if message.get("reason") != "compiler-artifact" or message["target"]["name"] != LIBRARY:
-            continue  # dependencies may come with a cdylib of their own
-        for name in message["filenames"]:
-            if Path(name).suffix in LIBRARY_SUFFIXES:
-                return Path(name)
-    message = f"cargo built {CRATE} but named no shared library for it. Is its crate-type still cdylib?"
-    raise BuildError(message)
 
 
 def install_library(library: Path, package: Path) -> Path:
@@ -165,8 +103,11 @@ def is_for_c(directive: str, condition: str) -> bool:
 def wheel_tag() -> str:
     """Return the wheel's tag: any Python 3, no CPython ABI, and this platform.
 
-    On Linux that is `linux_*`, never `manylinux_*`: which systems the library runs on was not audited.
+    On Linux that is `linux_*`, never `manylinux_*`: which systems the library runs on is auditwheel's to say.
     """
+    target = wheel_target()
+    if target is not None:
+        return f"py3-none-linux_{target.split('-')[0]}"
     audited = ("manylinux", "musllinux")
     return f"py3-none-{next(tag for tag in platform_tags() if not tag.startswith(audited))}"
 

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import cffi_build  # noqa: E402 - it lies beside this folder
+import cargo_build  # noqa: E402 - it lies beside this folder
 
 HEADER = ROOT / "include" / "buquet.h"
 TEMPLATE = Path(__file__).with_name("buquet.pc.in")
@@ -102,10 +102,10 @@ def main() -> int:
     parser.add_argument("prefix", type=Path, metavar="PREFIX", help="such as /usr/local or ~/.local")
     prefix = parser.parse_args().prefix.expanduser().absolute()
     try:
-        library = cffi_build.build_library(ROOT, cffi_build.find_cargo(ROOT))
+        library = cargo_build.build_library(ROOT, cargo_build.find_cargo(ROOT))
         for path in install(library, prefix):
             print(path)
-    except (cffi_build.BuildError, OSError) as error:
+    except (cargo_build.BuildError, OSError) as error:
         print(f"buquet: {error}", file=sys.stderr)
         return 1
     return 0
