@@ -20,9 +20,16 @@ such as ``"5m"``. Every error is a ``BuquetError``; ``buquet.errors`` shows the 
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
+if sys.platform == "win32":
+    raise ImportError("buquet runs on Linux and macOS; on Windows use it in WSL, the Windows Subsystem for Linux")
+
+from buquet._forking import whole
+
 if TYPE_CHECKING:
+    from buquet import codecs, errors
     from buquet._app import Buquet
     from buquet._calls import TaskCall
     from buquet._cancelling import CancelCounts, CancelResult, CancelState
@@ -49,6 +56,7 @@ if TYPE_CHECKING:
         TaskStatus,
         Usage,
         WorkerInfo,
+        WorkerPage,
     )
     from buquet._queue import Queue, connect
     from buquet._schedule_models import FilledSlot, Schedule, SchedulePage, ScheduleRun, ScheduleSkip
@@ -66,6 +74,7 @@ if TYPE_CHECKING:
         DecodeError,
         DeniedError,
         EncodeError,
+        HandlerError,
         InternalError,
         InvalidError,
         LayoutError,
@@ -115,6 +124,7 @@ __all__ = [
     "FilledSlot",
     "GroupCounts",
     "Handled",
+    "HandlerError",
     "History",
     "HistoryEvent",
     "InternalError",
@@ -157,7 +167,10 @@ __all__ = [
     "WaitTimeoutError",
     "Worker",
     "WorkerInfo",
+    "WorkerPage",
+    "codecs",
     "connect",
+    "errors",
     "group",
     "group_async",
 ]
@@ -190,6 +203,7 @@ _HOMES = {
     "Estimate": "buquet._dead_models",
     "GroupCounts": "buquet._group",
     "Handled": "buquet._dead_models",
+    "HandlerError": "buquet.errors",
     "FilledSlot": "buquet._schedule_models",
     "File": "buquet._files",
     "ConflictError": "buquet.errors",
@@ -235,18 +249,22 @@ _HOMES = {
     "WaitTimeoutError": "buquet.errors",
     "Worker": "buquet._worker",
     "WorkerInfo": "buquet._models",
+    "WorkerPage": "buquet._models",
     "connect": "buquet._queue",
     "group": "buquet._joining",
     "group_async": "buquet._joining",
 }
+_MODULES = ("codecs", "errors")
 
 
 def __getattr__(name: str) -> object:
     """Import a public name at its first use."""
-    home = _HOMES.get(name)
+    home = f"{__name__}.{name}" if name in _MODULES else _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(home), name)
+    with whole:
+        module = importlib.import_module(home)
+    value: object = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 

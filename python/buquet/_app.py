@@ -10,7 +10,9 @@ from buquet._cancelling import CancelCounts, CancelResult, cancel, cancel_many, 
 from buquet._checks import parent_id
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
+from buquet._dead_letters_sync import SyncDeadLetters
 from buquet._doctor import Diagnosis, doctor
+from buquet._forking import whole
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
 from buquet._ids import HasId, id_of, ids_of
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from buquet._about import AboutOne
     from buquet._attempt import Handler, Pool
     from buquet._context import TaskContext
-    from buquet._dead_letters_sync import SyncDeadLetters
     from buquet._durations import Duration
     from buquet._group import TaskGroup
     from buquet._models import RetryPolicy, TaskPage, TaskStatus, Usage
@@ -81,7 +82,7 @@ class Buquet(ScheduledApp, HookRegistry):
         """Describe the app; nothing is opened yet."""
         super().__init__()
         config = Config(url=url, region=region, endpoint=endpoint, profile=profile)
-        self._client = Client(config, codecs=check_codecs(codecs))
+        self._client = Client(config, codecs=check_codecs(codecs), reopens=True)
         self._tasks: dict[str, AnyTask] = {}
 
     def __repr__(self) -> str:
@@ -220,8 +221,6 @@ class Buquet(ScheduledApp, HookRegistry):
     @property
     def dead_letters(self) -> SyncDeadLetters:
         """The failed tasks: list, replay, archive and purge them. For async code: ``app.queue.dead_letters``."""
-        from buquet._dead_letters_sync import SyncDeadLetters  # noqa: PLC0415 - few programs need it
-
         return SyncDeadLetters(self._client)
 
     def handle(self, task: str | HasId) -> TaskHandle[Any]:
@@ -293,7 +292,8 @@ class Buquet(ScheduledApp, HookRegistry):
             asyncio.run(app.worker().run())   # until SIGTERM or Ctrl-C
         """
         # Imported here, so that producers do not pay for what workers need.
-        from buquet._worker import Worker  # noqa: PLC0415
+        with whole:
+            from buquet._worker import Worker  # noqa: PLC0415
 
         worker = Worker(
             self.queue,
@@ -335,7 +335,10 @@ class Buquet(ScheduledApp, HookRegistry):
         return self._client.call(doctor())
 
     def close(self) -> None:
-        """Close the connection. Closing twice is harmless; submitting afterwards is an error."""
+        """Close the connection. What is under way ends with ``ClosedError``; the next call opens a new connection.
+
+        So ``with app:`` may be entered again. A ``memory:`` store is empty then.
+        """
         self._client.close()
 
     async def close_async(self) -> None:

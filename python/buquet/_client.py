@@ -2,6 +2,8 @@
 
 Each thread and each running loop gets a completion queue of its own, freed when the
 thread or loop ends. A forked child forgets what it inherited and opens its own.
+
+A signal handler may come in between two lines of the first call and make a call itself.
 """
 
 from __future__ import annotations
@@ -12,13 +14,17 @@ import copy
 import os
 import threading
 import weakref
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from buquet._channels import ThreadChannel
 from buquet._checks import no_text
+from buquet._forking import whole
+from buquet._in_thread import run_at_once
+from buquet._lazy import lazy
+from buquet._loop_channel import LoopChannel, get_running_loop
 from buquet._native import open_engine
 from buquet.codecs import check_codecs
 from buquet.errors import BuquetError, ClosedError, DecodeError, InvalidError
@@ -30,7 +36,6 @@ if TYPE_CHECKING:
 
     from buquet._chain import Chain
     from buquet._engine import Engine, EngineOpener
-    from buquet._loop_channel import LoopChannel
     from buquet._vault import Vault
     from buquet.codecs import Codec
 
@@ -131,19 +136,30 @@ class Call(Generic[A, T]):
 class Client:
     """The connection behind a ``Queue`` or a ``Buquet``."""
 
-    def __init__(self, config: Config, opener: EngineOpener = open_engine, codecs: Iterable[Codec] = ()) -> None:
-        """Remember the configuration. Nothing is opened before the first call."""
+    def __init__(
+        self,
+        config: Config,
+        opener: EngineOpener = open_engine,
+        codecs: Iterable[Codec] = (),
+        *,
+        reopens: bool = False,
+    ) -> None:
+        """Remember the configuration. Nothing is opened before the first call.
+
+        :param reopens: whether a call after ``close`` opens the engine again, or is refused.
+        """
         self.config = config
         self.codecs = check_codecs(codecs) if codecs else ()
         self._opener = opener
+        self._reopens = reopens
         self._forget()
         _clients.add(self)
 
     def _forget(self) -> None:
         """Start from nothing: at first, and in a forked child."""
-        self._lock = threading.Lock()
-        self._engine: Engine | None = None
-        self._closed = False
+        self._opened: dict[str, Engine] = {}
+        self._refusal: str | None = None
+        """Why nothing is opened any more."""
         self._thread = threading.local()
         self._threads: weakref.WeakSet[ThreadChannel] = weakref.WeakSet()
         self._loops: weakref.WeakKeyDictionary[AbstractEventLoop, LoopChannel] = weakref.WeakKeyDictionary()
@@ -153,8 +169,8 @@ class Client:
 
         :raises InvalidError: too late.
         """
-        with self._lock:
-            if self._engine is not None:
+        with whole:
+            if self._opened:
                 raise InvalidError("this app is connected already; set the URL before its first use")
             self.config = config
 
@@ -205,24 +221,23 @@ class Client:
     def _channel(self) -> ThreadChannel:
         channel: ThreadChannel | None = getattr(self._thread, "channel", None)
         if channel is None:
-            with self._lock:
+            with whole:
+                thread, threads = self._thread, self._threads
                 channel = ThreadChannel(self._open().open_queue())
-                self._threads.add(channel)
-            self._thread.channel = channel
+                threads.add(channel)
+                thread.channel = channel
         return channel
 
     async def call_async(self, call: Call[Any, T]) -> T:
         """Run an operation on the running loop. Cancelling the await cancels the operation."""
-        # Imported here, so that programs without async code do not pay for asyncio.
-        from buquet._loop_channel import LoopChannel, get_running_loop  # noqa: PLC0415
-
         loop = get_running_loop()
         channel = self._loops.get(loop)
         if channel is None:
-            with self._lock:
+            with whole:
                 self._drop_closed_loops()
+                loops = self._loops
                 channel = LoopChannel(self._open().open_queue(), loop)
-                self._loops[loop] = channel
+                loops[loop] = channel
         raw = await channel.call(call.op, call.request)
         if self.codecs and call.check is not None:
             await self.ask_async(call.check(self.vault.chain, call.decode(raw)))
@@ -230,7 +245,7 @@ class Client:
 
     async def call_many_async(self, calls: Sequence[Call[Any, T]]) -> list[T]:
         """Like ``call_many``, on the running loop."""
-        from asyncio import gather  # noqa: PLC0415 - see above
+        from asyncio import gather  # noqa: PLC0415 - programs without async code do not pay for it
 
         answers: list[T] = []
         for part in _side_by_side(calls):
@@ -240,7 +255,7 @@ class Client:
                 answers.append(answer)
         return answers
 
-    @cached_property
+    @lazy
     def vault(self) -> Vault:
         """What values pass through on their way to the store and back."""
         from buquet._chain import Chain  # noqa: PLC0415 - it needs this module
@@ -261,7 +276,7 @@ class Client:
         return reveal(self.vault.chain, answer)
 
     def close(self) -> None:
-        """Close the engine; what still runs gets a few seconds to end. Closing twice is harmless."""
+        """Close the engine; what still runs gets a few seconds to end, and then ``ClosedError``. Twice is harmless."""
         engine = self._detach()
         if engine is not None:
             engine.close(CLOSE_TIMEOUT_MS)
@@ -270,9 +285,7 @@ class Client:
         """Close the engine without blocking the loop."""
         engine = self._detach()
         if engine is not None:
-            from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - see above
-
-            await run_in_thread(lambda: engine.close(CLOSE_TIMEOUT_MS))
+            await run_at_once(lambda: engine.close(CLOSE_TIMEOUT_MS), "buquet-close")
 
     def close_behind(self) -> None:
         """Close the engine and wait for nothing, as befits a call that failed or was given up."""
@@ -282,28 +295,36 @@ class Client:
 
     def __del__(self) -> None:
         """A connection that nobody closed is closed without waiting; loops would keep it otherwise."""
-        engine = self._detach()
+        # No lock: this may come in between anything, and nobody else has the connection.
+        engine = _close_channels(self._take_apart())
         if engine is not None:
             engine.close(0)
 
     def _detach(self) -> Engine | None:
-        with self._lock:
-            engine, self._engine, self._closed = self._engine, None, True
-            threads, loops = list(self._threads), list(self._loops.values())
-            self._threads, self._loops = weakref.WeakSet(), weakref.WeakKeyDictionary()
-            self._thread = threading.local()
-        for channel in threads:
-            channel.close()
-        for channel in loops:
-            channel.close()
-        return engine
+        with whole:
+            parts = self._take_apart()
+        return _close_channels(parts)
+
+    def _take_apart(self) -> tuple[Engine | None, list[ThreadChannel | LoopChannel]]:
+        if not self._reopens:
+            self._refusal = "this queue was closed; open a new one"
+        engine = self._opened.pop("engine", None)
+        channels = [*self._threads, *self._loops.values()]
+        self._threads, self._loops = weakref.WeakSet(), weakref.WeakKeyDictionary()
+        self._thread = threading.local()
+        return engine, channels
 
     def _open(self) -> Engine:
-        if self._closed:
-            raise ClosedError("this queue was closed; open a new one")
-        if self._engine is None:
-            self._engine = self._opener(msgspec.json.encode(self.config))
-        return self._engine
+        if self._refusal is not None:
+            raise ClosedError(self._refusal)
+        engine = self._opened.get("engine")
+        if engine is None:
+            fresh = self._opener(msgspec.json.encode(self.config))
+            # A signal handler may have opened one meanwhile: there is to be one only.
+            engine = self._opened.setdefault("engine", fresh)
+            if engine is not fresh:
+                fresh.close(0)
+        return engine
 
     def _drop_closed_loops(self) -> None:
         for loop in [loop for loop in self._loops if loop.is_closed()]:
@@ -311,12 +332,19 @@ class Client:
 
     def _exit(self) -> None:
         """Close the engine at interpreter exit, and leave daemon threads asleep."""
-        self._closed = True
+        self._refusal = "Python is about to exit, and this queue was closed; submit before that"
         for channel in [*self._threads, *self._loops.values()]:
             channel.freeze()
-        engine, self._engine = self._engine, None
+        engine = self._opened.pop("engine", None)
         if engine is not None:
             engine.close(_EXIT_TIMEOUT_MS)
+
+
+def _close_channels(parts: tuple[Engine | None, list[ThreadChannel | LoopChannel]]) -> Engine | None:
+    engine, channels = parts
+    for channel in channels:
+        channel.close()
+    return engine
 
 
 def _side_by_side(calls: Sequence[Call[Any, T]]) -> Iterator[Sequence[Call[Any, T]]]:

@@ -17,6 +17,7 @@ from pathlib import PurePath
 from typing import Any, cast
 
 import msgspec
+from msgspec import inspect
 
 from buquet._chain import MARK, read_marker
 from buquet._files import File
@@ -88,8 +89,6 @@ def check_readable(kind: Any) -> None:
     if kind is Any or kind is object:
         return
     _decoder(kind)
-    from msgspec import inspect  # noqa: PLC0415 - its import would slow that of buquet
-
     # What msgspec does not know it leaves to the hook, whatever the class.
     if isinstance(kind, type) and isinstance(inspect.type_info(kind), inspect.CustomType):
         model = _pydantic_model()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from buquet._checks import check_utf8
 from buquet._durations import Duration, seconds
+from buquet._lazy import lazy
 from buquet.errors import InvalidError, StoppedError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class TaskContext:
         self._control = control or _Detached(info)
         self._deadline = info.deadline
 
-    @cached_property
+    @lazy
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose messages name the task and its attempt."""
         return _TaskLogger(_logger, {"task": self.id, "type": self.type, "attempt": self.attempt})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from buquet._allocator import joined
 from buquet._chain import FRAME
+from buquet._in_thread import run_in_thread
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -170,9 +171,7 @@ def _unreadable(path: Path, error: OSError) -> InvalidError:
 
 
 async def _in_thread(function: Any) -> Any:
-    from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - asyncio is not for everybody
-
-    return await run_in_thread(function)
+    return await run_in_thread(function, "buquet-file")
 
 
 class _Pieces(io.RawIOBase):

@@ -9,6 +9,7 @@ from buquet import _cancelling, _ops
 from buquet._cancelling import CancelState
 from buquet._chain import MARK
 from buquet._durations import Duration, wire_duration
+from buquet._in_thread import run_in_thread
 from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus, has_result
 from buquet.errors import InvalidError, NotFoundError, ended_without_result
 
@@ -162,9 +163,7 @@ class TaskHandle(Generic[R_co]):
         """Like ``read``, for async code."""
         if not has_result(task) or not self._client.vault.is_remote(task):
             return self.read(task)
-        from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - asyncio is not for everybody
-
-        return await run_in_thread(lambda: self.read(task))
+        return await run_in_thread(lambda: self.read(task), "buquet-read")
 
 
 def _existing(results: Sequence[CancelResult]) -> CancelResult:

@@ -1,29 +1,36 @@
-"""A completion queue as one event loop uses it. Apart, since only async code needs asyncio."""
+"""A completion queue as one event loop uses it.
+
+Asyncio is imported where it is used: programs without async code do not pay for it, and all others have it already.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import threading
 import weakref
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from buquet._channels import DRAIN_LIMIT, read_completions, unwrap
 from buquet.errors import ClosedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
 
     import msgspec
 
     from buquet._engine import Completion, CompletionQueue
 
-T = TypeVar("T")
-
 MOST_IN_FLIGHT = 32_768
 """Operations in flight at a time; further ones wait for their turn. Half of what a completion queue takes."""
 
-get_running_loop = asyncio.get_running_loop
+
+def get_running_loop() -> asyncio.AbstractEventLoop:
+    """The loop that the caller runs on.
+
+    :raises RuntimeError: it runs on none.
+    """
+    import asyncio  # noqa: PLC0415 - see above
+
+    return asyncio.get_running_loop()
 
 
 class LoopChannel:
@@ -31,11 +38,13 @@ class LoopChannel:
 
     def __init__(self, queue: CompletionQueue, loop: asyncio.AbstractEventLoop) -> None:
         """Take over ``queue`` and watch it on ``loop``, the running one."""
+        from asyncio import Semaphore  # noqa: PLC0415 - see above
+
         self._queue = queue
         self._loop = weakref.ref(loop)
         self._tokens = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Completion]] = {}
-        self._turn = asyncio.Semaphore(MOST_IN_FLIGHT)
+        self._turn = Semaphore(MOST_IN_FLIGHT)
         self._descriptor = queue.fileno()
         self._closed = False
         self._frozen = False
@@ -44,20 +53,20 @@ class LoopChannel:
     async def call(self, op: str, request: bytes) -> msgspec.Raw:
         """Run one operation; cancelling this cancels it."""
         if self._frozen:
-            await asyncio.get_running_loop().create_future()  # for ever, which is not long now
+            await get_running_loop().create_future()  # for ever, which is not long now
         if self._closed:
-            raise ClosedError("this queue is closed; open a new one")
+            raise ClosedError("the queue was closed while this ran")
         async with self._turn:
             return await self._call(op, request)
 
     async def _call(self, op: str, request: bytes) -> msgspec.Raw:
         token = next(self._tokens)
-        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Completion] = get_running_loop().create_future()
         self._pending[token] = future
         try:
             self._queue.submit(op, request, token)
             return unwrap(await future)
-        except asyncio.CancelledError:
+        except BaseException:  # the await was cancelled, or the operation has failed and there is nothing to cancel
             self._queue.cancel(token)
             raise
         finally:
@@ -110,30 +119,6 @@ class LoopChannel:
 
 def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
     try:
-        return asyncio.get_running_loop() is loop
+        return get_running_loop() is loop
     except RuntimeError:
         return False
-
-
-async def run_in_thread(function: Callable[[], T]) -> T:
-    """Run a blocking call in a short-lived daemon thread: none is kept, none blocks the exit."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def deliver(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        try:
-            outcome: tuple[T | None, BaseException | None] = (function(), None)
-        except BaseException as error:  # noqa: BLE001 - handed to the awaiting task
-            outcome = (None, error)
-        loop.call_soon_threadsafe(deliver, *outcome)
-
-    threading.Thread(target=run, name="buquet-close", daemon=True).start()
-    return await future

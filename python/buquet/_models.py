@@ -257,6 +257,13 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     ended: EndedCounts = EndedCounts()
 
 
+class WorkerPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The workers that have a heartbeat in the store. ``corrupt`` are objects among them that cannot be read."""
+
+    workers: list[WorkerInfo]
+    corrupt: list[CorruptObject] = []
+
+
 class RequestCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Requests by kind, retries included. ``not_modified`` are those of ``get`` that were answered with 304."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from functools import cache
@@ -11,21 +10,31 @@ from typing import Any
 
 from buquet.errors import BuquetError, ClosedError, InternalError, from_code
 
+# Here, and not where it is first used, where a fork or a signal handler could find it half imported.
+try:
+    from buquet import _abi
+except ImportError as error:
+    _abi, _missing = None, error
+else:
+    _missing = None
+
 ABI_MAJOR = 1
 """The major version of the C ABI this package speaks. A minor version only adds."""
 
 _OK = 0
 _TIMEOUT = 1
-_NAMES = {"darwin": "libbuquet.dylib", "win32": "buquet.dll"}
+_NAME = "libbuquet.dylib" if sys.platform == "darwin" else "libbuquet.so"
 
 
 class _Library:
     """The loaded library: cffi's ``ffi`` and ``lib``."""
 
     def __init__(self) -> None:
-        path = Path(__file__).with_name(_NAMES.get(sys.platform, "libbuquet.so"))
+        path = Path(__file__).with_name(_NAME)
         try:
-            self.ffi: Any = importlib.import_module("buquet._abi").ffi
+            if _abi is None:
+                raise _missing or ImportError
+            self.ffi: Any = _abi.ffi
             self.lib: Any = self.ffi.dlopen(str(path))
         except (ImportError, OSError) as error:
             raise InternalError(

@@ -21,7 +21,7 @@ from buquet._models import (
     TaskPage,
     TaskStatus,
     Usage,
-    WorkerInfo,
+    WorkerPage,
     check_text,
 )
 from buquet.errors import InvalidError, NotFoundError
@@ -50,13 +50,6 @@ class _SubmittedMany(msgspec.Struct):
 
 class _Got(msgspec.Struct):
     tasks: list[Task | None]
-
-
-class WorkerPage(msgspec.Struct, frozen=True):
-    """What ``workers`` answers. ``corrupt`` are objects among the registrations that cannot be read."""
-
-    workers: list[WorkerInfo]
-    corrupt: list[CorruptObject] = []
 
 
 class Written(msgspec.Struct, frozen=True):

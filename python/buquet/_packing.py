@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from buquet._chain import MEMBER, Marker, envelope
 from buquet._files import File, length_of
 from buquet.errors import CodecError, CorruptError
@@ -105,8 +107,6 @@ def set_aside_nested(file: File) -> dict[str, Any]:
     state = _packing.get()
     if state is None:
         raise TypeError(f"{file!r} goes into arguments and results of tasks, and nowhere else")
-    import msgspec  # noqa: PLC0415 - only for files
-
     return {MEMBER: msgspec.to_builtins(state.set_aside(file))}
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import reprlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, cast
 
 from buquet import _cancelling, _codec, _ops
+from buquet import _first_use as _first_use  # noqa: PLC0414 - imported for what it imports
 from buquet._calls import TaskCall
 from buquet._cancelling import CancelCounts, CancelResult
 from buquet._checks import parent_id
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
+from buquet._dead_letters import DeadLetters
 from buquet._doctor import Diagnosis, doctor
 from buquet._durations import Duration, wire_duration
 from buquet._group import TaskGroup
@@ -27,7 +28,7 @@ from buquet._models import (
     TaskPage,
     TaskStatus,
     Usage,
-    WorkerInfo,
+    WorkerPage,
 )
 from buquet._options import plain_options
 from buquet._schedule_calls import ScheduleCalls
@@ -42,15 +43,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from buquet._about import About, AboutOne
-    from buquet._dead_letters import DeadLetters
     from buquet._vault import Known, Parcel
     from buquet.codecs import Codec
 
-_logger = logging.getLogger("buquet")
-
 # Named here, because inside the class `list` is the method.
 MaybeTasks: TypeAlias = list[Task | None]
-WorkerInfos: TypeAlias = list[WorkerInfo]
 CancelResults: TypeAlias = list[CancelResult]
 _Handles: TypeAlias = list[TaskHandle[Any]]
 
@@ -188,7 +185,8 @@ class Queue(ScheduleCalls):
         parcels = [self._pack(type, item, f"input {index} of task {type!r}") for index, item in enumerate(inputs)]
         handles: _Handles = []
         async for call in submissions_async(self._client.vault, type, parcels, options):
-            handles += [self.handle(task_id) for task_id in await self._client.call_async(call)]
+            ids = await self._client.call_async(call)
+            handles += [TaskHandle(self._client, task_id, created=True) for task_id in ids]
         return TaskGroup(self._client, handles)
 
     def _pack(self, kind: str, value: object, what: str, known_by: Known = None) -> Parcel:
@@ -264,8 +262,6 @@ class Queue(ScheduleCalls):
     @property
     def dead_letters(self) -> DeadLetters:
         """The failed tasks: list, replay, archive and purge them."""
-        from buquet._dead_letters import DeadLetters  # noqa: PLC0415 - few programs need it
-
         return DeadLetters(self._client)
 
     async def history(self, task: str | HasId, *, limit: int | None = None, cursor: str | None = None) -> History:
@@ -281,12 +277,15 @@ class Queue(ScheduleCalls):
         limit = None if timeout is None else wire_duration(timeout, "timeout")
         return await self._client.call_async(_ops.wait(id_of(task), limit))
 
-    async def workers(self) -> WorkerInfos:
-        """The workers that have a heartbeat in the store, dead ones included; one that cannot be read is logged."""
-        page = await self._client.call_async(_ops.workers())
-        for unreadable in page.corrupt:
-            _logger.warning("not listed: %s: %s", unreadable.key, unreadable.message)
-        return page.workers
+    async def workers(self) -> WorkerPage:
+        """The workers that have a heartbeat in the store, dead ones included.
+
+        Example::
+
+            for worker in (await queue.workers()).workers:
+                print(worker.id, worker.alive)
+        """
+        return await self._client.call_async(_ops.workers())
 
     async def usage(self) -> Usage:
         """Requests made through this queue since it was opened, and their price on S3."""

@@ -15,7 +15,7 @@ from buquet._attempt import bind, completed, failed, pack_result, run_sync
 from buquet._context import AttemptInfo, TaskContext
 from buquet._current import enter
 from buquet._durations import Duration, seconds, wire_duration
-from buquet._loop_channel import run_in_thread
+from buquet._in_thread import run_in_thread
 from buquet._processes import ProcessJob
 from buquet._progress import Reporter
 from buquet._sending import send_async
@@ -254,7 +254,7 @@ async def run_async(handler: Handler, delivery: Delivery, context: TaskContext) 
     enter(context.id)
     try:
         if delivery.is_remote:
-            args, kwargs = await run_in_thread(lambda: bind(handler, delivery, context))
+            args, kwargs = await run_in_thread(lambda: bind(handler, delivery, context), "buquet-read")
         else:
             args, kwargs = bind(handler, delivery, context)
         result = await handler.function(*args, **kwargs)

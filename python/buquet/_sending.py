@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from buquet import _ops
+from buquet._in_thread import run_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -38,9 +39,7 @@ async def send_async(vault: Vault, parcel: Parcel, owner: str | None = None) -> 
     """Store as ``Vault.send`` does, without blocking the loop."""
     if not parcel.sources:
         return []
-    from buquet._loop_channel import run_in_thread  # noqa: PLC0415 - asyncio is not for everybody
-
-    return await run_in_thread(lambda: vault.send(parcel, owner))
+    return await run_in_thread(lambda: vault.send(parcel, owner), "buquet-send")
 
 
 def submissions(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import typing
-from functools import cached_property, partial
+from functools import partial
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,6 +22,7 @@ import msgspec
 from buquet import _codec
 from buquet._checks import check_name
 from buquet._context import TaskContext
+from buquet._lazy import lazy
 from buquet._packing import packing
 from buquet.errors import ArgumentError, DecodeError, EncodeError, InvalidError
 
@@ -47,7 +48,7 @@ class TaskSignature:
         self._input = f"the input of task {name!r}"
         self._whole = inspect.signature(function)
 
-    @cached_property
+    @lazy
     def _hints(self) -> dict[str, Any]:
         try:
             return typing.get_type_hints(self._function, include_extras=True)
@@ -57,12 +58,12 @@ class TaskSignature:
                 "import the types at run time, not only under TYPE_CHECKING"
             ) from error
 
-    @cached_property
+    @lazy
     def context_name(self) -> str | None:
         """The parameter that wants the context, if there is one."""
         return next((name for name in self._whole.parameters if _wants_context(self._hints.get(name))), None)
 
-    @cached_property
+    @lazy
     def _public(self) -> Signature:
         """The signature as the caller sees it: without the context."""
         kept = [p for name, p in self._whole.parameters.items() if name != self.context_name]
@@ -80,7 +81,7 @@ class TaskSignature:
             return Any
         return None if kind is type(None) else kind
 
-    @cached_property
+    @lazy
     def _checked_returns(self) -> Any:
         try:
             _codec.check_readable(self.returns)
@@ -106,7 +107,7 @@ class TaskSignature:
             members = {name: given[name] for name in self._kinds if name in given}
         return msgspec.json.encode(members)
 
-    @cached_property
+    @lazy
     def _defaults(self) -> dict[str, msgspec.Raw]:
         """The members of the input for arguments that are left out. A default that has no JSON form has none."""
         raws: dict[str, msgspec.Raw] = {}
@@ -128,12 +129,12 @@ class TaskSignature:
     def _decode_one(self, name: str, raw: bytes | msgspec.Raw) -> Any:
         return _codec.decode(raw, self._kinds[name], self._names[name])
 
-    @cached_property
+    @lazy
     def _names(self) -> dict[str, str]:
         """What messages call each member of the input."""
         return {name: f"argument {name!r} of task {self._name!r}" for name in self._public.parameters}
 
-    @cached_property
+    @lazy
     def _kinds(self) -> dict[str, Any]:
         """The type of each member of the input."""
         kinds: dict[str, Any] = {}
@@ -173,7 +174,7 @@ class TaskSignature:
             raise DecodeError(f"task {self._name!r} has no parameter {unknown}")
         return self._call_form(arguments)
 
-    @cached_property
+    @lazy
     def _readers(self) -> dict[str, Callable[[msgspec.Raw], Any] | None]:
         """How each parameter's member of the input is read; None for the context."""
         return {
@@ -181,11 +182,11 @@ class TaskSignature:
             for name in self._whole.parameters
         }
 
-    @cached_property
+    @lazy
     def _required(self) -> frozenset[str]:
         return frozenset(name for name, parameter in self._whole.parameters.items() if _is_required(parameter))
 
-    @cached_property
+    @lazy
     def _call_form(self) -> CallForm:
         return CallForm(self._whole)
 
@@ -220,7 +221,7 @@ class PlainSignature:
         if len(self._parameters.parameters) > 1:
             _ = self._input_name
 
-    @cached_property
+    @lazy
     def _input_name(self) -> str | None:
         names = [name for name in self._parameters.parameters if name != self._inner.context_name]
         if len(names) > 1:
@@ -245,11 +246,11 @@ class PlainSignature:
                 arguments[name] = context
         return self._call_form(arguments)
 
-    @cached_property
+    @lazy
     def _kind(self) -> Any:
         return self._inner.kind_of(self._input_name or "")
 
-    @cached_property
+    @lazy
     def _call_form(self) -> CallForm:
         return CallForm(self._parameters)
 

@@ -126,7 +126,7 @@ class BoundTask(Generic[P, R]):
         parcels = [self._pack(args, {}) for args in _tuples(calls, "starmap")]
         handles: list[TaskHandle[R]] = []
         for call in submissions(client.vault, self.name, parcels, self._options):
-            handles += map(self._handle, client.call(call))
+            handles += map(self._new, client.call(call))
         return TaskGroup(client, handles)
 
     async def starmap_async(self, calls: Iterable[tuple[Any, ...]]) -> TaskGroup[R]:
@@ -135,7 +135,7 @@ class BoundTask(Generic[P, R]):
         parcels = [self._pack(args, {}) for args in _tuples(calls, "starmap_async")]
         handles: list[TaskHandle[R]] = []
         async for call in submissions_async(client.vault, self.name, parcels, self._options):
-            handles += map(self._handle, await client.call_async(call))
+            handles += map(self._new, await client.call_async(call))
         return TaskGroup(client, handles)
 
     def options(
@@ -195,12 +195,15 @@ class BoundTask(Generic[P, R]):
         if client.config != config:
             client.reconfigure(config)
 
-    def _handle(self, task_id: str) -> TaskHandle[R]:
-        return TaskHandle(self._definition.client, task_id, self._definition.signature.returns)
+    def _handle(self, task_id: str, *, created: bool | None = None) -> TaskHandle[R]:
+        definition = self._definition
+        return TaskHandle(definition.client, task_id, definition.signature.returns, created=created)
 
     def _stored(self, stored: _ops.Submitted) -> TaskHandle[R]:
-        definition = self._definition
-        return TaskHandle(definition.client, stored.id, definition.signature.returns, created=stored.created)
+        return self._handle(stored.id, created=stored.created)
+
+    def _new(self, task_id: str) -> TaskHandle[R]:
+        return self._handle(task_id, created=True)
 
     def _pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
         definition = self._definition

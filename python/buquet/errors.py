@@ -7,8 +7,9 @@
     │   ├── ArgumentError (also TypeError)  the arguments do not fit the task's signature
     │   └── EncodeError                     a value has no JSON form
     ├── DecodeError (also ValueError)       stored JSON does not fit the annotated type
+    │   └── CodecError                      a codec is missing, or cannot encode or decode
     ├── ConfigError                         URL, environment variable or .buquet.toml is wrong
-    ├── NotFoundError (also LookupError)    no such task or worker
+    ├── NotFoundError (also LookupError)    no such task, worker, schedule or schema
     ├── ConflictError                       the idempotency key belongs to something else; nothing was stored
     ├── LayoutError                         the bucket was written by an incompatible buquet
     ├── CorruptError                        a stored object cannot be read as what it should be
@@ -17,18 +18,20 @@
     ├── UnsupportedError                    the store cannot keep what buquet promises
     ├── UnavailableError                    the store does not answer; try again later
     ├── WaitTimeoutError (also TimeoutError)  the time the caller gave is up
-    ├── ClosedError                         queue, app or worker was closed
+    ├── ClosedError                         the connection or worker was closed while this ran, or before
     ├── InternalError                       a defect in buquet itself; please report it
     ├── TaskFailedError                     the task ended without a result; carries the task
     │   ├── TaskCancelledError              somebody called it off
     │   └── TaskExpiredError                nobody started it in its time
-    └── HandlerError                       raised *by* handlers, to steer what happens next
+    └── HandlerError                        raised *by* handlers, to steer what happens next
         ├── RetryableError                  try again, after a delay of the handler's choice
         ├── PermanentError                  fail now, whatever retries are left
         ├── RescheduleError                 run again later, without spending a retry
         └── StoppedError                    stop, since somebody called the task off
 
-Every class has a ``code``, the name that crosses the C ABI and appears in ``--json`` output.
+Every class has a ``code``, the name that crosses the C ABI and appears in ``--json`` output. Those of one branch may
+share it: ``ArgumentError`` and ``EncodeError`` are ``invalid``, ``CodecError`` is ``decode``, and those that a handler
+raises are ``handler``, but for ``StoppedError``, which is ``stopped``.
 """
 
 from __future__ import annotations
@@ -127,7 +130,7 @@ class ConfigError(BuquetError):
 
 
 class NotFoundError(BuquetError, LookupError):
-    """There is no such task or worker in this queue."""
+    """There is no such task, worker, schedule or schema in this queue."""
 
     code = "not_found"
 
@@ -185,7 +188,11 @@ class WaitTimeoutError(BuquetError, TimeoutError):
 
 
 class ClosedError(BuquetError):
-    """The queue, app or worker was closed or belongs to a parent process, or the operation was cancelled."""
+    """The connection or worker was closed while this ran, or the operation was cancelled.
+
+    Also whatever is asked of a ``Queue`` after its ``close``, or of a connection that is another process's. An app is
+    opened again by the next call.
+    """
 
     code = "closed"
 

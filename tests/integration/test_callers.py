@@ -107,7 +107,7 @@ async def test_every_outcome_is_stored_as_a_python_worker_would(place: Place, tm
 
             running.terminate()
             assert running.wait(SOON) == 0, running.output()
-        assert await queue.workers() == []
+        assert (await queue.workers()).workers == []
 
 
 @CALLERS
