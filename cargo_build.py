@@ -33,7 +33,7 @@ from typing import TextIO
 
 CRATE = "buquet-ffi"
 LIBRARY = "buquet"  # the name of the crate's library target
-LIBRARY_SUFFIXES = frozenset({".so", ".dylib", ".dll"})
+LIBRARY_SUFFIXES = frozenset({".so", ".dylib"})
 FEATURES = ("dev-server", "sso")
 INSTALL_HINT = "install Rust from https://rustup.rs or set CARGO to your cargo"
 NOTICE = (
