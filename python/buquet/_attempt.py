@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from buquet import _codec
 from buquet._current import enter
 from buquet._durations import wire_duration, wire_time
+from buquet._forked import ForkGuard
 from buquet._models import Payload
 from buquet.errors import CodecError, DecodeError, EncodeError, PermanentError, RescheduleError, RetryableError
 
@@ -128,7 +129,8 @@ def _run_sync(handler: Handler, delivery: Delivery, context: TaskContext) -> Att
     enter(context.id)
     try:
         args, kwargs = bind(handler, delivery, context)
-        result = handler.function(*args, **kwargs)
+        with ForkGuard():
+            result = handler.function(*args, **kwargs)
         del args, kwargs  # which may be large
         parcel = pack_result(handler, delivery.vault, result)
         return completed(parcel, result, delivery.vault.send(parcel, context.id))
@@ -157,10 +159,10 @@ def completed(parcel: Parcel, result: Any, payloads: list[Payload]) -> Attempt:
 
 
 def failed(handler: Handler, error: BaseException) -> Attempt:
-    """The attempt raised ``error``."""
+    """The attempt raised ``error``. Never raises."""
     try:
         return Attempt(_outcome_of(handler, error), error=error)
-    except ValueError as wrong:  # a delay that is none must not cost the task its outcome
+    except BaseException as wrong:  # noqa: BLE001 - a delay that is none, say, must not cost the task its outcome
         return Attempt(Outcome(outcome="fail", error=failure(wrong), retry=False), error=wrong)
 
 
@@ -222,14 +224,14 @@ def _type_name(error: BaseException) -> str:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:  # noqa: BLE001 - a broken __str__ must not cost the task its outcome
+    except BaseException as broken:  # noqa: BLE001 - a broken __str__, even one that calls sys.exit, must not cost the task its outcome
         return f"<no message: {type(error).__qualname__}.__str__ raised {type(broken).__qualname__}>"
 
 
 def _traceback(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(error), error, _user_frames(error.__traceback__)))
-    except Exception as broken:  # noqa: BLE001 - as above
+    except BaseException as broken:  # noqa: BLE001 - as above
         return f"<no traceback: formatting it raised {type(broken).__qualname__}>"
 
 

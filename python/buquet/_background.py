@@ -9,11 +9,13 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
+from buquet._forked import disown_signals, own_signals
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
 _logger = logging.getLogger("buquet.worker")
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 RunFrom: TypeAlias = "Callable[[Callable[[], None]], Awaitable[None]]"
 """Runs a worker to its end, and calls its argument once it has started."""
@@ -97,21 +99,25 @@ async def _whole(work: Awaitable[None]) -> None:
     await work
 
 
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """The signals that end a worker well; SIGHUP is not one of them where it is ignored, as under nohup."""
+    return tuple(n for n in _SIGNALS if n is not signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN)
+
+
 @contextmanager
 def signals(drain: Callable[[], None], stop: Callable[[], None], *, install: bool) -> Generator[None]:
-    """Let the first SIGTERM or Ctrl-C drain and the second stop; the third finds the old handlers again."""
+    """Let the first SIGTERM, SIGHUP or Ctrl-C drain and the second stop; the third finds the old handlers again."""
     if not install or threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    numbers = ending_signals()
     count = 0
 
     def restore() -> None:
-        for number, handler in previous.items():
+        for number in numbers:
             loop.remove_signal_handler(number)
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-        previous.clear()
+        disown_signals()
 
     def received() -> None:
         nonlocal count
@@ -124,7 +130,8 @@ def signals(drain: Callable[[], None], stop: Callable[[], None], *, install: boo
             stop()
             restore()
 
-    for number in _SIGNALS:
+    own_signals({number: signal.getsignal(number) for number in numbers})
+    for number in numbers:
         loop.add_signal_handler(number, received)
     try:
         yield

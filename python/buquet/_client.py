@@ -174,6 +174,14 @@ class Client:
                 raise InvalidError("this app is connected already; set the URL before its first use")
             self.config = config
 
+    def refuse_to_open(self, why: str) -> None:
+        """Answer calls with an error, as long as no engine was opened."""
+
+        def refuse(_: bytes) -> Engine:
+            raise InvalidError(why)
+
+        self._opener = refuse
+
     def call(self, call: Call[Any, T]) -> T:
         """Run an operation and block this thread until it is done. Ctrl-C interrupts."""
         return self._answer(call, self._channel().call(call.op, call.request))

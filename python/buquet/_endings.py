@@ -19,7 +19,7 @@ def attempt_of(run: Run, work: Work) -> Attempt:
     """What the handler came to. That it was never even called must not cost the task its outcome."""
     try:
         attempt = work.future.result()
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - somebody cancelled all tasks of the loop, say
+    except BaseException as error:  # noqa: BLE001 - somebody cancelled all tasks of the loop, say
         has_stopped = isinstance(error, asyncio.CancelledError)  # before its handler had begun
         attempt = None if run.is_called_off and has_stopped else not_run(run, error)
     if attempt is None or (run.is_called_off and isinstance(attempt.error, StoppedError | asyncio.CancelledError)):

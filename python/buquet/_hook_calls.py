@@ -7,6 +7,8 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
+from buquet._forked import ForkGuard
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,11 +20,13 @@ _logger = logging.getLogger("buquet.worker")
 async def call_hook(threads: ThreadPool, hook: Callable[..., Any], *args: Any) -> None:
     """Call one hook, on the loop or on a thread."""
     if inspect.iscoroutinefunction(hook):
-        await hook(*args)
+        with ForkGuard():
+            await hook(*args)
     else:
         result = await threads.run(lambda: hook(*args)).future
         if inspect.isawaitable(result):
-            await result
+            with ForkGuard():
+                await result
 
 
 async def call_safely(threads: ThreadPool, hook: Callable[..., Any], *args: Any) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
-import time
-from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -21,25 +21,25 @@ from buquet._attempt import Attempt, ExceptionTypes, Handler, Outcome, failure, 
 from buquet._chain import Chain
 from buquet._client import Client
 from buquet._context import AttemptInfo, TaskContext
+from buquet._forked import own_signals
+from buquet._logs import enable_loggers
+from buquet._process_logs import send_logs
+from buquet._process_pipe import ParentControl, Pipe, PipedClient
 from buquet._signature import PlainSignature, TaskSignature
 from buquet._task import BoundTask
 from buquet._vault import Delivery, Vault
-from buquet.errors import BuquetError, InternalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from multiprocessing.connection import Connection
 
     from buquet._client import Config
-    from buquet._durations import Duration
     from buquet._vault import Parts
     from buquet.codecs import Codec
 
 
 _LOOK = 5.0
 """Seconds between two looks whether the worker is alive, for where its death does not show at once."""
-_REPORT_PAUSE = 0.1
-"""Seconds between two reports of progress that are sent to the parent."""
 
 
 class ChildTask(NamedTuple):
@@ -55,25 +55,44 @@ class ChildTask(NamedTuple):
     info: AttemptInfo
     config: Config
     """Where the worker's queue is: for payloads, and for a handler that submits tasks of its own."""
+    is_local: bool
+    """The queue is in the worker's memory, out of reach of other processes."""
     codecs: tuple[Codec, ...]
 
 
-def main(connection: Connection[Any, Any]) -> None:
-    """Serve the parent until it goes away. Signals are the parent's to handle."""
+def main(connection: Connection[Any, Any], levels: Mapping[str, int]) -> None:
+    """Serve the parent until it closes the connection. Signals are the parent's to handle."""
     use_few_arenas()
     if os.getpgrp() != os.getpid():
         os.setsid()  # so that this process and the programs that handlers start can be ended together
+    multiprocessing.current_process().daemon = False  # or handlers could not have processes of their own
     threading.Thread(target=_end_with_parent, name="buquet-parent", daemon=True).start()
-    for name in ("SIGINT", "SIGTERM"):
-        # A function, since programs that a handler starts would inherit SIG_IGN.
-        signal.signal(getattr(signal, name), _leave_to_parent)
+    _leave_signals_to_parent()
+    pipe = Pipe(connection)
+    send_logs(pipe, levels)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            task: ChildTask = connection.recv()
-            connection.send(("taken", None))
-            task = task._replace(info=connection.recv())
-            connection.send(("done", _pack(_run(task, connection))))
+            number, task = pipe.receive()
+            pipe.send(number, "taken")
+            attempt = _run(task._replace(info=pipe.receive()), pipe, number)
+            pipe.send(number, "done", _pack(attempt))
+    # The interpreter's way out would wait for threads and programs that handlers have left behind.
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        sys.stdout.flush()
     _end_group()
+
+
+def _leave_signals_to_parent() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    own_signals({number: signal.getsignal(number) for number in numbers})
+    for number in numbers:
+        # A function, since programs that a handler starts would inherit SIG_IGN.
+        signal.signal(number, _leave_to_parent)
+
+
+def _leave_to_parent(*_: object) -> None:
+    """Do nothing about a signal."""
 
 
 def _end_with_parent() -> None:
@@ -92,26 +111,25 @@ def _end_group() -> None:
     os.killpg(os.getpid(), signal.SIGKILL)
 
 
-def _leave_to_parent(*_: object) -> None:
-    """Do nothing about a signal."""
-
-
-def _run(task: ChildTask, connection: Connection[Any, Any]) -> Attempt:
+def _run(task: ChildTask, pipe: Pipe, number: int) -> Attempt:
     try:
         handler = _handler(task)
-    except Exception as error:  # noqa: BLE001 - importing user code may raise anything
+    except BaseException as error:  # noqa: BLE001 - importing user code may raise anything, SystemExit too
         outcome = Outcome(outcome="fail", error=failure(error), retry=True)
         return Attempt(outcome, error=error)
-    delivery = Delivery(_vault(task), *task.parts)
-    control = _ParentControl(connection)
+    enable_loggers()  # which importing the handler may have disabled
+    delivery = Delivery(_vault(task, pipe, number), *task.parts)
+    control = ParentControl(pipe, number)
     try:
         return run_sync(handler, delivery, TaskContext(task.info, control))
     finally:
         control.finish()
 
 
-def _vault(task: ChildTask) -> Vault:
+def _vault(task: ChildTask, pipe: Pipe, number: int) -> Vault:
     """The way to the payloads of the worker's queue; nothing is opened before there is one."""
+    if task.is_local:
+        return Vault(PipedClient(task.config, pipe, number), Chain(task.codecs))
     if task.codecs:  # they may be of another worker's by now
         return Vault(_client(task.config), Chain(task.codecs))
     return _client(task.config).vault
@@ -125,7 +143,7 @@ def _client(config: Config) -> Client:
 def _handler(task: ChildTask) -> Handler:
     target = _resolve(task.module, task.qualname)
     if isinstance(target, BoundTask):
-        target.use(task.config)
+        target.use(task.config, is_local=task.is_local)
     function = find(task.module, task.qualname)
     signature = (PlainSignature if task.plain else TaskSignature)(function, task.name)
     return Handler(task.name, function, signature, retry_on=task.retry_on, no_retry_on=task.no_retry_on)
@@ -149,73 +167,6 @@ def _resolve(module: str, qualname: str) -> Any:
 def _pack(attempt: Attempt) -> tuple[bytes, bytes | None]:
     pickled: bytes | None = None
     if attempt.error is not None:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):  # an exception may do anything when it is pickled
             pickled = pickle.dumps(attempt.error)
     return msgspec.json.encode(attempt.outcome), pickled
-
-
-class _ParentControl:
-    """The context's way to the worker: over the pipe. A lost lease or a cancellation kills this process."""
-
-    def __init__(self, connection: Connection[Any, Any]) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-        """The pipe takes one message at a time."""
-        self._latest_lock = threading.Lock()
-        self._latest: tuple[float, str | None] | None = None
-        self._timer: threading.Timer | None = None
-        self._reported = 0.0
-        self._is_over = False
-
-    def lost(self) -> bool:
-        return False
-
-    def called_off(self) -> bool:
-        return False
-
-    def report(self, value: float, message: str | None) -> None:
-        """Send the report, or leave it to a timer that waits anyway: the last one always gets through."""
-        with self._latest_lock:
-            self._latest = (value, message)
-            if self._timer is not None or self._is_over:
-                return
-            pause = self._reported + _REPORT_PAUSE - time.monotonic()
-            if pause > 0:
-                timer = threading.Timer(pause, self._send_latest)
-                timer.daemon = True
-                with contextlib.suppress(RuntimeError):  # no thread to be had: the next report or the end sends it
-                    timer.start()
-                    self._timer = timer
-                return
-        self._send_latest()
-
-    def finish(self) -> None:
-        """Send what is left, and nothing after it: a thread that the handler leaves behind must not report here."""
-        with self._latest_lock:
-            self._is_over = True
-            if self._timer is not None:
-                self._timer.cancel()
-        self._send_latest(last=True)
-
-    def _send_latest(self, *, last: bool = False) -> None:
-        # The lock is held from taking to sending: who finishes waits for a timer that sends.
-        with self._lock:
-            with self._latest_lock:
-                latest, self._latest, self._timer = self._latest, None, None
-                self._reported = time.monotonic()
-            if latest is not None and (last or not self._is_over):
-                with contextlib.suppress(OSError):  # the parent is gone, and soon this process
-                    self._connection.send(("progress", latest))
-
-    async def extend(self, by: Duration) -> datetime:
-        return self.extend_sync(by)
-
-    def extend_sync(self, by: Duration) -> datetime:
-        with self._lock:
-            self._connection.send(("extend", by))
-            kind, value = self._connection.recv()
-        if kind == "ok" and isinstance(value, datetime):
-            return value
-        if isinstance(value, BuquetError):
-            raise value
-        raise InternalError(f"the worker answered {kind!r} to an extension")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -15,8 +16,9 @@ from buquet._attempt import bind, completed, failed, pack_result, run_sync
 from buquet._context import AttemptInfo, TaskContext
 from buquet._current import enter
 from buquet._durations import Duration, seconds, wire_duration
+from buquet._forked import ForkGuard, refuse_in_child
 from buquet._in_thread import run_in_thread
-from buquet._processes import ProcessJob
+from buquet._process_job import ProcessJob
 from buquet._progress import Reporter
 from buquet._sending import send_async
 from buquet.errors import BuquetError, InvalidError, LeaseLostError
@@ -72,6 +74,7 @@ class Run:
         self._leased = self.loop.time()
         self._client = client
         self._worker_id = worker_id
+        self._home = os.getpid()
         self.info = AttemptInfo(
             id=assignment.id,
             type=assignment.type,
@@ -146,7 +149,7 @@ class Run:
 
     def report(self, value: float, message: str | None) -> None:
         """Tell the engine how far the attempt has come, from any thread."""
-        if self._reporter is not None and not self.lost():
+        if self._reporter is not None and not self.lost() and os.getpid() == self._home:
             self._reporter.report(value, message)
 
     def _end(self, ending: Ending) -> None:
@@ -202,6 +205,7 @@ class Run:
 
     async def extend(self, by: Duration) -> datetime:
         """Move the deadline to ``by`` from now, if that is later, and the lease's expiry beyond it."""
+        refuse_in_child(self._home)
         self._check_lease()
         amount = wire_duration(by, "by")
         later = self.loop.time() + seconds(by, "by")
@@ -225,6 +229,7 @@ class Run:
 
     def extend_sync(self, by: Duration) -> datetime:
         """Do as ``extend``, from a thread."""
+        refuse_in_child(self._home)
         if _running_loop() is self.loop:
             raise InvalidError("extend_sync would block the event loop; write `await ctx.extend(...)` in async code")
         self._check_lease()
@@ -257,11 +262,12 @@ async def run_async(handler: Handler, delivery: Delivery, context: TaskContext) 
             args, kwargs = await run_in_thread(lambda: bind(handler, delivery, context), "buquet-read")
         else:
             args, kwargs = bind(handler, delivery, context)
-        result = await handler.function(*args, **kwargs)
+        with ForkGuard():
+            result = await handler.function(*args, **kwargs)
         del args, kwargs  # which may be large
         parcel = pack_result(handler, delivery.vault, result)
         return completed(parcel, result, await send_async(delivery.vault, parcel, context.id))
-    except GeneratorExit:  # the loop is gone
+    except GeneratorExit:  # the loop is gone, or the worker gives up a handler that ignores its cancellation
         raise
     except BaseException as error:  # noqa: BLE001 - a handler may raise anything, SystemExit too
         # Who cancels an attempt looks at its outcome no more; so this is the handler's own doing.

@@ -13,8 +13,11 @@ import msgspec
 from buquet import _ops
 from buquet._attempt import LOGGED_LIMIT, Attempt, FailureInfo, Handler, Outcome, logged, trim
 from buquet._endings import attempt_of, ended_early, not_run
+from buquet._forked import guard_loop
 from buquet._hook_calls import call_hook, call_safely
-from buquet._processes import ProcessPool, check_handlers
+from buquet._logs import enable_loggers
+from buquet._process_job import check_handlers
+from buquet._processes import ProcessPool
 from buquet._reveal import stored_error
 from buquet._run import Run
 from buquet._schedules import module_of
@@ -97,7 +100,9 @@ class Runner:
 
     async def run(self, started: Callable[[], None]) -> None:
         """Work until told to drain or stop."""
-        check_handlers(self._handlers.values(), self._client.codecs)
+        enable_loggers()
+        guard_loop(asyncio.get_running_loop())
+        await self._prepare_processes()
         self.worker_id = await self._client.call_async(
             _ops.worker_start(sorted(self._handlers), self._concurrency, self._prefetch)
         )
@@ -127,6 +132,12 @@ class Runner:
                 self._processes.close()
                 self._threads.close()
                 self._hook_threads.close()
+
+    async def _prepare_processes(self) -> None:
+        if all(handler.pool != "process" for handler in self._handlers.values()):
+            return
+        check_handlers(self._handlers.values(), self._client.codecs)
+        self._processes.is_local = (await self._client.call_async(_ops.connect())).store == "memory"
 
     # Claiming.
 

@@ -189,11 +189,19 @@ class BoundTask(Generic[P, R]):
         """The input of a call with these arguments by name, and the options it would be submitted with."""
         return self._definition.signature.encode((), arguments), self._options
 
-    def use(self, config: Config) -> None:
-        """Let the app use the queue of the worker that runs it in a process, unless it has opened one."""
+    def use(self, config: Config, *, is_local: bool) -> None:
+        """Let the app use the queue of the worker that runs it in a process, unless it has opened one.
+
+        :param is_local: the queue is in the worker's memory, out of reach.
+        """
         client = self._definition.client
         if client.config != config:
             client.reconfigure(config)
+        if is_local:
+            client.refuse_to_open(
+                "this queue is in the memory of its worker, and a handler with pool='process' runs in another process: "
+                "use sqlite:PATH, or let the handler run on a thread"
+            )
 
     def _handle(self, task_id: str, *, created: bool | None = None) -> TaskHandle[R]:
         definition = self._definition

@@ -9,6 +9,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from buquet._forked import ForkGuard
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -77,7 +79,8 @@ class ThreadPool:
             if job.void:
                 continue
             try:
-                outcome: tuple[Any, BaseException | None] = (job.context.run(job.function), None)
+                with ForkGuard():
+                    outcome: tuple[Any, BaseException | None] = (job.context.run(job.function), None)
             except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the job
                 outcome = (None, error)
             loop = job.future.get_loop()

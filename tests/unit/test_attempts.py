@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from buquet import (
+    Buquet,
     InvalidError,
     LeaseLostError,
     PermanentError,
@@ -18,6 +19,7 @@ from buquet import (
     RescheduleError,
     RetryableError,
     TaskContext,
+    TaskFailedError,
     TaskStatus,
     Worker,
 )
@@ -122,6 +124,36 @@ async def test_what_would_end_a_program_costs_an_async_handler_only_its_attempt(
         outcome = (await settled(engine))[0]
         assert await (await queue.submit("next")) == "done"
     assert (outcome["outcome"], outcome["error"]["type"].split(".")[-1]) == ("fail", type(error).__name__)
+
+
+class FatalError(Exception):
+    """An error that ends the program of whoever looks at it."""
+
+    def __str__(self) -> str:
+        raise self.args[0]
+
+
+@pytest.mark.parametrize("error", [SystemExit("fatal"), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_an_error_that_would_end_the_program_when_it_is_shown_costs_only_its_attempt(
+    error: BaseException, *, on_loop: bool
+) -> None:
+    with Buquet("memory:") as app:
+
+        def broken() -> None:
+            raise FatalError(error)
+
+        async def broken_on_loop() -> None:
+            broken()
+
+        fails: Any = app.task(name="broken", retries=0)(broken_on_loop if on_loop else broken)
+        ping = app.task(name="ping")(lambda: "pong")
+        with app.worker(concurrency=1):
+            with pytest.raises(
+                TaskFailedError, match=f"<no message: FatalError.__str__ raised {type(error).__name__}>"
+            ):
+                fails.submit().result(timeout=10)
+            assert ping.submit().result(timeout=10) == "pong"
 
 
 async def test_input_that_does_not_fit_fails_for_good(queue: Queue, engine: FakeEngine) -> None:

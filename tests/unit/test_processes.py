@@ -219,7 +219,7 @@ def test_a_handler_in_a_process_submits_to_the_queue_of_its_worker(tmp_path: Pat
         app.close()
 
 
-def unpicklable(_job: object) -> object:
+def unpicklable(_job: object, **_: object) -> object:
     return lambda: None
 
 
@@ -230,7 +230,7 @@ def test_a_job_that_cannot_be_sent_fails_its_attempt_and_costs_no_slot(
     with app.worker(processes=1):
         assert square.submit(2).result(timeout=30) == 4
         children = set(multiprocessing.active_children())
-        monkeypatch.setattr(_processes, "_describe", unpicklable)
+        monkeypatch.setattr(_processes, "describe", unpicklable)
         with pytest.raises(TaskFailedError, match="pickle"):
             square.submit(3).result(timeout=30)
         assert not children & set(multiprocessing.active_children())
