@@ -75,10 +75,13 @@ def pooled(numbers: list[int]) -> list[int]:
 
 def die_beside_daemon(pipe: str) -> None:
     """Leave a forked child behind that lives until somebody opens the named pipe, and die."""
+    ready, is_ready = os.pipe()
     if os.fork() == 0:
-        os.setsid()
+        os.setsid()  # or it would be ended with the handler's process
+        os.write(is_ready, b"x")
         Path(pipe).read_bytes()
         os._exit(0)
+    os.read(ready, 1)
     os._exit(9)
 
 
