@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from buquet._checks import parent_id
 from buquet._durations import Duration, seconds, wire_duration, wire_time
+from buquet._names import did_you_mean
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -57,18 +58,23 @@ class AboutOne(About, total=False):
     unique_window: Duration
 
 
-def about_fields(options: About | AboutOne, declared: Mapping[str, Any] | None = None) -> dict[str, Any]:
+NAMES = frozenset(About.__annotations__) | frozenset(AboutOne.__annotations__)
+
+
+def about_fields(
+    options: About | AboutOne, declared: Mapping[str, Any] | None = None, *, beside: Collection[str] = ()
+) -> dict[str, Any]:
     """Check these options and put them in the engine's terms.
 
-    ``declared`` is what a task was made unique by already, if it was.
+    ``declared`` is what a task was made unique by already, if it was. ``beside`` are the names of all other options.
 
     :raises InvalidError: an option has the wrong type or contradicts another.
     :raises TypeError: there is no such option.
     """
     about = cast("AboutOne", options)
-    unknown = about.keys() - AboutOne.__annotations__.keys() - About.__annotations__.keys()
-    if unknown:
-        message = f"unexpected keyword argument {min(unknown)!r}"
+    if unknown := about.keys() - NAMES:
+        name = min(unknown)
+        message = f"unexpected keyword argument {name!r}{did_you_mean(name, NAMES.union(beside))}"
         raise TypeError(message)
     fields: dict[str, Any] = {}
     if "tags" in about:

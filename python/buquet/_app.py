@@ -13,16 +13,18 @@ from buquet._config import Configuration, config
 from buquet._dead_letters_sync import SyncDeadLetters
 from buquet._doctor import Diagnosis, doctor
 from buquet._forking import whole
+from buquet._functions import exception_types
 from buquet._handle import TaskHandle
 from buquet._hooks import HookRegistry
+from buquet._identity import is_same, where
 from buquet._ids import HasId, id_of, ids_of
 from buquet._joining import group_of
-from buquet._options import check_declared, submit_options
+from buquet._options import TASK_NAMES, check_declared, submit_options
 from buquet._queue import Queue
 from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
 from buquet._schemas import publishable, schema_put
-from buquet._task import AsyncTaskFunction, BoundTask, TaskDecorator, TaskFunction, define, exception_types
+from buquet._task import AsyncTaskFunction, BoundTask, TaskDecorator, TaskFunction, define
 from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from buquet._about import AboutOne
-    from buquet._attempt import Handler, Pool
+    from buquet._attempt import Pool
     from buquet._context import TaskContext
     from buquet._durations import Duration
     from buquet._group import TaskGroup
@@ -154,7 +156,13 @@ class Buquet(ScheduledApp, HookRegistry):
         :raises InvalidError: the function or an option cannot be used, or the name is taken.
         """
         options = submit_options(
-            retries=retries, backoff=backoff, timeout=timeout, priority=priority, delay=delay, about=about
+            retries=retries,
+            backoff=backoff,
+            timeout=timeout,
+            priority=priority,
+            delay=delay,
+            about=about,
+            beside=TASK_NAMES,
         )
         check_declared(options)
         only = None if retry_on is None else exception_types(retry_on, "retry_on")
@@ -187,18 +195,19 @@ class Buquet(ScheduledApp, HookRegistry):
         task = cast("AnyTask", function)
         known = self._tasks.get(task.name)
         # Those submitted here would wait for ever: no worker of this app handles them.
-        if known is None or _home(known.handler) != _home(task.handler):
+        function = task.handler.function
+        if known is None or not is_same(known.handler.function, function):
             raise InvalidError(
-                f"task {task.name!r} of {_home(task.handler)} belongs to another app: declare its schedule there"
+                f"task {task.name!r} of {where(function)} belongs to another app: declare its schedule there"
             )
         return task
 
     def _add(self, task: AnyTask) -> None:
         known = self._tasks.get(task.name)
-        # The same function again is a module that was reloaded, as notebooks do.
-        if known is not None and _home(known.handler) != _home(task.handler):
+        function = task.handler.function
+        if known is not None and not is_same(known.handler.function, function):
             raise InvalidError(
-                f"two tasks are named {task.name!r}: {_home(known.handler)} and {_home(task.handler)}; "
+                f"two tasks are named {task.name!r}: {where(known.handler.function)} and {where(function)}; "
                 "give one of them another name="
             )
         self._tasks[task.name] = task
@@ -370,7 +379,3 @@ class Buquet(ScheduledApp, HookRegistry):
     ) -> None:
         """Close the connection."""
         await self.close_async()
-
-
-def _home(handler: Handler) -> str:
-    return f"{handler.function.__module__}.{handler.function.__qualname__}"

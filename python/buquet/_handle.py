@@ -11,6 +11,7 @@ from buquet._chain import MARK
 from buquet._durations import Duration, wire_duration
 from buquet._in_thread import run_in_thread
 from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus, has_result
+from buquet._names import no_attribute
 from buquet.errors import InvalidError, NotFoundError, ended_without_result
 
 if TYPE_CHECKING:
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
     from buquet._client import Client
 
 R_co = TypeVar("R_co", covariant=True)
+
+_WAIT = "wait for the result with .result(timeout=...), or await the handle"
+_ELSEWHERE = {
+    "abort": "cancel it with .cancel()",
+    "get": _WAIT,
+    "get_result": _WAIT,
+    "ready": "read where it stands with .status()",
+    "revoke": "cancel it with .cancel()",
+    "state": "read where it stands with .status()",
+    "wait": _WAIT,
+    "wait_result": _WAIT,
+}
+"""What other queues call it, and how it is done here."""
 
 
 class TaskHandle(Generic[R_co]):
@@ -54,6 +68,12 @@ class TaskHandle(Generic[R_co]):
     def __hash__(self) -> int:
         """Hash by the id."""
         return hash(self.id)
+
+    if not TYPE_CHECKING:  # or type checkers would let any name pass
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what it is called here."""
+            raise no_attribute(self, name, _ELSEWHERE)
 
     @property
     def client(self) -> Client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from buquet._identity import is_twin
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
@@ -54,5 +55,7 @@ class HookRegistry:
     def _register(self, name: str, hook: AnyHook) -> AnyHook:
         if not callable(hook):
             raise InvalidError(f"on_{name} takes a function, not {hook!r}")
+        # A module that is imported under two names registers its hooks twice, and means them once.
+        self.hooks[name] = [known for known in self.hooks[name] if not is_twin(known, hook)]
         self.hooks[name].append(hook)
         return hook

@@ -48,7 +48,9 @@ def _start(
         ended()
         if future.done():
             return
-        if error is not None:
+        if isinstance(error, StopIteration):  # which a future refuses to carry
+            future.set_exception(RuntimeError(f"StopIteration raised: {error}"))
+        elif error is not None:
             future.set_exception(error)
         else:
             future.set_result(result)  # type: ignore[arg-type]

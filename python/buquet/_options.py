@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from buquet._about import NAMES as ABOUT_NAMES
 from buquet._about import About, AboutOne, about_fields
 from buquet._durations import Duration, seconds, wire_duration, wire_time
 from buquet._models import RetryPolicy, check_count
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
 PRIORITIES = range(10)
+NAMES = ("retries", "backoff", "timeout", "priority", "delay", "at")
+TASK_NAMES = (*NAMES[:-1], "name", "retry_on", "no_retry_on", "pool", "schema")
+OPTION_NAMES = frozenset((*NAMES, *ABOUT_NAMES))
+_PLAIN_NAMES = ("max_retries", "retry", *NAMES[2:])
 
 
 class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,8 +72,11 @@ def submit_options(
     at: datetime | None = None,
     about: About | AboutOne | None = None,
     declared: SubmitOptions | None = None,
+    beside: Collection[str] = NAMES,
 ) -> SubmitOptions:
     """Check the options and put them in the engine's terms; ``declared`` are those that they go on top of.
+
+    :param beside: what else the caller takes, to be offered for a misspelt name.
 
     :raises InvalidError: an option has the wrong type or is out of its range.
     """
@@ -87,7 +96,7 @@ def submit_options(
         fields["at"] = wire_time(at, "at")
     if about:
         unique = None if declared is None else declared.unique
-        fields |= about_fields(about, unique if isinstance(unique, dict) else None)
+        fields |= about_fields(about, unique if isinstance(unique, dict) else None, beside=beside)
     return SubmitOptions(**fields)
 
 
@@ -105,7 +114,14 @@ def plain_options(
     check_count(max_retries, "max_retries")
     check_policy(retry)
     return submit_options(
-        retries=max_retries, backoff=retry, timeout=timeout, priority=priority, delay=delay, at=at, about=about
+        retries=max_retries,
+        backoff=retry,
+        timeout=timeout,
+        priority=priority,
+        delay=delay,
+        at=at,
+        about=about,
+        beside=_PLAIN_NAMES,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 import msgspec
 
 from buquet import _codec, _schedule_ops
+from buquet._identity import is_same, where
 from buquet._options import submit_options
 from buquet.errors import InvalidError
 
@@ -33,10 +34,12 @@ _logger = logging.getLogger("buquet.worker")
 
 def module_of(function: Callable[..., Any]) -> str:
     """Name the module of a function; two programs that are run as scripts are not both ``__main__``."""
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if function.__module__ == "__main__" and script is not None:
-        return Path(script).name
-    return function.__module__
+    main = sys.modules.get("__main__")
+    script = getattr(main, "__file__", None)
+    if function.__module__ != "__main__" or script is None:
+        return function.__module__
+    spec = getattr(main, "__spec__", None)
+    return Path(script).name if spec is None else spec.name
 
 
 def is_gone(name: str, modules: set[str]) -> bool:
@@ -62,23 +65,21 @@ class Declarations:
 
     def __init__(self) -> None:
         """Start without any."""
-        self._declared: dict[str, tuple[_schedule_ops.Definition, str, str]] = {}
+        self._declared: dict[str, tuple[_schedule_ops.Definition, Callable[..., Any]]] = {}
 
     def add(self, definition: _schedule_ops.Definition, function: Callable[..., Any]) -> None:
         """Take a schedule in; ``function`` is where it is declared.
 
         :raises InvalidError: another one has that name.
         """
-        module = module_of(function)
-        home = f"{module}.{function.__qualname__}"
         known = self._declared.get(definition.name)
-        # The same function again is a module that was reloaded, as notebooks do; unless it says two different things.
-        if known is not None and (known[2] != home or known[0].times != definition.times):
+        # The same function may be declared again, unless it says two different things.
+        if known is not None and not (is_same(known[1], function) and known[0].times == definition.times):
             raise InvalidError(
-                f"two schedules are named {definition.name!r}: of {known[2]} and of {home}; "
+                f"two schedules are named {definition.name!r}: of {where(known[1])} and of {where(function)}; "
                 "give one of them another name="
             )
-        self._declared[definition.name] = (definition, module, home)
+        self._declared[definition.name] = (definition, function)
 
     def extend(self, other: Declarations) -> None:
         """Take over those of another."""
@@ -95,9 +96,9 @@ class Declarations:
         :raises InvalidError: the engine refuses one, such as for its expression or its zone; or one has an input,
             which codecs keep secret.
         """
-        for definition, _, _ in self._declared.values():
+        for definition, _ in self._declared.values():
             definition.check_secrecy(client)
-        declared = [(definition, module) for definition, module, _ in self._declared.values()]
+        declared = [(definition, module_of(function)) for definition, function in self._declared.values()]
         synced = await client.call_async(_schedule_ops.sync(declared, modules))
         # A module that was deleted or renamed cannot be asked any more.
         if gone := {name for name in synced.modules if is_gone(name, modules)}:

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
+import sys
 import typing
 from functools import partial
 from inspect import Parameter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -23,15 +26,27 @@ from buquet import _codec
 from buquet._checks import check_name
 from buquet._context import TaskContext
 from buquet._lazy import lazy
+from buquet._options import OPTION_NAMES
 from buquet._packing import packing
 from buquet.errors import ArgumentError, DecodeError, EncodeError, InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from inspect import BoundArguments, Signature
+    from inspect import Signature
+
+_CONTEXT = re.compile(r"(\w+\.)*TaskContext( ?\| ?None)?")
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and named arguments of a call."""
+
+
+def signature_of(function: Callable[..., Any]) -> Signature:
+    """Read a signature, whatever its annotations are worth."""
+    if sys.version_info >= (3, 14):  # where they are computed when they are looked at
+        from annotationlib import Format  # noqa: PLC0415 - there is none before
+
+        return inspect.signature(function, annotation_format=Format.FORWARDREF)
+    return inspect.signature(function)
 
 
 class TaskSignature:
@@ -46,13 +61,13 @@ class TaskSignature:
         self._function = function
         self._name = name
         self._input = f"the input of task {name!r}"
-        self._whole = inspect.signature(function)
+        self._whole = signature_of(function)
 
     @lazy
     def _hints(self) -> dict[str, Any]:
         try:
             return typing.get_type_hints(self._function, include_extras=True)
-        except (NameError, TypeError) as error:
+        except Exception as error:
             raise InvalidError(
                 f"the annotations of task {self._name!r} cannot be resolved ({error}); "
                 "import the types at run time, not only under TYPE_CHECKING"
@@ -60,8 +75,20 @@ class TaskSignature:
 
     @lazy
     def context_name(self) -> str | None:
-        """The parameter that wants the context, if there is one."""
-        return next((name for name in self._whole.parameters if _wants_context(self._hints.get(name))), None)
+        """The parameter that wants the context, if there is one. Says so too where other hints cannot be resolved."""
+        try:
+            hints = self._hints
+        except InvalidError:
+            hints = {name: self._hint_alone(parameter) for name, parameter in self._whole.parameters.items()}
+        return next((name for name in self._whole.parameters if _wants_context(hints.get(name))), None)
+
+    def _hint_alone(self, parameter: Parameter) -> Any:
+        """One parameter's type, or its text where that is not known here."""
+        only = SimpleNamespace(__annotations__={"it": parameter.annotation})
+        try:
+            return typing.get_type_hints(only, inspect.unwrap(self._function).__globals__)["it"]
+        except Exception:  # noqa: BLE001 - an annotation may be any code
+            return getattr(parameter.annotation, "__forward_arg__", parameter.annotation)
 
     @lazy
     def _public(self) -> Signature:
@@ -100,7 +127,10 @@ class TaskSignature:
         try:
             bound = self._public.bind(*args, **kwargs)
         except TypeError as error:
-            raise ArgumentError(f"task {self._name!r} called as it is not defined: {error}") from None
+            known = self._public.parameters
+            options = [name for name in kwargs if name not in known and name in OPTION_NAMES]
+            hint = f"; options are given as .options({options[0]}=...).submit(...)" if options else ""
+            raise ArgumentError(f"task {self._name!r} called as it is not defined: {error}{hint}") from None
         members = {name: self._encode_one(name, value) for name, value in bound.arguments.items()}
         if whole:
             given = {**self._defaults, **members}
@@ -191,19 +221,19 @@ class TaskSignature:
         return CallForm(self._whole)
 
     def with_context(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Callable[[], TaskContext]
-    ) -> BoundArguments:
-        """Bind a plain call, filling the context in unless the caller gave one."""
-        given = any(isinstance(value, TaskContext) for value in (*args, *kwargs.values()))
-        if self.context_name is None or given:
-            return self._whole.bind(*args, **kwargs)
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], context: Callable[[], TaskContext]
+    ) -> Arguments:
+        """The arguments of a plain call, with the context filled in unless the caller gave one."""
+        name = self.context_name
+        if name is None or name in kwargs or any(isinstance(value, TaskContext) for value in args):
+            return args, kwargs
         bound = self._public.bind(*args, **kwargs)
         arguments = {
-            name: context() if name == self.context_name else bound.arguments[name]
-            for name in self._whole.parameters
-            if name == self.context_name or name in bound.arguments
+            other: context() if other == name else bound.arguments[other]
+            for other in self._whole.parameters
+            if other == name or other in bound.arguments
         }
-        return inspect.BoundArguments(self._whole, arguments)  # type: ignore[arg-type]
+        return self._call_form(arguments)
 
 
 class PlainSignature:
@@ -217,7 +247,7 @@ class PlainSignature:
         self._inner = TaskSignature(function, name)
         self._name = name
         self._input = f"the input of task {name!r}"
-        self._parameters = inspect.signature(function)
+        self._parameters = signature_of(function)
         if len(self._parameters.parameters) > 1:
             _ = self._input_name
 
@@ -279,7 +309,9 @@ class CallForm:
 
 
 def _wants_context(hint: Any) -> bool:
-    """Whether this is ``TaskContext``, or it or None."""
+    """Whether this is ``TaskContext``, or it or None; or a text that says so."""
+    if isinstance(hint, str):
+        return _CONTEXT.fullmatch(hint) is not None
     parts = typing.get_args(hint)  # those of a Callable cannot be in a set
     return hint is TaskContext or parts in ((TaskContext, type(None)), (type(None), TaskContext))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import reprlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 from buquet._attempt import ExceptionTypes, Handler, Pool
 from buquet._calls import TaskCall
 from buquet._context import TaskContext, local_context
+from buquet._functions import check_function
 from buquet._group import TaskGroup
 from buquet._handle import TaskHandle
 from buquet._ids import HasId, id_of
 from buquet._joining import group_of
+from buquet._names import no_attribute
 from buquet._options import SubmitOptions, submit_options
 from buquet._schemas import check_schema
 from buquet._sending import submissions, submissions_async, submit, submit_async
@@ -33,7 +34,34 @@ if TYPE_CHECKING:
     from buquet._vault import Parcel
 
 P = ParamSpec("P")
+A = TypeVar("A")
 R = TypeVar("R")
+T = TypeVar("T")
+A_contra = TypeVar("A_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+_SUBMIT = "submit it with .submit(...)"
+_WITH_OPTIONS = "submit it with .options(...).submit(...)"
+_ELSEWHERE = {
+    "apply_async": _WITH_OPTIONS,
+    "delay": _SUBMIT,
+    "enqueue": _SUBMIT,
+    "kiq": _SUBMIT,
+    "s": "make a call for a group with .bind(...)",
+    "schedule": _WITH_OPTIONS,
+    "send": _SUBMIT,
+    "send_with_options": _WITH_OPTIONS,
+    "signature": "make a call for a group with .bind(...)",
+}
+"""What other queues call it, and how it is done here."""
+
+
+class TakesOne(Protocol[A_contra, R_co]):
+    """A task that can be called with one argument alone, as ``map`` does."""
+
+    def submit(self, value: A_contra, /) -> TaskHandle[R_co]:
+        """Store one call."""
+        ...
 
 
 class TaskDefinition:
@@ -57,6 +85,12 @@ class BoundTask(Generic[P, R]):
         self._definition = definition
         self._options = options
 
+    if not TYPE_CHECKING:  # or type checkers would let any name pass
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what it is called here."""
+            raise no_attribute(self, name, _ELSEWHERE)
+
     @property
     def name(self) -> str:
         """The task type's name in the queue."""
@@ -67,7 +101,7 @@ class BoundTask(Generic[P, R]):
         """What a worker runs."""
         return self._definition.handler
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store one call; when this returns, it is durable. One round trip.
 
         :raises ArgumentError: the arguments do not fit the function's signature.
@@ -82,12 +116,12 @@ class BoundTask(Generic[P, R]):
         parcel = self._pack(args, kwargs)
         return self._stored(submit(self._definition.client.vault, self.name, parcel, self._options))
 
-    async def submit_async(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+    async def submit_async(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Like ``submit``, for async code."""
         parcel = self._pack(args, kwargs)
         return self._stored(await submit_async(self._definition.client.vault, self.name, parcel, self._options))
 
-    def bind(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+    def bind(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
         """A call with these arguments for ``group`` to submit, together with calls of other tasks. Stores nothing.
 
         :raises ArgumentError: the arguments do not fit the function's signature.
@@ -101,7 +135,7 @@ class BoundTask(Generic[P, R]):
         """
         return TaskCall(self._definition.client, self.name, self._pack(args, kwargs), self._options, self._stored)
 
-    def map(self, values: Iterable[Any]) -> TaskGroup[R]:
+    def map(self: TakesOne[A, T], values: Iterable[A]) -> TaskGroup[T]:
         """Store one call per value, each passed as the only argument; about a hundred to a request.
 
         All are encoded, and checked against the schema if the task has one, before the first is stored.
@@ -114,14 +148,19 @@ class BoundTask(Generic[P, R]):
             group = thumbnail.map(["cat.png", "dog.png"])
             print(group.results())
         """
-        return self.starmap((value,) for value in _several(values, "map"))
+        task = cast("BoundTask[..., T]", self)
+        return task.starmap((value,) for value in _several(values, "map"))
 
-    async def map_async(self, values: Iterable[Any]) -> TaskGroup[R]:
+    async def map_async(self: TakesOne[A, T], values: Iterable[A]) -> TaskGroup[T]:
         """Like ``map``, for async code."""
-        return await self.starmap_async((value,) for value in _several(values, "map_async"))
+        task = cast("BoundTask[..., T]", self)
+        return await task.starmap_async((value,) for value in _several(values, "map_async"))
 
     def starmap(self, calls: Iterable[tuple[Any, ...]]) -> TaskGroup[R]:
-        """Store one call per tuple of arguments, as ``map`` does for single ones."""
+        """Store one call per tuple of arguments, as ``map`` does for single ones.
+
+        Type checkers cannot compare tuples with the function's parameters; they do with ``bind`` and ``group``.
+        """
         client = self._definition.client
         parcels = [self._pack(args, {}) for args in _tuples(calls, "starmap")]
         handles: list[TaskHandle[R]] = []
@@ -203,6 +242,11 @@ class BoundTask(Generic[P, R]):
                 "use sqlite:PATH, or let the handler run on a thread"
             )
 
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        definition = self._definition
+        args, kwargs = definition.signature.with_context(args, kwargs, lambda: local_context(self.name))
+        return definition.function(*args, **kwargs)
+
     def _handle(self, task_id: str, *, created: bool | None = None) -> TaskHandle[R]:
         definition = self._definition
         return TaskHandle(definition.client, task_id, definition.signature.returns, created=created)
@@ -239,14 +283,9 @@ class TaskFunction(BoundTask[P, R]):
         """Pickle by name, as functions are."""
         return self._definition.function.__qualname__
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here and now; a ``TaskContext`` it wants is made up."""
         return self._call(args, kwargs)
-
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        definition = self._definition
-        bound = definition.signature.with_context(args, kwargs, lambda: local_context(self.name))
-        return definition.function(*bound.args, **bound.kwargs)
 
 
 class AsyncTaskFunction(BoundTask[P, R]):
@@ -265,11 +304,9 @@ class AsyncTaskFunction(BoundTask[P, R]):
         """Pickle by name, as functions are."""
         return self._definition.function.__qualname__
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Call the function here and now; a ``TaskContext`` it wants is made up."""
-        definition = self._definition
-        bound = definition.signature.with_context(args, kwargs, lambda: local_context(self.name))
-        return definition.function(*bound.args, **bound.kwargs)
+        return self._call(args, kwargs)
 
 
 class TaskDecorator(Protocol):
@@ -345,28 +382,3 @@ def _tuples(calls: Iterable[Any], method: str) -> Iterable[tuple[Any, ...]]:
                 f"write ({shown},), or use map, which passes each value as the only argument"
             )
         yield tuple(cast("Iterable[Any]", args))
-
-
-def check_function(function: Any, pool: object) -> None:
-    """Refuse what no worker could run."""
-    if not inspect.isfunction(function):
-        raise InvalidError(f"a task is a plain or async function, not {function!r}")
-    where = f"{function.__module__}.{function.__qualname__}"
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidError(f"{where} is a generator; a task returns its result")
-    if pool not in ("thread", "process"):
-        raise InvalidError(f"pool={pool!r} must be 'thread' or 'process'")
-    if pool == "process" and inspect.iscoroutinefunction(function):
-        raise InvalidError(f"{where} is async and runs on the event loop; pool='process' needs a plain def")
-    if pool == "process" and "<" in function.__qualname__:
-        raise InvalidError(f"{where} must be at the top level of its module for a process to find it")
-
-
-def exception_types(value: object, name: str) -> ExceptionTypes:
-    """Read one exception type or a collection of them."""
-    several = isinstance(value, list | tuple | set | frozenset)
-    types = tuple(cast("Iterable[object]", value)) if several else (value,)
-    for item in types:
-        if not (isinstance(item, type) and issubclass(item, BaseException)):
-            raise InvalidError(f"{name}= takes exception types, not {item!r}")
-    return cast("ExceptionTypes", types)

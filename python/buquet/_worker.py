@@ -9,12 +9,12 @@ import msgspec
 
 from buquet._attempt import Handler, Pool
 from buquet._durations import Duration, seconds
+from buquet._functions import check_function, exception_types
 from buquet._hooks import HookRegistry
 from buquet._models import check_count
 from buquet._schedules import ScheduledWorker
 from buquet._schemas import publishable, schema_put
 from buquet._signature import PlainSignature
-from buquet._task import check_function, exception_types
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:

@@ -61,6 +61,8 @@ def check_types() -> None:
     plain.submit(1)  # pyright: ignore[reportArgumentType]
     plain.submit("a", colour="red")  # pyright: ignore[reportCallIssue]
     with_context.submit()  # pyright: ignore[reportCallIssue]
+    plain.map([1])  # pyright: ignore[reportArgumentType]
+    async_with_context.map([True])  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     plain.options(retrys=1)  # pyright: ignore[reportCallIssue]
 
 
@@ -71,6 +73,7 @@ async def check_async_types(queue: Queue) -> None:
     assert_type(await (await plain.submit_async("a")), bytes)
     assert_type(await (await with_options.map_async([1])), list[list[str]])
     assert_type(await with_options.submit(1).result_async(), list[str])
+    await plain.map_async([1])  # pyright: ignore[reportArgumentType]
 
 
 def test_a_task_is_still_the_function_it_was_made_of() -> None:
