@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import callers, servers
+from tests.support import callers, servers, surroundings
 from tests.support.proxy import Faults, Proxy
 from tests.support.s3 import Bucket, new_bucket
 
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 OWN_SERVER = pytest.StashKey[servers.Server]()
 
 
+@pytest.hookimpl(trylast=True)  # pytest's own colours are decided by now
 def pytest_configure(config: pytest.Config) -> None:
     """Start a server where none runs; workers of xdist inherit its address."""
+    wanted = not (servers.VARIABLE in os.environ or hasattr(config, "workerinput") or config.option.collectonly)
+    if wanted:
+        servers.install(servers.ministack())  # by way of the proxy that the environment may name
+    surroundings.settle()
     os.environ.update(servers.CREDENTIALS)
-    for name in ("BUQUET_URL", "S3_BUCKET", "S3_REGION", "S3_ENDPOINT", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
-        os.environ.pop(name, None)  # a developer's own settings are not for tests
-    if servers.VARIABLE in os.environ or hasattr(config, "workerinput") or config.option.collectonly:
+    if not wanted:
         return
     server = servers.launch(servers.ministack())  # the first test that needs it waits for it
     config.stash[OWN_SERVER] = server

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, CodecError, TaskFailedError, TaskStatus, connect
+from buquet import Buquet, CodecError, RetryPolicy, TaskFailedError, connect
 from buquet.codecs import AesGcm, Zstd
 from tests.support.waiting import wait_until
 
@@ -115,7 +115,8 @@ def test_what_a_codec_makes_of_a_result_must_be_bytes(made: Any, tmp_path: Path)
 async def test_a_worker_with_a_wrong_key_says_so_in_plain_and_is_not_the_last_word(tmp_path: Path) -> None:
     url = f"sqlite:{tmp_path}/q.db"
     app = Buquet(url, codecs=sealing())
-    task = app.task(retries=5, backoff=0.01)(echo)
+    # More retries than it can come to meanwhile, so that none of the workers has the last word.
+    task = app.task(retries=100_000, backoff=RetryPolicy(initial=0.1, multiplier=1))(echo)
     plain = app.task(retries=0)(shout)
     doomed, handle = plain.submit("matter"), task.submit("hello")
     for codecs, reason in (
@@ -128,7 +129,7 @@ async def test_a_worker_with_a_wrong_key_says_so_in_plain_and_is_not_the_last_wo
         other.task(retries=0)(echo)
         before = handle.refresh().attempt
         with other.worker():
-            await _until_tried(handle, before)
+            await _until_it_failed(handle, before, reason)
         error = handle.refresh().error
         assert error is not None
         assert reason in error.message
@@ -156,12 +157,14 @@ async def test_a_worker_with_a_wrong_key_says_so_in_plain_and_is_not_the_last_wo
     app.close()
 
 
-async def _until_tried(handle: Any, attempts: int) -> None:
-    def tried() -> bool:
-        task = handle.refresh()
-        return task.attempt > attempts and task.status is TaskStatus.PENDING
+async def _until_it_failed(handle: Any, attempts: int, reason: str) -> None:
+    """Wait for more attempts, and for the error, which stays until that of the next one takes its place."""
 
-    wait_until(tried, within=20, what="an attempt that fails and is to be repeated")
+    def failed() -> bool:
+        task = handle.refresh()
+        return task.attempt > attempts and task.error is not None and reason in task.error.message
+
+    await asyncio.to_thread(wait_until, failed, within=60, what=f"an attempt that fails because of: {reason}")
 
 
 @pytest.mark.parametrize("data", [b"x" * 100, b"x" * 100_000], ids=["inline", "payload"])

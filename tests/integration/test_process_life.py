@@ -45,14 +45,14 @@ with fleet.app.worker():
 EXIT = """
 import sys, threading
 from tests.support.fleet import Fleet
+from tests.support.waiting import wait_until
 
 fleet = Fleet(sys.argv[1])
 handle = fleet.block.submit(300)
 threading.Thread(target=handle.result, daemon=True).start()       # waits for ever
 worker = fleet.app.worker()
 worker.__enter__()                                                # runs the task, on a thread of its own
-while handle.status().value != "running":
-    pass
+wait_until(lambda: handle.status() == "running", within=30, what="the task to run")
 print("leaving")
 """
 

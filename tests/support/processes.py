@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.servers import CREDENTIALS
+from tests.support.surroundings import plain
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 15.0
-OURS = ("BUQUET_", "S3_", "AWS_")
-COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS", "COLUMNS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +76,6 @@ def background(
 
 def clean_environment(**settings: str) -> dict[str, str]:
     """Return the environment without any buquet or AWS settings but these; this Python's commands come first."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith((*OURS, *COLOURS))}
+    kept = plain(os.environ)
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    return {**kept, **CREDENTIALS, "PATH": path, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "TERM": "dumb", **settings}
+    return {**kept, **CREDENTIALS, "PATH": path, "PYTHONUNBUFFERED": "1", **settings}

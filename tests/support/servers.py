@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tests.support.directly import DIRECTLY
 from tests.support.s3 import new_bucket
+from tests.support.surroundings import plain
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -221,7 +222,7 @@ def environment(name: str, port: int, data: Path) -> Mapping[str, str]:
             "FILESYSTEM_ROOT": str(data),
             "LOCALSTACK_VOLUME_DIR": str(data),
         }
-    return os.environ | settings | {"SERVICES": "s3"}
+    return plain(os.environ) | settings | {"SERVICES": "s3"}
 
 
 def answers(url: str) -> bool:

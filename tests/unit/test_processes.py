@@ -17,6 +17,7 @@ import pytest
 from buquet import Buquet, InvalidError, Queue, TaskCancelledError, TaskContext, TaskFailedError, Worker, _processes
 from buquet._client import Config
 from tests.support.processes import ROOT, background, clean_environment
+from tests.support.waiting import wait_until
 from tests.unit import process_tasks
 
 if TYPE_CHECKING:
@@ -28,9 +29,14 @@ if TYPE_CHECKING:
 
 def test_a_number_that_another_process_has_by_now_is_not_signalled() -> None:
     child = object.__new__(_processes._Child)  # pyright: ignore[reportPrivateUsage]
-    ended = SimpleNamespace(exitcode=-9, pid=os.getpgid(0))
-    vars(child)["_process"] = ended
-    assert not child._signal(0), "this test's own group would be meant"  # pyright: ignore[reportPrivateUsage]
+    # One that leads a group of its own: without the look at the number, all of the group would be signalled.
+    with subprocess.Popen(["sleep", "3600"], process_group=0) as other:
+        try:
+            vars(child)["_process"] = SimpleNamespace(exitcode=-9, pid=other.pid)
+            assert not child._signal(signal.SIGTERM)  # pyright: ignore[reportPrivateUsage]
+        finally:
+            other.kill()
+    assert other.returncode == -signal.SIGKILL
 
 
 def test_results_and_errors_cross_the_process_border(app: Buquet) -> None:
@@ -84,8 +90,7 @@ def test_stopping_does_not_wait_for_a_process(app: Buquet, engine: FakeEngine) -
     sleep = app.task(pool="process")(process_tasks.sleep_for_ever)
     handle = sleep.submit()
     with app.worker(drain_timeout=0.1):
-        while handle.status() != "running":
-            pass
+        wait_until(lambda: handle.status() == "running", within=30, what="the task to run, which it does for ever")
     outcomes = [o["outcome"] for request in engine.requests("worker.settle") for o in request["outcomes"]]
     assert outcomes == ["release"]
 
