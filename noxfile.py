@@ -88,7 +88,7 @@ def fuzz(session: nox.Session) -> None:
 def sanitizers(session: nox.Session) -> None:
     """The C programs under valgrind, and the tests of the C side with Rust code under AddressSanitizer; a long run."""
     cargo = ("cargo", "test", "--locked", "-p", "buquet-ffi")
-    programs = (*cargo, "--release", "--test", "programs", "--")
+    programs = (*cargo, "--release", "--test", "main", "--")
     memcheck = "valgrind --quiet --error-exitcode=99 --fair-sched=yes"
     leaks = "--leak-check=full --errors-for-leak-kinds=definite"
     # The other programs count descriptors, or are timed.

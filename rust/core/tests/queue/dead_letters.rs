@@ -13,7 +13,7 @@ use buquet_core::worker::{Assignment, Options as WorkerOptions, WorkOutcome, Wor
 use buquet_core::{Error, keys};
 use tokio::time::advance;
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 const SOON: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_hours(24);

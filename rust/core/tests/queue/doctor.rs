@@ -17,7 +17,7 @@ use buquet_core::worker::{Options as WorkerOptions, Worker};
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 /// What the clock of a store in memory says at first, and this machine's all the time.
 const STORE_BEGINS: Timestamp = Timestamp(1_767_225_600_000);

@@ -18,7 +18,7 @@ use buquet_core::store::{Condition, Store};
 use buquet_core::worker::{Assignment, Options as WorkerOptions, Verdict, WorkOutcome, Worker};
 use bytes::Bytes;
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 const SOON: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_hours(24);

@@ -14,7 +14,7 @@ use buquet_core::worker::{Assignment, Options as WorkerOptions, Verdict, WorkOut
 
 use tokio::time::{Instant, timeout};
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 const SOON: Duration = Duration::from_secs(5);
 

@@ -15,8 +15,8 @@ use buquet_core::store::memory::MemoryStore;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::schedules::crew::every;
-use crate::support::queue_on;
+use crate::queue::schedules::crew::every;
+use crate::queue::support::queue_on;
 
 async fn submit(queue: &Queue, input: &Value) -> Result<(), Error> {
     let input = Json::parse(&input.to_string()).unwrap();

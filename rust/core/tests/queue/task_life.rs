@@ -13,7 +13,7 @@ use buquet_core::worker::{Assignment, Ended, Options as WorkerOptions, WorkOutco
 
 use bytes::Bytes;
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 const SOON: Duration = Duration::from_secs(5);
 

@@ -49,7 +49,7 @@ macro_rules! contract {
             use super::*;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $check() {
-                for server in crate::support::servers() {
+                for server in crate::store::support::servers() {
                     let bucket = server.new_bucket().await;
                     for prefix in ["", "team/queue"] {
                         let store: AnyStore = Arc::new(server.store(&bucket, prefix));

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::support::http::{forward, serve};
-use crate::support::{Server, servers};
+use crate::store::support::http::{forward, serve};
+use crate::store::support::{Server, servers};
 use async_trait::async_trait;
 use buquet_core::Error;
 use buquet_core::store::memory::MemoryStore;

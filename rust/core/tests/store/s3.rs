@@ -1,7 +1,7 @@
 //! What only the S3 store promises: one request, its headers, the server's time, and errors that say what to do.
 
-use crate::support::http::{response, scripted};
-use crate::support::{CREDENTIALS, in_environment, servers};
+use crate::store::support::http::{response, scripted};
+use crate::store::support::{CREDENTIALS, in_environment, servers};
 use buquet_core::store::s3::{S3Options, S3Store};
 use buquet_core::store::{Condition, ETag, Got, Put, Store, StoreError, StoreErrorKind};
 use buquet_core::time::Timestamp;
@@ -33,7 +33,7 @@ async fn put_failure(status: u16, headers: &[(&str, &str)], body: &str) -> Store
 
 #[tokio::test]
 async fn every_error_answer_has_its_kind_and_its_advice_and_is_not_retried() {
-    if !in_environment("s3::every_error_answer_has_its_kind_and_its_advice_and_is_not_retried", &CREDENTIALS) {
+    if !in_environment("store::s3::every_error_answer_has_its_kind_and_its_advice_and_is_not_retried", &CREDENTIALS) {
         return;
     }
     for (status, code, kind, advice) in [
@@ -68,7 +68,7 @@ async fn every_error_answer_has_its_kind_and_its_advice_and_is_not_retried() {
 
 #[tokio::test]
 async fn a_bucket_elsewhere_says_where() {
-    if !in_environment("s3::a_bucket_elsewhere_says_where", &CREDENTIALS) {
+    if !in_environment("store::s3::a_bucket_elsewhere_says_where", &CREDENTIALS) {
         return;
     }
     let headers = [("date", DATE), ("x-amz-bucket-region", "eu-west-3")];
@@ -79,7 +79,7 @@ async fn a_bucket_elsewhere_says_where() {
 
 #[tokio::test]
 async fn the_servers_time_is_read_from_answers_of_every_kind() {
-    if !in_environment("s3::the_servers_time_is_read_from_answers_of_every_kind", &CREDENTIALS) {
+    if !in_environment("store::s3::the_servers_time_is_read_from_answers_of_every_kind", &CREDENTIALS) {
         return;
     }
     let found = [("date", DATE), ("etag", "\"abc\""), ("last-modified", "Mon, 23 Nov 2026 22:00:00 GMT")];
@@ -110,7 +110,7 @@ async fn the_servers_time_is_read_from_answers_of_every_kind() {
 
 #[tokio::test]
 async fn an_answer_that_no_s3_server_gives_is_an_error() {
-    if !in_environment("s3::an_answer_that_no_s3_server_gives_is_an_error", &CREDENTIALS) {
+    if !in_environment("store::s3::an_answer_that_no_s3_server_gives_is_an_error", &CREDENTIALS) {
         return;
     }
     let stray = "<html>Not Found</html>";
@@ -128,7 +128,7 @@ async fn an_answer_that_no_s3_server_gives_is_an_error() {
 
 #[tokio::test]
 async fn a_broken_or_refused_connection_is_unavailable_and_is_not_retried() {
-    if !in_environment("s3::a_broken_or_refused_connection_is_unavailable_and_is_not_retried", &CREDENTIALS) {
+    if !in_environment("store::s3::a_broken_or_refused_connection_is_unavailable_and_is_not_retried", &CREDENTIALS) {
         return;
     }
     let cut = response(200, &[("date", DATE), ("etag", "\"abc\""), ("last-modified", DATE)], "body");
@@ -145,7 +145,8 @@ async fn a_broken_or_refused_connection_is_unavailable_and_is_not_retried() {
 
 #[tokio::test]
 async fn requests_are_signed_for_the_region_and_address_the_bucket_in_the_path() {
-    if !in_environment("s3::requests_are_signed_for_the_region_and_address_the_bucket_in_the_path", &CREDENTIALS) {
+    if !in_environment("store::s3::requests_are_signed_for_the_region_and_address_the_bucket_in_the_path", &CREDENTIALS)
+    {
         return;
     }
     let (endpoint, asked) = scripted(response(200, &[("date", DATE), ("etag", "\"abc\"")], "<DeleteResult/>")).await;
@@ -173,7 +174,7 @@ async fn requests_are_signed_for_the_region_and_address_the_bucket_in_the_path()
 
 #[tokio::test]
 async fn a_key_that_could_not_be_deleted_is_an_error() {
-    if !in_environment("s3::a_key_that_could_not_be_deleted_is_an_error", &CREDENTIALS) {
+    if !in_environment("store::s3::a_key_that_could_not_be_deleted_is_an_error", &CREDENTIALS) {
         return;
     }
     let body =
@@ -186,10 +187,11 @@ async fn a_key_that_could_not_be_deleted_is_an_error() {
 
 #[tokio::test]
 async fn a_server_that_never_answers_is_given_up() {
-    if !in_environment("s3::a_server_that_never_answers_is_given_up", &CREDENTIALS) {
+    if !in_environment("store::s3::a_server_that_never_answers_is_given_up", &CREDENTIALS) {
         return;
     }
-    let silent = crate::support::http::serve(std::sync::Arc::new(|_| Box::pin(std::future::pending())), None).await;
+    let silent =
+        crate::store::support::http::serve(std::sync::Arc::new(|_| Box::pin(std::future::pending())), None).await;
     let started = Instant::now();
     let error = store(&format!("http://127.0.0.1:{silent}")).get("x", None).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
@@ -199,7 +201,7 @@ async fn a_server_that_never_answers_is_given_up() {
 #[tokio::test]
 async fn missing_credentials_are_refused_with_what_to_do() {
     let nothing = [("AWS_EC2_METADATA_DISABLED", "true")];
-    if !in_environment("s3::missing_credentials_are_refused_with_what_to_do", &nothing) {
+    if !in_environment("store::s3::missing_credentials_are_refused_with_what_to_do", &nothing) {
         return;
     }
     let (endpoint, asked) = scripted(response(200, &[("date", DATE), ("etag", "\"abc\"")], "")).await;
@@ -212,7 +214,7 @@ async fn missing_credentials_are_refused_with_what_to_do() {
 #[tokio::test]
 async fn an_unknown_region_is_refused_with_what_to_do() {
     let variables = [CREDENTIALS[0], CREDENTIALS[1], ("AWS_EC2_METADATA_DISABLED", "true")];
-    if !in_environment("s3::an_unknown_region_is_refused_with_what_to_do", &variables) {
+    if !in_environment("store::s3::an_unknown_region_is_refused_with_what_to_do", &variables) {
         return;
     }
     let options = S3Options { bucket: "my-bucket".into(), ..S3Options::default() };
@@ -223,7 +225,7 @@ async fn an_unknown_region_is_refused_with_what_to_do() {
 
 #[tokio::test]
 async fn no_secret_shows_in_the_debug_form() {
-    if !in_environment("s3::no_secret_shows_in_the_debug_form", &CREDENTIALS) {
+    if !in_environment("store::s3::no_secret_shows_in_the_debug_form", &CREDENTIALS) {
         return;
     }
     let (endpoint, _) = scripted(response(403, &[("date", DATE)], &error_body("SignatureDoesNotMatch"))).await;

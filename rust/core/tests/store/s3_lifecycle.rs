@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::support::{Server, servers};
+use crate::store::support::{Server, servers};
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter,
 };

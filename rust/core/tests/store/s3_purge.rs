@@ -10,7 +10,7 @@ use buquet_core::record::{Failure, Json, Outcome, TaskStatus};
 use buquet_core::store::StoreKind;
 use buquet_core::worker::{Options, WorkOutcome, Worker};
 
-use crate::support::{Server, servers};
+use crate::store::support::{Server, servers};
 
 async fn fail_one(server: &Server, bucket: &str) -> Queue {
     let store = Arc::new(server.store(bucket, "queue"));

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::support::http::{Handler, response, serve};
-use crate::support::{CREDENTIALS, in_environment};
+use crate::store::support::http::{Handler, response, serve};
+use crate::store::support::{CREDENTIALS, in_environment};
 use buquet_core::store::s3::{S3Options, S3Store};
 use buquet_core::store::{Got, Store, StoreErrorKind};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -64,7 +64,7 @@ fn with_certificates(test: &str, bundle: Option<&str>) -> bool {
     let mut variables = CREDENTIALS.to_vec();
     variables.push(("FOLDER", &place));
     variables.extend(bundle.iter().map(|path| ("AWS_CA_BUNDLE", path.as_str())));
-    in_environment(&format!("s3_tls::{test}"), &variables)
+    in_environment(&format!("store::s3_tls::{test}"), &variables)
 }
 
 async fn store_inside() -> S3Store {

@@ -10,7 +10,7 @@ use buquet_core::schedule::Definition;
 use buquet_core::store::{Condition, Store};
 use bytes::Bytes;
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 use super::crew::{Crew, MINUTE, SOON, START, a_store, at, every, put, sleep_until, slots, tasks};
 

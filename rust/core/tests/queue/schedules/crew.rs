@@ -12,7 +12,7 @@ use buquet_core::time::Timestamp;
 use buquet_core::worker::{Assignment, Options as WorkerOptions, WorkOutcome, Worker};
 use tokio::time::sleep;
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 pub const SOON: Duration = Duration::from_secs(5);
 /// A whole hour.

@@ -10,7 +10,7 @@ use buquet_core::schedule::slot_record;
 use buquet_core::store::{Condition, Store};
 use tokio::time::sleep;
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 use super::crew::{Crew, SOON, START, a_store, at, every, put, sleep_until, slots, tasks};
 

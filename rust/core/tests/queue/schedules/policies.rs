@@ -6,7 +6,7 @@ use std::time::Duration;
 use buquet_core::queue::Filter;
 use buquet_core::schedule::{CatchUp, Definition, Overlap, SkipReason};
 
-use crate::support::queue_on;
+use crate::queue::support::queue_on;
 
 use super::crew::{Crew, MINUTE, START, a_store, at, every, put, sleep_until, slots, tasks};
 

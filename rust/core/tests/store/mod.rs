@@ -1,6 +1,5 @@
 //! The stores: what all of them promise, and what each has of its own. Those that need an S3 server find it in
 //! `BUQUET_TEST_S3`.
-#![cfg(test)]
 
 mod contract;
 mod hosted;

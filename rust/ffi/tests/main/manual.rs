@@ -1,6 +1,5 @@
 //! The operations in `docs/abi.md`: each request is sent, in the manual's order, and its answer must have the form of
 //! the answer printed there.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,8 +1,7 @@
 //! The server keeps the contract of stores, seen through the S3 backend, over memory and over a SQLite file.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 #[expect(dead_code, reason = "only some of it is needed here")]
-#[path = "../../core/tests/store/support/mod.rs"]
+#[path = "../../../core/tests/store/support/mod.rs"]
 mod support;
 
 use std::sync::Arc;
@@ -64,7 +63,7 @@ macro_rules! contract {
             use super::*;
             $(#[test]
             fn $check() {
-                let name = concat!(stringify!($store), "::", stringify!($check));
+                let name = concat!("contract::", stringify!($store), "::", stringify!($check));
                 if support::in_environment(name, &support::CREDENTIALS) {
                     run(async {
                         let started = Started::on(stringify!($store)).await;
@@ -109,7 +108,7 @@ on_each_store! {
 
 #[test]
 fn the_probe_of_a_new_queue_is_content() {
-    if support::in_environment("the_probe_of_a_new_queue_is_content", &support::CREDENTIALS) {
+    if support::in_environment("contract::the_probe_of_a_new_queue_is_content", &support::CREDENTIALS) {
         run(async {
             let started = Started::on("memory").await;
             probe(&started.store("queue"), "nonce").await.unwrap();
@@ -120,7 +119,7 @@ fn the_probe_of_a_new_queue_is_content() {
 
 #[test]
 fn of_32_racers_for_one_key_exactly_one_wins() {
-    if !support::in_environment("of_32_racers_for_one_key_exactly_one_wins", &support::CREDENTIALS) {
+    if !support::in_environment("contract::of_32_racers_for_one_key_exactly_one_wins", &support::CREDENTIALS) {
         return;
     }
     run(async {

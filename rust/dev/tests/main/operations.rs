@@ -1,5 +1,4 @@
 //! The operations that start and stop servers.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,16 +1,13 @@
 //! The committed header: it is what the crate exports, it compiles everywhere, and its manual is complete.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
 #[cfg(target_os = "linux")]
 use std::process::Command;
 
-use common::{crate_dir, include_dir, linked, program, run, strict};
+use crate::common::{crate_dir, include_dir, linked, program, run, strict};
 #[cfg(target_os = "linux")]
-use common::{library_dir, library_in};
+use crate::common::{library_dir, library_in};
 
 fn generated() -> String {
     let config = cbindgen::Config::from_file(crate_dir().join("cbindgen.toml")).unwrap();

@@ -1,5 +1,4 @@
 //! The queue as its users see it, on stores in memory with paused time.
-#![cfg(test)]
 
 mod configured;
 mod dead_letters;

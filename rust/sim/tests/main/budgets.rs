@@ -1,5 +1,4 @@
 //! The published prices and times, at their published sizes.
-#![expect(clippy::unwrap_used, reason = "a helper of tests")]
 
 use buquet_sim::run::{Options, Report, simulate_scenario};
 use buquet_sim::scenario::Scenario;

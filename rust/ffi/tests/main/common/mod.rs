@@ -1,5 +1,4 @@
 //! What the tests of the C side share: where things are, and how to compile and run a C program.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test ends at the first surprise")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,11 +1,8 @@
 //! C programs that use the library as a stranger would: compiled with every warning an error, linked, run.
-#![expect(clippy::expect_used, reason = "a test ends at the first surprise")]
-
-mod common;
 
 use std::path::Path;
 
-use common::{crate_dir, linked, program, run, strict};
+use crate::common::{crate_dir, linked, program, run, strict};
 
 /// With it the C side's memory, and the library's by way of `malloc`, is watched: `cc` has to know `-fsanitize=address`.
 const SANITIZER: &str = "-fsanitize=address";

@@ -1,5 +1,4 @@
 //! The record: every transition, every illegal one, what must hold whatever their order, and how it is stored.
-#![cfg(test)]
 
 mod called_off;
 mod codec;

@@ -1,5 +1,4 @@
 //! The true protocol is clean, and every deliberately broken one is caught.
-#![expect(clippy::unwrap_used, reason = "a helper of tests")]
 
 use buquet_core::broken::Variant;
 use buquet_sim::fleet::Protocol;
