@@ -25,9 +25,8 @@ from tests.support.processes import ROOT, clean_environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(300)
 needs_go = pytest.mark.skipif(not has_go(), reason=NO_GO)
-RUN_SECONDS = 60
+RUN_SECONDS = 120
 WRAPPER = [path for path in C_SOURCES.glob("*.c") if path.name not in {"main.c", "handlers.c"}]
 
 

@@ -8,14 +8,10 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.support.processes import clean_environment
 
 if TYPE_CHECKING:
     from tests.support.s3 import Bucket
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def demo(folder: Path, *arguments: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUN_SECONDS = 60
+RUN_SECONDS = 120
 
 
 def runnable(page: Path) -> list[Block]:

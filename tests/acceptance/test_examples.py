@@ -28,7 +28,7 @@ def test_the_example_runs(example: Path, tmp_path: Path) -> None:
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, f"{example.name} failed:\n{done.stdout}{done.stderr}"

@@ -142,7 +142,7 @@ async def test_what_the_engine_refuses_as_too_large_python_stores_in_pieces() ->
 
         async with worker:
             handle = await queue.submit("big", "x" * 5_000 * KIB, max_retries=0)
-            assert len(await handle.result_async(timeout=30)) == 10_000 * KIB
+            assert len(await handle.result_async(timeout=60)) == 10_000 * KIB
 
 
 def test_wrong_arguments_are_refused_at_submit(tmp_path: Path) -> None:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from tests.support.proxy import Proxy
     from tests.support.s3 import Bucket
 
-pytestmark = pytest.mark.timeout(180)
-
 REQUESTS = {"put", "get", "list", "delete"}
 TASKS = 250
 BELLS = 3

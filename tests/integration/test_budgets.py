@@ -39,7 +39,7 @@ def spent(proxy: Proxy, before: Counter[str], kind: str) -> int:
 
 def warm(fleet: Fleet) -> None:
     """Get what every client does once out of the way: probe, marker, first bell."""
-    assert fleet.double.submit(1).result(timeout=30) == 2
+    assert fleet.double.submit(1).result(timeout=60) == 2
 
 
 def test_a_lone_task_costs_five_puts_and_two_gets(
@@ -54,7 +54,7 @@ def test_a_lone_task_costs_five_puts_and_two_gets(
     tasks = 10
     for n in range(tasks):
         name = fleet.double.submit(n).id
-        assert watcher.double.handle(name).result(timeout=30) == 2 * n
+        assert watcher.double.handle(name).result(timeout=60) == 2 * n
 
     assert spent(proxy, before, "put") <= 5 * tasks
     assert spent(proxy, before, "get") <= 2 * tasks
@@ -75,7 +75,6 @@ def test_a_thousand_concurrent_submits_cost_a_fifth_of_a_put_each(
     asyncio.run(main())
 
 
-@pytest.mark.timeout(240)
 def test_ten_thousand_tasks_cost_a_tenth_of_a_put_each_to_completion(
     bucket: Bucket, proxy: Proxy, start_worker: StartWorker, open_fleet: Callable[[str], Fleet]
 ) -> None:
@@ -97,7 +96,6 @@ def test_ten_thousand_tasks_cost_a_tenth_of_a_put_each_to_completion(
     assert used["put"] + used["list"] <= 1000, used
 
 
-@pytest.mark.timeout(150)
 def test_an_idle_worker_costs_at_most_two_dollars_a_month_and_wakes_by_the_bell(
     bucket: Bucket, proxy: Proxy, start_worker: StartWorker, open_fleet: Callable[[str], Fleet]
 ) -> None:
@@ -118,7 +116,7 @@ def test_an_idle_worker_costs_at_most_two_dollars_a_month_and_wakes_by_the_bell(
     assert fleet.double.submit(7).result(timeout=30) == 14, "long before the next look at the whole index"
     # A look at the whole index that was due just then may have found the task before the bell was read.
     rung = "get bell.json"
-    wait_until(lambda: (proxy.places.copy() - places)[rung] >= 1, within=10, what="the bell to be read, and be another")
+    wait_until(lambda: (proxy.places.copy() - places)[rung] >= 1, within=60, what="the bell to be read, and be another")
 
 
 def test_the_engine_counts_what_the_server_sees(
@@ -136,7 +134,7 @@ def test_the_engine_counts_what_the_server_sees(
             return (own.put, own.list, own.get) == (seen["put"], seen["list"], gets)
 
         # A request under way is seen by one before the other.
-        wait_until(agreed, within=30, what="both to have counted the same")
+        wait_until(agreed, within=60, what="both to have counted the same")
     counted = fleet.app.usage()
     own = counted.requests
     paid = (own.put + own.list) * PUT_DOLLARS + own.get * GET_DOLLARS

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 STORES = pytest.mark.parametrize("place", ["sqlite", "s3"], indirect=True)
 CALLERS = pytest.mark.parametrize("caller", ["c", "go"], indirect=True)
-# The first test of a run compiles the programs.
-pytestmark = pytest.mark.timeout(300)
 SOON = 60
 AT_ONCE = RetryPolicy(max_retries=3, initial=0)
 

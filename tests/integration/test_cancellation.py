@@ -81,15 +81,15 @@ def test_an_attempt_that_fails_once_called_off_is_not_made_again(app: Buquet) ->
     def fail(ctx: TaskContext) -> None:
         attempts.append(ctx.attempt)
         ctx.progress(0.25)
-        wait_until(lambda: ctx.cancelled, within=30, what="the cancellation")
+        wait_until(lambda: ctx.cancelled, within=60, what="the cancellation")
         raise ValueError("half done")
 
     with app.worker():
         handle = fail.submit()
-        wait_until(handle.progress, within=30, what="a report")
+        wait_until(handle.progress, within=60, what="a report")
         handle.cancel()
         with pytest.raises(TaskCancelledError):
-            handle.result(timeout=30)
+            handle.result(timeout=60)
     assert attempts == [1]
 
 
@@ -103,7 +103,7 @@ def test_a_worker_that_drains_ends_once_what_it_waits_for_is_called_off(
     handle: TaskHandle[object] = fleet.double.submit(1) if kind == "double" else fleet.block.submit(3600)
     wait_until(lambda: worker.starts() == [handle.id], within=60, what="the start")
     worker.running.terminate()
-    wait_until(lambda: "draining: 1 task" in worker.running.output(), within=30, what="the drain")
+    wait_until(lambda: "draining: 1 task" in worker.running.output(), within=60, what="the drain")
     assert handle.cancel("no longer needed", by="the test").state == "requested"
     assert worker.running.wait(60) == 0, worker.running.output()
     assert handle.refresh().status is TaskStatus.CANCELLED
@@ -125,9 +125,9 @@ def test_the_last_of_many_reports_is_stored_while_the_handler_goes_on(app: Buque
 
     with app.worker():
         handle = work.submit()
-        wait_until(lambda: message() == "step 99", within=30, what="the last report")
+        wait_until(lambda: message() == "step 99", within=60, what="the last report")
         release.set()
-        handle.result(timeout=30)
+        handle.result(timeout=60)
     assert message() == "step 99"
 
 

@@ -37,7 +37,7 @@ def test_a_damaged_record_is_reported_and_everything_else_goes_on(
 
     worker = start_worker(bucket.url())
     assert fleet.double.map(range(50)).results(timeout=60) == [2 * n for n in range(50)]
-    wait_until(lambda: key.removeprefix("queue/") in worker.running.output(), within=30, what="the worker's report")
+    wait_until(lambda: key.removeprefix("queue/") in worker.running.output(), within=60, what="the worker's report")
     assert worker.running.process.poll() is None
     assert bucket.get(key) == DAMAGE[damage], "set aside, not changed"
 

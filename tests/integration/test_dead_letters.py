@@ -53,7 +53,7 @@ def buquet(url: str, tmp_path: Path) -> Run:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -74,7 +74,7 @@ def failed(url: str) -> list[str]:
     async def let_them_run() -> list[str]:
         async with app, app.worker():
             handles = await halve.map_async(range(6))
-            tasks = [await app.queue.wait(handle, timeout=30) for handle in handles]
+            tasks = [await app.queue.wait(handle, timeout=60) for handle in handles]
             return [task.id for task in tasks if task.status is TaskStatus.FAILED]
 
     return asyncio.run(let_them_run())
@@ -211,9 +211,9 @@ def test_an_archived_task_stays_readable_as_what_it_was(buquet: Run, url: str) -
         called_off.cancel("the wrong number", by="me")
         for handle in (handles[2], called_off, late):
             with pytest.raises(TaskFailedError):
-                handle.result(timeout=30)
-        assert handles[1].result(timeout=30) is None
-        assert handles[0].result(timeout=30) == 2.0
+                handle.result(timeout=60)
+        assert handles[1].result(timeout=60) is None
+        assert handles[0].result(timeout=60) == 2.0
     app.dead_letters.archive(*handles, called_off, late)
     assert {handle.status() for handle in (*handles, called_off, late)} == {TaskStatus.ARCHIVED}
     assert (handles[0].result(), handles[1].result()) == (2.0, None)
@@ -229,7 +229,7 @@ def test_an_archived_task_stays_readable_as_what_it_was(buquet: Run, url: str) -
     # One of a record that stays is purged: nothing is left of it.
     gone = halve.map([4, 3])
     with app.worker():
-        assert gone[0].result(timeout=30) == 2.0
+        assert gone[0].result(timeout=60) == 2.0
         assert app.dead_letters.purge(status="completed", older_than=0).kept == 1
     with pytest.raises(TaskFailedError, match="archived"):
         gone[0].result()

@@ -47,7 +47,7 @@ def server(tmp_path: Path) -> Iterator[DevServer]:
 
 def run(*command: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=folder, env=clean_environment(**settings), capture_output=True, text=True, timeout=100, check=False
+        command, cwd=folder, env=clean_environment(**settings), capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -57,7 +57,7 @@ class TestStartingAndEnding:
         client = server.client()
         client.put_object(Bucket="dev", Key="k", Body=b"1")  # its connection stays open
         getattr(server.running, number)()
-        assert server.running.wait(20) == 0, server.running.output()
+        assert server.running.wait(60) == 0, server.running.output()
 
     def test_it_says_that_it_is_for_development(self, server: DevServer) -> None:
         first = server.running.output().splitlines()[0]
@@ -174,7 +174,7 @@ def race(s3: Any, key: str, condition: dict[str, str]) -> None:
     start = threading.Barrier(RACERS)
 
     def put(racer: int) -> int:
-        start.wait(30)
+        start.wait(60)
         return outcome(s3.put_object, Bucket="dev", Key=key, Body=b"by %d" % racer, **condition)[0]
 
     with ThreadPoolExecutor(RACERS) as racers:
@@ -229,9 +229,8 @@ class TestOthers:
             done = run(sys.executable, "doubling.py", folder=tmp_path, **server.variables)
             assert (done.returncode, done.stdout.strip()) == (0, str(2 * sum(range(200)))), done.stderr
             worker.terminate()
-            assert worker.wait(30) == 0, worker.output()
+            assert worker.wait(60) == 0, worker.output()
 
-    @pytest.mark.timeout(240)
     def test_a_worker_of_buquet_gets_through_a_bad_day(self, tmp_path: Path) -> None:
         faults = ["--latency", "2ms", "--error-503", "0.03", "--lost-answers", "0.03", "--seed", "1"]
         (tmp_path / "doubling.py").write_text(USE_BUQUET)

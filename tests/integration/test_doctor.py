@@ -33,7 +33,7 @@ def buquet(tmp_path: Path) -> Run:
             env=clean_environment(BUQUET_URL=at, **more),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 
@@ -47,7 +47,7 @@ def checks(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 def test_a_queue_with_a_worker_is_healthy(buquet: Run, start_worker: StartWorker, tmp_path: Path) -> None:
     start_worker(f"sqlite:{tmp_path}/queue.db")
-    assert buquet("submit", "double", "--input", '{"n": 1}', "--wait", "--wait-timeout", "30s").returncode == 0
+    assert buquet("submit", "double", "--input", '{"n": 1}', "--wait", "--wait-timeout", "60s").returncode == 0
     done = buquet("doctor", "--json", "--strict")
     assert done.returncode == 0, done.stdout
     assert {check["status"] for check in checks(done).values()} == {"ok"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,11 +61,10 @@ def test_a_codec_that_cannot_encode_fails_the_attempt_and_frees_its_slot(
     app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=[Broken(encode=RuntimeError(SECRET))])
     once = app.task(retries=1, backoff=0.01)(task)
     handles = [once.submit("x" * 10) for _ in range(6)]
-    started = time.monotonic()
-    with app.worker(concurrency=2, drain_timeout="30s"):
+    with app.worker(concurrency=2, drain_timeout="1h"):  # it has nothing to wait for
         for handle in handles:
             with pytest.raises(TaskFailedError) as caught:
-                handle.result(timeout=20)
+                handle.result(timeout=60)
             error = caught.value.task.error
             assert error is not None
             assert caught.value.task.attempt == 2, "a retry may help"
@@ -74,7 +72,6 @@ def test_a_codec_that_cannot_encode_fails_the_attempt_and_frees_its_slot(
             assert "RuntimeError" in error.message
             assert "SECRET" not in f"{error}"
             assert "confidential" not in f"{error}"
-    assert time.monotonic() - started < 20, "the drain had nothing to wait for"
     assert "Exception in callback" not in caplog.text
     assert "SECRET" not in caplog.text
     assert "confidential" not in caplog.text
@@ -109,7 +106,7 @@ def test_what_a_codec_makes_of_a_result_must_be_bytes(made: Any, tmp_path: Path)
     app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=[Broken(encode=made)])
     once = app.task(retries=0)(echo)
     with app.worker(), pytest.raises(TaskFailedError, match=rf"'hsm' .*gave {type(made()).__name__}, not bytes"):
-        once.submit("x").result(timeout=20)
+        once.submit("x").result(timeout=60)
 
 
 async def test_a_worker_with_a_wrong_key_says_so_in_plain_and_is_not_the_last_word(tmp_path: Path) -> None:
@@ -140,9 +137,9 @@ async def test_a_worker_with_a_wrong_key_says_so_in_plain_and_is_not_the_last_wo
             assert stored.message == error.message
         other.close()
     with app.worker():
-        assert await handle.result_async(timeout=20) == "hello"
+        assert await handle.result_async(timeout=60) == "hello"
         with pytest.raises(TaskFailedError, match="ValueError: confidential matter"):
-            await doomed.result_async(timeout=20)
+            await doomed.result_async(timeout=60)
     for codecs, missing in (
         ([], r"sealed by zstd, aes-gcm with the key 'k'>.*no codec zstd, aes-gcm .*codecs="),
         (sealing(KEY, "n"), "no key 'k' here, only 'n'"),
@@ -178,20 +175,20 @@ def test_a_codec_that_cannot_decode_is_tried_again(data: bytes, tmp_path: Path) 
 
     with app.worker():
         handle = length.submit(data)
-        wait_until(lambda: handle.refresh().error is not None, within=20, what="the first failure")
+        wait_until(lambda: handle.refresh().error is not None, within=60, what="the first failure")
         error = handle.refresh().error
         assert error is not None
         assert "its decode() raised RuntimeError" in error.message
         assert "SECRET" not in error.message
         codec.results["decode"] = None
-        assert handle.result(timeout=20) == len(data)
+        assert handle.result(timeout=60) == len(data)
 
 
 def test_a_codec_may_say_that_no_retry_helps(tmp_path: Path) -> None:
     app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=[Broken(decode=CodecError("hsm: revoked", may_help=False))])
     once = app.task(retries=3, backoff=0.01)(echo)
     with app.worker(), pytest.raises(TaskFailedError, match=r"after 1 attempt.*hsm: revoked"):
-        once.submit("x").result(timeout=20)
+        once.submit("x").result(timeout=60)
 
 
 def test_a_timeout_is_logged_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -202,7 +199,7 @@ def test_a_timeout_is_logged_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureF
         await asyncio.Event().wait()
 
     with app.worker(), pytest.raises(TaskFailedError, match="took longer"):
-        hang.submit().result(timeout=20)
+        hang.submit().result(timeout=60)
     assert "the attempt took longer than its timeout of 0.1 s" in caplog.text
 
 
@@ -212,7 +209,7 @@ def test_what_is_logged_of_a_failure(codecs: list[Any], tmp_path: Path, caplog: 
     app = Buquet(f"sqlite:{tmp_path}/q.db", codecs=codecs)
     twice = app.task(retries=1, backoff=0.01)(shout)
     with app.worker(), pytest.raises(TaskFailedError):
-        twice.submit("matter " * 20_000).result(timeout=20)
+        twice.submit("matter " * 20_000).result(timeout=60)
     failures = [record for record in caplog.records if "attempt" in record.getMessage()]
     assert [record.levelno for record in failures] == [logging.INFO, logging.WARNING]
     for record in failures:

@@ -121,14 +121,13 @@ def test_a_worker_loads_nothing_that_only_the_command_line_needs(tmp_path: Path)
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert "loaded: []" in done.stdout, done.stderr
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("store", ["memory", "sqlite", "s3"])
 def test_a_thousand_opens_and_closes_leave_nothing_behind(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
@@ -157,4 +156,4 @@ def test_what_an_idle_worker_holds_open_does_not_grow(
     before = process.num_fds()
     for _ in range(5):
         fleet.double.map(range(200)).results(timeout=60)
-    wait_until(lambda: process.num_fds() <= before, within=10, what=f"at most {before} descriptors")
+    wait_until(lambda: process.num_fds() <= before, within=60, what=f"at most {before} descriptors")

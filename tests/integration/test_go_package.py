@@ -11,7 +11,7 @@ from tests.support.callers import GO_MODULE, NO_GO, checked, go, has_go
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.skipif(not has_go(), reason=NO_GO)]
+pytestmark = pytest.mark.skipif(not has_go(), reason=NO_GO)
 
 
 def test_it_passes_its_own_tests(shared_folder: Path) -> None:

@@ -194,8 +194,8 @@ async def test_workers_are_told_although_a_record_is_damaged(tmp_path: Path) -> 
         running = await queue.submit("wait")
         members = group(lost, running)
         async with worker:
-            await asyncio.wait_for(started.wait(), 30)
+            await asyncio.wait_for(started.wait(), 60)
             with pytest.raises(CorruptError, match="all other records were called off"):
                 await members.cancel_async()
             with pytest.raises(TaskCancelledError):
-                await running.result_async(timeout=30)
+                await running.result_async(timeout=60)

@@ -68,12 +68,12 @@ def test_values_bytes_and_files_come_back_as_they_were(codecs: list[Any], tmp_pa
 
     with app.worker():
         for data in (b"", b"abc", BIG):
-            assert flip.submit(data).result(timeout=30) == data[::-1]
+            assert flip.submit(data).result(timeout=60) == data[::-1]
         for size in (1, 40_000, 200_000, 5_000_000):
-            assert echo.submit({"v": "x" * size}).result(timeout=30) == {"v": "x" * size}
-        order = copy.submit(Order(1, File(source))).result(timeout=30)
+            assert echo.submit({"v": "x" * size}).result(timeout=60) == {"v": "x" * size}
+        order = copy.submit(Order(1, File(source))).result(timeout=60)
         assert (order.number, order.scan.name, order.scan.size, order.scan.read()) == (2, "copy", len(BIG), BIG)
-        assert flip.map([b"a", BIG, b"b"]).results(timeout=30) == [b"a", BIG[::-1], b"b"]
+        assert flip.map([b"a", BIG, b"b"]).results(timeout=60) == [b"a", BIG[::-1], b"b"]
 
 
 def test_large_bytes_are_held_to_the_length_that_their_annotation_says(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_large_bytes_are_held_to_the_length_that_their_annotation_says(tmp_path:
         return len(data)
 
     with app.worker():
-        assert count.submit(BIG[:-1]).result(timeout=30) == len(BIG) - 1
+        assert count.submit(BIG[:-1]).result(timeout=60) == len(BIG) - 1
         for wrong in (b"ab", BIG):
             with pytest.raises(EncodeError, match=r"argument 'data'.*length"):
                 count.submit(wrong)
@@ -110,7 +110,7 @@ def test_a_file_that_changes_is_stored_as_long_as_it_was(tmp_path: Path) -> None
         source.write_bytes(BIG[:1000])
         with pytest.raises(InvalidError, match=r"source\.bin.* had 1500000 bytes, and 1499000 of them were gone"):
             app.queue.client.vault.send(parcel)
-        assert sizes.submit([File(source), File(empty)]).result(timeout=30) == [[1000, 1000], [0, 0]]
+        assert sizes.submit([File(source), File(empty)]).result(timeout=60) == [[1000, 1000], [0, 0]]
 
 
 def test_nothing_of_what_is_encrypted_can_be_read_in_the_store(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_nothing_of_what_is_encrypted_can_be_read_in_the_store(tmp_path: Path) -
         raise ValueError(f"confidential {text} and {len(data)} bytes")
 
     with app.worker(), pytest.raises(TaskFailedError, match="confidential matter"):
-        fail.submit("matter " * 10_000, b"confidential" * 100_000).result(timeout=30)
+        fail.submit("matter " * 10_000, b"confidential" * 100_000).result(timeout=60)
     app.close()
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("q.db*"))
     assert b"ValueError" in stored
@@ -163,7 +163,7 @@ def test_codecs_can_be_turned_on_later(tmp_path: Path) -> None:
     app = Buquet(url, codecs=CHAINS["sealed"])
     double = app.task(_double)
     with app.worker():
-        assert double.handle(plain.id).result(timeout=30) == "aa"
+        assert double.handle(plain.id).result(timeout=60) == "aa"
 
 
 def _double(text: str) -> str:
@@ -180,8 +180,8 @@ def test_unique_inputs_are_stored_once_whether_compressed_or_not(tmp_path: Path)
         assert (first.created, again.submit(text), again.submit(text).created) == (True, first, False)
     assert again.submit("c").created
     with compressing.worker():
-        assert again.handle(first.id).result(timeout=30) == "b" * 200_000
-        assert again.submit("d").result(timeout=30) == "dd"
+        assert again.handle(first.id).result(timeout=60) == "b" * 200_000
+        assert again.submit("d").result(timeout=60) == "dd"
 
 
 @pytest.mark.parametrize("codecs", [CHAINS["sealed"], CHAINS["sealed"][1:]], ids=["after zstd", "alone"])
@@ -304,7 +304,7 @@ def test_pieces_that_were_meddled_with_fail_the_task(
     else:
         objects.put(one, bytes([was[0] ^ 1]) + was[1:])
     with app.worker(), pytest.raises(TaskFailedError, match=r"CorruptError|CodecError"):
-        handle.result(timeout=30)
+        handle.result(timeout=60)
 
 
 async def test_a_large_result_that_is_gone_says_so(objects: InFile, tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ async def test_a_large_result_that_is_gone_says_so(objects: InFile, tmp_path: Pa
 
         async with worker:
             handle = await queue.submit("t")
-            await queue.wait(handle, timeout=30)
+            await queue.wait(handle, timeout=60)
         for key in objects.keys("payloads/"):
             objects.delete(key)
         with pytest.raises(CorruptError, match=r"payloads/.* is gone"):
@@ -347,7 +347,7 @@ async def test_a_marker_without_its_payload_is_never_taken_for_empty_data(marker
             call = _ops.submit("any", json.dumps({"$buquet": marker}).encode(), submit_options(retries=0))
             handle = queue.handle((await queue.client.call_async(call)).id)
             with pytest.raises(TaskFailedError, match=r"CorruptError.*speaks of payload 0, and its task has 0"):
-                await handle.result_async(timeout=30)
+                await handle.result_async(timeout=60)
 
 
 def test_a_file_in_a_result_without_its_payload_is_corrupt(tmp_path: Path) -> None:
@@ -371,9 +371,9 @@ def test_a_file_in_a_result_without_its_payload_is_corrupt(tmp_path: Path) -> No
     with worker:
         handle = order.submit()
         with pytest.raises(CorruptError, match="speaks of payload 0, and its task has 0"):
-            handle.result(timeout=30)
+            handle.result(timeout=60)
         assert handle.refresh().output == forged, "which it is as plain JSON"
         with pytest.raises(EncodeError, match="this is no file"):
             look.submit(cast("Any", forged), {})
         given = look.submit(Order(1, File(tmp_path / "q.db")), forged)
-        assert given.result(timeout=30)["scan"] == forged["scan"]
+        assert given.result(timeout=60)["scan"] == forged["scan"]

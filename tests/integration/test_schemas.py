@@ -53,8 +53,8 @@ def test_bytes_of_any_size_fit_the_derived_schema_and_others_do_not(app: Buquet,
         return data[::-1] + (more or b"")
 
     with app.worker():
-        assert flip.submit(bytes(size)).result(timeout=30) == bytes(size)
-        assert flip.submit(b"x", more=bytes(size)).result(timeout=30) == b"x" + bytes(size)
+        assert flip.submit(bytes(size)).result(timeout=60) == bytes(size)
+        assert flip.submit(b"x", more=bytes(size)).result(timeout=60) == b"x" + bytes(size)
         for wrong in (5, {"$buquet": {"file": 0}}, {"$buquet": {"bytes": 0}, "x": 1}, {}):
             with pytest.raises(InvalidError, match="at /data"):
                 submit(app, "flip", {"data": wrong})
@@ -74,7 +74,7 @@ def test_files_fit_the_derived_schema_wherever_they_are(app: Buquet, tmp_path: P
 
     with app.worker():
         handle = measure.submit(File(source), File(source), leaflet=Leaflet(File(source), b"s"))
-        assert handle.result(timeout=30).read() == b"300000"
+        assert handle.result(timeout=60).read() == b"300000"
         with pytest.raises(InvalidError, match="at /whole"):
             submit(app, "measure", {"whole": "in.bin"})
 
@@ -87,7 +87,7 @@ def test_models_are_held_to_their_own_schemas(app: Buquet) -> None:
 
     tree = Tree(branches=[Tree(leaves=[Leaf(weight=3)])])
     with app.worker():
-        assert weigh.submit(tree).result(timeout=30) == tree
+        assert weigh.submit(tree).result(timeout=60) == tree
         wrong: Any = {"tree": {"branches": [{"leaves": [{"weight": "much"}]}]}}
         with pytest.raises(InvalidError, match="at /tree/branches/0/leaves/0/weight"):
             submit(app, "weigh", wrong)

@@ -154,7 +154,7 @@ def buquet(url: str, *command: str) -> subprocess.CompletedProcess[str]:
     """Run the command line to its end."""
     environment = clean_environment(BUQUET_URL=url)
     return subprocess.run(
-        ["buquet", *command], env=environment, capture_output=True, text=True, timeout=100, check=False
+        ["buquet", *command], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
 
 

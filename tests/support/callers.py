@@ -26,7 +26,7 @@ GO_MODULE = ROOT / "examples" / "go"
 GO_CACHE = ROOT / ".nox" / "go-cache"
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror")
 NO_GO = "go is not found; Debian's golang or any Go from 1.19 on brings it"
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)

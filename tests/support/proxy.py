@@ -74,7 +74,7 @@ class Proxy:
     def __enter__(self) -> Self:
         """Listen on a free loopback port."""
         self._thread.start()
-        if not self._listening.wait(10):
+        if not self._listening.wait(60):
             raise RuntimeError("the proxy does not listen")
         return self
 

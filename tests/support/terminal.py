@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-WITHIN = 60.0
+WITHIN = 120.0
 
 
 def in_terminal(command: Sequence[str | Path], *, env: Mapping[str, str], typed: str = "") -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,3 +43,28 @@ def app(client: Client) -> Buquet:
     app = Buquet()
     app._client = client  # pyright: ignore[reportPrivateUsage]
     return app
+
+
+class LoopClock:
+    """The clock of a test's event loop, which the test may put forward: no deadline depends on the machine's speed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._real = loop.time
+        self._ahead = 0.0
+
+    def time(self) -> float:
+        """What the loop takes for the time."""
+        return self._real() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass. To be called on the loop."""
+        self._ahead += seconds
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
+    """The clock of the test's loop."""
+    loop = asyncio.get_running_loop()
+    clock = LoopClock(loop)
+    monkeypatch.setattr(loop, "time", clock.time)
+    return clock

@@ -44,7 +44,7 @@ class Plain:
 def terminate_a_program() -> int:
     program = subprocess.Popen(["sleep", "3600"])
     program.terminate()
-    return program.wait(timeout=20)
+    return program.wait(timeout=60)
 
 
 def run_program(pipe: str, program: str) -> None:
@@ -110,7 +110,7 @@ def wrapped(n: int) -> int:
 
 
 def sleep_briefly() -> None:
-    time.sleep(0.6)
+    time.sleep(0.2)
 
 
 class NamelessError(Exception):

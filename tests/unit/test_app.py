@@ -125,7 +125,7 @@ def test_a_result_comes_back_as_the_annotated_type(app: Buquet) -> None:
         return [Word(text, NOW)]
 
     with app.worker():
-        assert find.submit("x").result(timeout=10) == [Word("x", NOW)]
+        assert find.submit("x").result(timeout=60) == [Word("x", NOW)]
 
 
 async def test_an_async_caller_awaits_the_handle(app: Buquet) -> None:
@@ -136,7 +136,7 @@ async def test_an_async_caller_awaits_the_handle(app: Buquet) -> None:
     async with app.worker():
         handle = await shout.submit_async("hey")
         assert await handle == "HEY"
-        assert await handle.result_async(timeout=10) == "HEY"
+        assert await handle.result_async(timeout=60) == "HEY"
         assert await handle.status_async() is TaskStatus.COMPLETED
 
 
@@ -157,8 +157,8 @@ def test_map_and_starmap_submit_together_and_give_ordered_results(app: Buquet, e
 
     with app.worker():
         squares = power.map(range(700))
-        assert squares.results(timeout=20) == [n * n for n in range(700)]
-        assert power.starmap([(2, 3), (3, 1)]).results(timeout=10) == [8, 3]
+        assert squares.results(timeout=60) == [n * n for n in range(700)]
+        assert power.starmap([(2, 3), (3, 1)]).results(timeout=60) == [8, 3]
     assert len(engine.requests("submit_many")) == 2
     assert [len(squares), squares[3].id, len(squares[1:3])] == [700, "task-4", 2]
 
@@ -186,7 +186,7 @@ def test_a_failed_task_raises_with_the_whole_task(app: Buquet) -> None:
         raise FileNotFoundError(path)
 
     with app.worker(), pytest.raises(TaskFailedError, match=r"FileNotFoundError: cat\.png") as caught:
-        broken.submit("cat.png").result(timeout=10)
+        broken.submit("cat.png").result(timeout=60)
     assert caught.value.task.status is TaskStatus.FAILED
     error = caught.value.task.error
     assert error is not None

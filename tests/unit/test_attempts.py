@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,10 @@ from buquet import (
     TaskStatus,
     Worker,
 )
-from tests.support.waiting import wait_until_async
+from tests.support.waiting import wait_until, wait_until_async
 
 if TYPE_CHECKING:
+    from tests.unit.conftest import LoopClock
     from tests.unit.fake_engine import FakeEngine
 
 
@@ -39,7 +39,7 @@ async def settled(engine: FakeEngine, count: int = 1) -> list[dict[str, Any]]:
     async def enough() -> bool:
         return len(outcomes(engine)) >= count
 
-    await wait_until_async(enough, within=20, what=f"{count} outcome(s)")
+    await wait_until_async(enough, within=60, what=f"{count} outcome(s)")
     return outcomes(engine)
 
 
@@ -194,7 +194,7 @@ async def test_an_output_that_the_engine_refuses_fails_the_task_with_its_words(
         return "x" * 1000
 
     async with worker:
-        task = await queue.wait(await queue.submit("t"), timeout=10)
+        task = await queue.wait(await queue.submit("t"), timeout=60)
     assert task.status is TaskStatus.FAILED
     assert task.error is not None
     assert task.error.message == "the output is too large"
@@ -214,7 +214,7 @@ async def test_a_timeout_cancels_an_async_handler(queue: Queue, engine: FakeEngi
     async with worker:
         await queue.submit("t", timeout=0.05, max_retries=0)
         outcome = (await settled(engine))[0]
-        await asyncio.wait_for(cancelled.wait(), 10)
+        await asyncio.wait_for(cancelled.wait(), 60)
     assert outcome["outcome"] == "timeout"
 
 
@@ -226,7 +226,7 @@ async def test_a_thread_that_overstays_is_reported_and_its_late_result_dropped(
 
     @worker.task("stuck")
     def stuck() -> str:
-        release.wait(20)
+        release.wait(60)
         return "late"
 
     @worker.task("next")
@@ -235,21 +235,23 @@ async def test_a_thread_that_overstays_is_reported_and_its_late_result_dropped(
 
     async with worker:
         first = await queue.submit("stuck", timeout=0.05, max_retries=0)
-        assert (await queue.wait(first, timeout=10)).status is TaskStatus.FAILED
+        assert (await queue.wait(first, timeout=60)).status is TaskStatus.FAILED
         # The task went its way, and so does the next one although the thread is still stuck.
         assert await (await queue.submit("next")) == "done"
         release.set()
     assert [outcome["outcome"] for outcome in outcomes(engine)] == ["timeout", "complete"]
 
 
-async def test_an_extension_moves_the_deadline(queue: Queue) -> None:
+async def test_an_extension_moves_the_deadline(queue: Queue, clock: LoopClock) -> None:
     worker = Worker(queue)
 
     @worker.task("on_loop")
     async def on_loop(ctx: TaskContext) -> bool:
         before = ctx.deadline
-        after = await ctx.extend(60)
-        await asyncio.sleep(0.4)
+        after = await ctx.extend(3600)
+        clock.advance(601)
+        for _ in range(10):  # an attempt whose time was up would end here
+            await asyncio.sleep(0)
         return before is not None and after > before
 
     @worker.task("on_thread")
@@ -258,8 +260,8 @@ async def test_an_extension_moves_the_deadline(queue: Queue) -> None:
         return before is not None and ctx.extend_sync(60) > before
 
     async with worker:
-        assert await (await queue.submit("on_loop", timeout=0.3)) is True
-        assert await (await queue.submit("on_thread", timeout=20)) is True
+        assert await (await queue.submit("on_loop", timeout=600)) is True
+        assert await (await queue.submit("on_thread", timeout=50)) is True
 
 
 async def test_the_deadline_is_the_handlers_own_and_never_moves_closer(queue: Queue) -> None:
@@ -297,23 +299,24 @@ async def test_an_extension_counts_from_now_not_on_top_of_what_is_left(queue: Qu
     assert len(engine.requests("worker.extend")) == 10
 
 
-async def test_a_thread_is_told_that_its_time_is_up(queue: Queue) -> None:
+async def test_a_thread_is_told_that_its_time_is_up(queue: Queue, clock: LoopClock) -> None:
     worker = Worker(queue)
+    loop = asyncio.get_running_loop()
     seen: list[bool] = []
     told = threading.Event()
 
     @worker.task("t")
     def handler(ctx: TaskContext) -> None:
         seen.append(ctx.lease_lost)
-        while not ctx.lease_lost:
-            time.sleep(0.01)
+        loop.call_soon_threadsafe(clock.advance, 601)
+        wait_until(lambda: ctx.lease_lost, within=60, what="the end of its time")
         with pytest.raises(LeaseLostError):
             ctx.extend_sync(60)
         told.set()
 
     async with worker:
-        await queue.submit("t", timeout=2, max_retries=0)
-        assert await asyncio.to_thread(told.wait, 20)
+        await queue.submit("t", timeout=600, max_retries=0)
+        assert await asyncio.to_thread(told.wait, 60)
     assert seen == [False]
 
 
@@ -355,7 +358,7 @@ async def test_claiming_less_because_of_stuck_threads_is_said(
 
     @worker.task("stuck")
     def stuck() -> None:
-        release.wait(20)
+        release.wait(60)
 
     async with worker:
         await queue.submit_many("stuck", [None, None], timeout=0.05, max_retries=0)
@@ -364,7 +367,7 @@ async def test_claiming_less_because_of_stuck_threads_is_said(
         async def said() -> bool:
             return "2 thread(s) are stuck" in caplog.text
 
-        await wait_until_async(said, within=10, what="the warning")
+        await wait_until_async(said, within=60, what="the warning")
         release.set()
 
 
@@ -386,9 +389,9 @@ async def test_a_lost_lease_cancels_the_handler_and_reports_nothing(queue: Queue
 
     async with worker:
         handle = await queue.submit("t")
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 60)
         engine.lose(handle.id)
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 60)
     assert seen == [True]
     assert outcomes(engine) == []
 
@@ -407,6 +410,6 @@ async def test_a_loss_is_heard_also_when_all_slots_are_taken(queue: Queue, engin
 
     async with worker:
         handle = await queue.submit("t")
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 60)
         engine.lose(handle.id)
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 60)

@@ -98,7 +98,7 @@ def test_ctrl_c_interrupts_a_blocking_call() -> None:
     task_id = client.call(ops.submit("t", b"1", submit_options())).id
 
     def interrupt() -> None:
-        wait_until(lambda: opened[0].requests("wait"), within=10, what="the call to wait")
+        wait_until(lambda: opened[0].requests("wait"), within=60, what="the call to wait")
         signal.raise_signal(signal.SIGINT)
 
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -127,7 +127,7 @@ def test_a_signal_handler_may_call_while_a_call_waits() -> None:
             engine.tasks[task_id]["status"] = "completed"
 
     def interrupt() -> None:
-        wait_until(lambda: opened[0].requests("wait"), within=10, what="the call to wait")
+        wait_until(lambda: opened[0].requests("wait"), within=60, what="the call to wait")
         signal.raise_signal(signal.SIGUSR1)
 
     previous = signal.signal(signal.SIGUSR1, handler)

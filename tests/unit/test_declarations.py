@@ -121,7 +121,7 @@ async def test_no_input_suits_a_task_without_arguments(app: Buquet, queue: Queue
     assert noargs.name == "noargs"
     handle = await queue.submit("noargs")
     async with app.worker():
-        assert await handle.result_async(timeout=10) == "ran"
+        assert await handle.result_async(timeout=60) == "ran"
 
 
 async def test_a_wrong_retry_is_named_as_it_was_given(queue: Queue) -> None:

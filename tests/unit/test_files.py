@@ -88,7 +88,7 @@ def test_two_that_save_to_one_path_at_a_time_do_not_mix(tmp_path: Path) -> None:
 
         def pieces(self) -> Iterator[bytes]:
             for _ in range(2):
-                met.wait(timeout=10)
+                met.wait(timeout=60)
                 yield self.letter * 10_000
 
     met = threading.Barrier(2)

@@ -81,11 +81,11 @@ def never(record: int, n: int) -> float:
     return 1e6
 
 
-@pytest.mark.parametrize(("records", "each"), [(1, 100), (10, 1), (100, 100), (500, 1), (2_000, 1)])
+@pytest.mark.parametrize(("records", "each"), [(1, 100), (10, 1), (20, 100), (500, 1), (2_000, 1)])
 def test_a_group_that_runs_for_long_is_read_at_a_bounded_rate(records: int, each: int) -> None:
     world = World(members(records, each, scattered(10_000)))
-    world.run(until=600)
-    assert world.rate(60, 600) <= 9
+    world.run(until=240)
+    assert world.rate(60, 240) <= 9
     assert world.rate(LATENCY * 10, 60) <= 10
 
 

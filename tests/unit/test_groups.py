@@ -46,7 +46,7 @@ def test_calls_of_several_tasks_are_one_operation_each_and_results_keep_the_orde
     assert [len(request["inputs"]) for request in engine.requests("submit_many")] == [150, 150]
     assert not engine.requests("submit")
     with app.worker():
-        results = members.results(timeout=20)
+        results = members.results(timeout=60)
     assert results == [value for n in range(150) for value in (n + 1, f"number {n}")]
     assert all(handle.created for handle in members)
 

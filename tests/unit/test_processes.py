@@ -50,11 +50,11 @@ def test_results_and_errors_cross_the_process_border(app: Buquet) -> None:
         seen.append(error)
 
     with app.worker(processes=1):
-        assert square.map([2, 3]).results(timeout=30) == [4, 9]
+        assert square.map([2, 3]).results(timeout=60) == [4, 9]
         first, second = own_pid.submit(), own_pid.submit()
-        assert first.result(timeout=30) == second.result(timeout=30) != os.getpid()
+        assert first.result(timeout=60) == second.result(timeout=60) != os.getpid()
         with pytest.raises(TaskFailedError, match="no such thing"):
-            refuse.submit("no such thing").result(timeout=30)
+            refuse.submit("no such thing").result(timeout=60)
     assert [str(error) for error in seen] == ["no such thing"]
 
 
@@ -64,8 +64,8 @@ def test_a_process_that_dies_costs_an_attempt_and_is_replaced(app: Buquet) -> No
 
     with app.worker(processes=1):
         with pytest.raises(TaskFailedError, match="exit code 9"):
-            die.submit().result(timeout=30)
-        assert square.submit(5).result(timeout=30) == 25
+            die.submit().result(timeout=60)
+        assert square.submit(5).result(timeout=60) == 25
 
 
 def test_a_timeout_kills_the_process(app: Buquet, engine: FakeEngine) -> None:
@@ -74,8 +74,8 @@ def test_a_timeout_kills_the_process(app: Buquet, engine: FakeEngine) -> None:
 
     with app.worker(processes=1):
         with pytest.raises(TaskFailedError, match="longer than its timeout"):
-            sleep.submit().result(timeout=30)
-        assert square.submit(5).result(timeout=30) == 25
+            sleep.submit().result(timeout=60)
+        assert square.submit(5).result(timeout=60) == 25
     outcomes = [o["outcome"] for request in engine.requests("worker.settle") for o in request["outcomes"]]
     assert outcomes == ["timeout", "complete"]
 
@@ -83,14 +83,14 @@ def test_a_timeout_kills_the_process(app: Buquet, engine: FakeEngine) -> None:
 def test_a_handler_in_a_process_can_ask_for_more_time(app: Buquet) -> None:
     extend = app.task(pool="process")(process_tasks.extend)
     with app.worker(processes=1):
-        assert extend.submit().result(timeout=30) is True
+        assert extend.submit().result(timeout=60) is True
 
 
 def test_stopping_does_not_wait_for_a_process(app: Buquet, engine: FakeEngine) -> None:
     sleep = app.task(pool="process")(process_tasks.sleep_for_ever)
     handle = sleep.submit()
     with app.worker(drain_timeout=0.1):
-        wait_until(lambda: handle.status() == "running", within=30, what="the task to run, which it does for ever")
+        wait_until(lambda: handle.status() == "running", within=60, what="the task to run, which it does for ever")
     outcomes = [o["outcome"] for request in engine.requests("worker.settle") for o in request["outcomes"]]
     assert outcomes == ["release"]
 
@@ -98,7 +98,7 @@ def test_stopping_does_not_wait_for_a_process(app: Buquet, engine: FakeEngine) -
 def test_a_program_that_a_handler_starts_can_be_terminated(app: Buquet) -> None:
     terminate = app.task(pool="process", retries=0)(process_tasks.terminate_a_program)
     with app.worker(processes=1):
-        assert terminate.submit().result(timeout=30) == -signal.SIGTERM
+        assert terminate.submit().result(timeout=60) == -signal.SIGTERM
 
 
 ASLEEP = "echo started; exec sleep 3600"
@@ -145,7 +145,7 @@ def test_a_cancelled_handler_takes_its_programs_along(
         assert pipe.read() == last
         assert not last or pipe.read() == b""
         with pytest.raises(TaskCancelledError):
-            handle.result(timeout=30)
+            handle.result(timeout=60)
 
 
 @pytest.mark.parametrize("program", [ASLEEP, TIDY])
@@ -161,7 +161,7 @@ def test_a_process_that_dies_takes_its_programs_along(app: Buquet, pipe: NamedPi
     die = app.task(pool="process", retries=0)(process_tasks.die_beside_program)
     with app.worker(processes=1):
         with pytest.raises(TaskFailedError, match="exit code 9"):
-            die.submit(pipe.path, "exec sleep 3600").result(timeout=30)
+            die.submit(pipe.path, "exec sleep 3600").result(timeout=60)
         assert pipe.read() == b""
 
 
@@ -169,9 +169,9 @@ def test_a_program_that_a_handler_leaves_behind_ends_with_the_worker(app: Buquet
     leave = app.task(pool="process")(process_tasks.leave_program)
     square = app.task(pool="process")(process_tasks.square)
     with app.worker(processes=1):
-        leave.submit(pipe.path, ASLEEP).result(timeout=30)
+        leave.submit(pipe.path, ASLEEP).result(timeout=60)
         assert pipe.read() == b"started\n"
-        assert square.submit(5).result(timeout=30) == 25
+        assert square.submit(5).result(timeout=60) == 25
     assert pipe.read() == b""
 
 
@@ -205,10 +205,10 @@ from tests.unit import process_tasks
 app = Buquet("memory:")
 square = app.task(pool="process")(process_tasks.square)
 app.worker(processes=1).__enter__()
-print(square.submit(3).result(timeout=30), len(multiprocessing.active_children()))
+print(square.submit(3).result(timeout=60), len(multiprocessing.active_children()))
 """
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, b"9 1\n"), done.stderr
 
 
@@ -218,8 +218,8 @@ def test_a_handler_in_a_process_submits_to_the_queue_of_its_worker(tmp_path: Pat
     app.queue.client.reconfigure(Config(url=url))
     try:
         with app.worker(processes=1):
-            follow_up = process_tasks.submit_another.submit().result(timeout=30)
-            assert process_tasks.another.handle(follow_up).result(timeout=30) == "found"
+            follow_up = process_tasks.submit_another.submit().result(timeout=60)
+            assert process_tasks.another.handle(follow_up).result(timeout=60) == "found"
     finally:
         app.close()
 
@@ -233,14 +233,14 @@ def test_a_job_that_cannot_be_sent_fails_its_attempt_and_costs_no_slot(
 ) -> None:
     square = app.task(pool="process", retries=0)(process_tasks.square)
     with app.worker(processes=1):
-        assert square.submit(2).result(timeout=30) == 4
+        assert square.submit(2).result(timeout=60) == 4
         children = set(multiprocessing.active_children())
         monkeypatch.setattr(_processes, "describe", unpicklable)
         with pytest.raises(TaskFailedError, match="pickle"):
-            square.submit(3).result(timeout=30)
+            square.submit(3).result(timeout=60)
         assert not children & set(multiprocessing.active_children())
         monkeypatch.undo()
-        assert square.submit(4).result(timeout=30) == 16
+        assert square.submit(4).result(timeout=60) == 16
 
 
 def test_an_exception_type_that_cannot_be_sent_is_refused_at_the_start(queue: Queue) -> None:
@@ -271,7 +271,7 @@ def test_a_codec_that_cannot_be_sent_is_refused_at_the_start_and_only_where_it_w
         threads = Buquet(f"sqlite:{tmp_path}/q.db", codecs=[codec])
         square = threads.task(process_tasks.square)
         with threads, threads.worker():
-            assert square.submit(2).result(timeout=30) == 4
+            assert square.submit(2).result(timeout=60) == 4
 
 
 def test_a_function_that_a_process_cannot_find_is_refused_at_the_start(
@@ -284,15 +284,15 @@ def test_a_function_that_a_process_cannot_find_is_refused_at_the_start(
 
 
 def test_waiting_for_a_process_is_not_counted_against_the_timeout(app: Buquet, engine: FakeEngine) -> None:
-    sleep = app.task(pool="process", retries=0, timeout=1.5)(process_tasks.sleep_briefly)
+    sleep = app.task(pool="process", retries=0, timeout=2)(process_tasks.sleep_briefly)
     square = app.task(pool="process")(process_tasks.square)
     app.task(name="on_thread")(lambda: None)  # so that more is claimed than there are processes
-    with app.worker(processes=1, concurrency=5):
-        assert square.submit(2).result(timeout=30) == 4  # the process has imported what it needs
-        sleep.submit().result(timeout=30)
-        group = [sleep.submit() for _ in range(4)]
+    with app.worker(processes=1, concurrency=12):
+        assert square.submit(2).result(timeout=60) == 4  # the process has imported what it needs
+        sleep.submit().result(timeout=60)
+        group = [sleep.submit() for _ in range(12)]
         for handle in group:
-            handle.result(timeout=30)
+            handle.result(timeout=60)
     assert engine.requests("worker.extend"), "the last ones waited longer than their leases are good for"
 
 

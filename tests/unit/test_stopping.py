@@ -17,6 +17,7 @@ from buquet import (
     TaskStatus,
     UnavailableError,
     Worker,
+    _runner,
 )
 from buquet._context import MESSAGE_CHARS, local_context
 from buquet._current import current_task_id
@@ -25,6 +26,7 @@ from tests.unit import process_tasks
 
 if TYPE_CHECKING:
     from buquet import Task, TaskHandle
+    from tests.unit.conftest import LoopClock
     from tests.unit.fake_engine import FakeEngine
 
 
@@ -34,9 +36,9 @@ def outcomes(engine: FakeEngine) -> list[str]:
 
 async def called_off(queue: Queue, handle: TaskHandle[Any], running: asyncio.Event) -> Task:
     """Call the task off once its handler runs, and wait until it has ended."""
-    await asyncio.wait_for(running.wait(), 10)
+    await asyncio.wait_for(running.wait(), 60)
     await queue.cancel([handle], reason="no longer needed", by="the test")
-    return await queue.wait(handle, timeout=10)
+    return await queue.wait(handle, timeout=60)
 
 
 async def test_an_async_handler_is_cancelled(
@@ -89,9 +91,11 @@ async def test_what_a_cancelled_handler_comes_to_counts(
     assert (task.status, outcomes(engine)) == (status, [outcome])
 
 
-async def test_a_handler_that_never_stops_still_has_its_timeout(queue: Queue, engine: FakeEngine) -> None:
+async def test_a_handler_that_never_stops_still_has_its_timeout(
+    queue: Queue, engine: FakeEngine, clock: LoopClock
+) -> None:
     worker = Worker(queue)
-    running, release = asyncio.Event(), asyncio.Event()
+    running, told, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @worker.task("t")
     async def handler() -> None:
@@ -100,10 +104,15 @@ async def test_a_handler_that_never_stops_still_has_its_timeout(queue: Queue, en
             try:
                 await release.wait()
             except asyncio.CancelledError:
-                continue
+                told.set()
 
     async with worker:
-        task = await called_off(queue, await queue.submit("t", timeout=0.5), running)
+        handle = await queue.submit("t", timeout=600)
+        await asyncio.wait_for(running.wait(), 60)
+        await queue.cancel([handle])
+        await asyncio.wait_for(told.wait(), 60)
+        clock.advance(601)
+        task = await queue.wait(handle, timeout=60)
         release.set()
     assert (task.status, outcomes(engine)) == (TaskStatus.CANCELLED, ["timeout"])
 
@@ -122,13 +131,13 @@ async def test_a_draining_worker_still_hears_of_cancellations(
 
     async with worker:
         handle = await queue.submit("t")
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 60)
         worker.drain()
         await asyncio.to_thread(
-            wait_until, lambda: engine.requests("worker.drain") != [], within=10, what="the drain's announcement"
+            wait_until, lambda: engine.requests("worker.drain") != [], within=60, what="the drain's announcement"
         )
         await queue.cancel([handle])
-        task = await queue.wait(handle, timeout=10)
+        task = await queue.wait(handle, timeout=60)
         later = await queue.submit("t")
     assert task.status is TaskStatus.CANCELLED
     assert outcomes(engine) == ["cancel"]
@@ -139,8 +148,9 @@ async def test_a_draining_worker_still_hears_of_cancellations(
 
 
 async def test_a_drain_goes_on_where_no_news_can_be_had(
-    queue: Queue, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+    queue: Queue, engine: FakeEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_runner, "_CLEANUP_GRACE", 0.1)
     worker = Worker(queue, drain_timeout=60)
     running, release = asyncio.Event(), asyncio.Event()
 
@@ -152,15 +162,15 @@ async def test_a_drain_goes_on_where_no_news_can_be_had(
 
     async with worker:
         handle = await queue.submit("t")
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 60)
         engine.fail_next("worker.drain", UnavailableError("not now"))
         engine.fail_next("worker.next", ClosedError("the worker was stopped"))
         worker.drain()
         await asyncio.to_thread(
-            wait_until, lambda: not engine.failures["worker.next"], within=30, what="the worker to ask"
+            wait_until, lambda: not engine.failures["worker.next"], within=60, what="the worker to ask"
         )
         release.set()
-        task = await queue.wait(handle, timeout=10)
+        task = await queue.wait(handle, timeout=60)
     assert task.output == "done"
     assert "cancellations were not heard of while draining: the worker was stopped" in caplog.text
 
@@ -174,7 +184,7 @@ async def test_a_thread_sees_the_wish_and_decides(queue: Queue, engine: FakeEngi
     @worker.task("t")
     def handler(_input: None, ctx: TaskContext) -> str:
         loop.call_soon_threadsafe(running.set)
-        wait_until(lambda: ctx.cancelled, within=10, what="the cancellation")
+        wait_until(lambda: ctx.cancelled, within=60, what="the cancellation")
         assert not ctx.lease_lost
         if stops:
             ctx.raise_if_cancelled()
@@ -191,11 +201,11 @@ def test_a_process_is_ended(app: Buquet, engine: FakeEngine) -> None:
     square = app.task(process_tasks.square)  # a worker of processes alone would take one task at a time
     with app.worker(processes=1):
         handle, waiting = sleep.submit(), sleep.submit()  # one waits for the only process
-        wait_until(lambda: (handle.status(), waiting.status()) == ("running", "running"), within=30, what="both")
+        wait_until(lambda: (handle.status(), waiting.status()) == ("running", "running"), within=60, what="both")
         for task in (waiting, handle):
             task.cancel("enough")
-            wait_until(lambda task=task: task.status() == "cancelled", within=30, what="its end")
-        assert square.submit(5).result(timeout=30) == 25
+            wait_until(lambda task=task: task.status() == "cancelled", within=60, what="its end")
+        assert square.submit(5).result(timeout=60) == 25
     assert outcomes(engine) == ["cancel", "cancel", "complete"]
 
 
@@ -209,7 +219,7 @@ async def test_reports_are_few_and_the_last_one_is_sent_before_the_outcome(queue
         ctx.progress(0.5, "all steps")
 
     async with worker:
-        task = await queue.wait(await queue.submit("t"), timeout=10)
+        task = await queue.wait(await queue.submit("t"), timeout=60)
     names = [name for name, _ in engine.calls if name in {"worker.progress", "worker.settle"}]
     assert names[-1] == "worker.settle"
     assert len(names) < 100
@@ -232,10 +242,10 @@ async def test_a_report_that_had_to_wait_is_sent_while_the_handler_goes_on(queue
     async with worker:
         handle = await queue.submit("t")
         await asyncio.to_thread(
-            wait_until, lambda: len(engine.requests("worker.progress")) == 2, within=10, what="the second report"
+            wait_until, lambda: len(engine.requests("worker.progress")) == 2, within=60, what="the second report"
         )
         release.set()
-        await queue.wait(handle, timeout=10)
+        await queue.wait(handle, timeout=60)
     assert [request["value"] for request in engine.requests("worker.progress")] == [0.1, 0.2]
 
 
@@ -243,7 +253,7 @@ def test_a_process_reports_too_and_knows_its_task(app: Buquet, engine: FakeEngin
     report = app.task(pool="process")(process_tasks.report_often)
     with app.worker(processes=1):
         handle = report.submit()
-        assert handle.result(timeout=30) == handle.id
+        assert handle.result(timeout=60) == handle.id
     assert engine.requests("worker.progress")[-1]["message"] == "all steps"
     assert len(engine.requests("worker.progress")) < 50
 
@@ -256,15 +266,15 @@ async def test_reports_of_a_lost_lease_are_dropped(queue: Queue, engine: FakeEng
     @worker.task("t")
     def handler(_input: None, ctx: TaskContext) -> None:
         loop.call_soon_threadsafe(running.set)
-        wait_until(lambda: ctx.lease_lost, within=10, what="the loss")
+        wait_until(lambda: ctx.lease_lost, within=60, what="the loss")
         ctx.progress(0.9)
         lost.set()
 
     async with worker:
         handle = await queue.submit("t")
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 60)
         engine.lose(handle.id)
-        assert await asyncio.to_thread(lost.wait, 10)
+        assert await asyncio.to_thread(lost.wait, 60)
     assert engine.requests("worker.progress") == []
 
 
@@ -298,6 +308,6 @@ async def test_handlers_know_their_task(queue: Queue) -> None:
     async with worker:
         for kind in ("on_loop", "on_thread", "on_loop"):
             handle = await queue.submit(kind)
-            task = await queue.wait(handle, timeout=10)
+            task = await queue.wait(handle, timeout=60)
             assert task.output == handle.id
     assert current_task_id() is None

@@ -83,7 +83,7 @@ def test_what_a_handler_submits_is_its_child_unless_it_says_otherwise(
         parent = on_thread
     with app.worker():
         handle: TaskHandle[None] = parent.submit()
-        handle.result(timeout=30)
+        handle.result(timeout=60)
         assert parents() == [handle.id, None]
     child.submit(3)
     assert parents()[-1] is None

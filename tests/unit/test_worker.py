@@ -39,7 +39,7 @@ async def test_draining_finishes_what_runs_and_takes_nothing_more(queue: Queue, 
 
     first, second = await queue.submit("t"), await queue.submit("t")
     async with worker:
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 60)
         worker.drain()
         release.set()
     assert (await queue.get(first)).status is TaskStatus.COMPLETED
@@ -58,7 +58,7 @@ async def test_what_outlasts_the_drain_is_given_back(queue: Queue, engine: FakeE
 
     handle = await queue.submit("t")
     async with worker:
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 60)
     assert [outcome["outcome"] for outcome in outcomes(engine)] == ["release"]
     assert (await queue.get(handle)).status is TaskStatus.PENDING
 
@@ -74,7 +74,7 @@ async def test_a_stop_gives_back_at_once(queue: Queue, engine: FakeEngine) -> No
 
     await queue.submit("t")
     async with worker:
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 60)
         worker.stop()
     assert [outcome["outcome"] for outcome in outcomes(engine)] == ["release"]
 
@@ -90,7 +90,7 @@ async def test_cancelling_a_worker_gives_back_what_it_holds(queue: Queue, engine
 
     await queue.submit("t")
     task = asyncio.create_task(worker.run(handle_signals=False))
-    await asyncio.wait_for(running.wait(), 10)
+    await asyncio.wait_for(running.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -162,9 +162,9 @@ async def test_a_stop_does_not_wait_for_a_startup_hook(queue: Queue, engine: Fak
         await asyncio.Event().wait()
 
     running = asyncio.create_task(worker.run(handle_signals=False))
-    await asyncio.wait_for(called.wait(), 10)
+    await asyncio.wait_for(called.wait(), 60)
     worker.stop()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 60)
     assert engine.requests("worker.next") == []
     assert len(engine.requests("worker.stop")) == 1
 
@@ -182,15 +182,15 @@ async def test_a_stop_does_not_wait_for_a_success_hook(queue: Queue, caplog: pyt
 
     await queue.submit("t")
     running = asyncio.create_task(worker.run(handle_signals=False))
-    await asyncio.wait_for(called.wait(), 10)
+    await asyncio.wait_for(called.wait(), 60)
     worker.drain()
 
     async def draining() -> bool:
         return "draining: 0 task(s)" in caplog.text
 
-    await wait_until_async(draining, within=10, what="the drain")
+    await wait_until_async(draining, within=60, what="the drain")
     worker.stop()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 60)
 
 
 async def test_a_worker_given_up_while_it_starts_is_stopped(queue: Queue, engine: FakeEngine) -> None:
@@ -204,7 +204,7 @@ async def test_a_worker_given_up_while_it_starts_is_stopped(queue: Queue, engine
         await asyncio.Event().wait()
 
     entering = asyncio.create_task(worker.__aenter__())
-    await asyncio.wait_for(called.wait(), 10)
+    await asyncio.wait_for(called.wait(), 60)
     entering.cancel()
     with pytest.raises(asyncio.CancelledError):
         await entering
@@ -265,7 +265,7 @@ async def test_a_second_signal_gives_up_a_shutdown_hook_that_hangs(queue: Queue,
         called.set()
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         running = asyncio.create_task(worker.run(handle_signals=False))
         while not engine.requests("worker.next"):  # noqa: ASYNC110 - the worker runs on this loop
             await asyncio.sleep(0)
@@ -287,7 +287,7 @@ async def test_what_the_engine_warns_of_is_logged(
         return "the heartbeat could not be written" in caplog.text
 
     async with worker:
-        await wait_until_async(said, within=10, what="the warning")
+        await wait_until_async(said, within=60, what="the warning")
 
 
 async def test_a_thread_that_cannot_be_started_costs_the_attempt_and_runs_nothing_later(
@@ -312,7 +312,7 @@ async def test_a_thread_that_cannot_be_started_costs_the_attempt_and_runs_nothin
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
             refused = await queue.submit("t", 1, max_retries=0)
-            assert (await queue.wait(refused, timeout=10)).status is TaskStatus.FAILED
+            assert (await queue.wait(refused, timeout=60)).status is TaskStatus.FAILED
         assert await (await queue.submit("t", 2)) == 2
     assert calls == [2]
     assert [outcome["outcome"] for outcome in outcomes(engine)] == ["fail", "complete"]
