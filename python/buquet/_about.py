@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from buquet._checks import parent_id
@@ -160,6 +161,8 @@ def _texts(value: object) -> list[str]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidError(f"tags={value!r} must be a collection of texts")
     tags = [_text(tag, "each of tags") for tag in cast("Iterable[object]", value)]
+    if isinstance(value, AbstractSet):
+        tags.sort()  # a set has an order of its own in each process
     if len(tags) > TAGS:
         raise InvalidError(f"tags= has {len(tags)} of them; give up to {TAGS}")
     for tag in tags:

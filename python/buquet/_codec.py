@@ -3,8 +3,9 @@
 Taken as they are: JSON's own types, dataclasses, msgspec structs, attrs classes,
 named tuples, typed dicts, enums, ``datetime`` and its kin, ``UUID``, ``Decimal``,
 ``bytes`` (as base64; large ones by themselves are stored as they are), ``File``,
-tuples and sets (as arrays), paths, and pydantic models where pydantic is installed.
-Everything else is refused, and so are NaN and infinities, which JSON cannot say.
+tuples and sets (as arrays, sets sorted by their items' JSON), paths, and pydantic models where pydantic is installed.
+Everything else is refused, and so are NaN and infinities, which JSON cannot say, and dicts two of whose keys become the
+same, as 1 and "1" do.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import inspect
 
+from buquet._canonical import Canonical
 from buquet._chain import MARK, read_marker
 from buquet._files import File
 from buquet._packing import restore, set_aside, set_aside_nested
@@ -37,6 +39,7 @@ def encode(value: object, what: str) -> bytes:
     if stands_for is not None:
         return stands_for
     try:
+        value = _canonical.of(value)
         encoded = _encoder.encode(value)
         if encoded.startswith(MARK):
             raise ValueError('an object that begins with "$buquet" is buquet\'s own')
@@ -103,12 +106,12 @@ def _to_json(value: object) -> Any:
         return set_aside_nested(value)
     model = _pydantic_model()
     if model is not None and isinstance(value, model):
-        return cast("Any", value).model_dump(mode="json", by_alias=True)
+        return _canonical.like(value, cast("Any", value).model_dump(mode="json", by_alias=True))
     raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} has no JSON form")
 
 
 def _to_numbers(value: object) -> Any:
-    """What may hold numbers; a file holds none, and has been set aside by now."""
+    """Likewise, with nothing set aside: a file holds no numbers."""
     return None if isinstance(value, File) else _to_json(value)
 
 
@@ -152,6 +155,7 @@ def _refuse_non_finite(value: object) -> None:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_to_json)
+_canonical = Canonical(_to_numbers)
 
 
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:

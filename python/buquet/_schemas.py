@@ -146,8 +146,23 @@ def publishable(handlers: Iterable[Handler]) -> dict[str, dict[str, Any]]:
         if isinstance(schema, dict):
             found[handler.name] = {"input": schema}
         elif schema and isinstance(signature, TaskSignature):
-            found[handler.name] = {"input": input_schema(signature), "output": output_schema(signature)}
+            derived = {"input": input_schema(signature), "output": output_schema(signature)}
+            found[handler.name] = _in_one_order(derived)
     return found
+
+
+def _in_one_order(schema: Any) -> Any:
+    """Sort what defaults of sets came to, which has another order in each process."""
+    if isinstance(schema, list):
+        return [_in_one_order(item) for item in cast("list[Any]", schema)]
+    if not isinstance(schema, dict):
+        return schema
+    members = {name: _in_one_order(value) for name, value in cast("dict[str, Any]", schema).items()}
+    default = members.get("default")
+    kinds = members.get("anyOf", [members])
+    if isinstance(default, list) and any("uniqueItems" in kind for kind in kinds):
+        members["default"] = sorted(cast("list[Any]", default), key=msgspec.json.encode)
+    return members
 
 
 def input_schema(signature: TaskSignature) -> dict[str, Any]:
