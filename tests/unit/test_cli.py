@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +18,7 @@ from buquet.cli import _output, _render, _worker, run
 from buquet.cli._app import cli
 from buquet.cli._load import load_app
 from buquet.cli._output import ExitCode, exit_code_for, print_rows
-from buquet.cli._supervisor import supervise
+from buquet.cli._supervisor import send_signal, supervise
 from buquet.cli._work import Wanted, read_arguments
 
 if TYPE_CHECKING:
@@ -66,6 +69,17 @@ def test_an_app_that_is_not_found_says_what_is_wrong(target: str, said: str) -> 
 @pytest.mark.parametrize(("command", "code"), [(["--version"], 0), (["frobnicate"], ExitCode.USAGE)])
 async def test_a_supervisor_ends_with_its_processes_code(command: list[str], code: int) -> None:
     assert await supervise(command, 2) == code
+
+
+async def test_a_signal_does_not_take_the_exit_code_away_from_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reap(_: object) -> None:
+        raise AssertionError("asyncio, which waits for the process, would find it gone and call its exit code 255")
+
+    process = await asyncio.create_subprocess_exec("sleep", "3600")
+    monkeypatch.setattr(subprocess.Popen, "poll", reap)
+    send_signal(process, signal.SIGTERM)
+    assert await process.wait() == -signal.SIGTERM
+    send_signal(process, signal.SIGTERM)  # it may have ended
 
 
 def test_every_error_has_its_exit_code() -> None:

@@ -34,8 +34,7 @@ class _Supervisor:
             self._signal(process)
 
     def _signal(self, process: asyncio.subprocess.Process) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL if self._signals >= _KILL_AT else signal.SIGTERM)
+        send_signal(process, signal.SIGKILL if self._signals >= _KILL_AT else signal.SIGTERM)
 
     async def keep_one(self) -> int:
         """Run one process, again after each crash; gives the exit code that ended it for good."""
@@ -73,6 +72,17 @@ class _Supervisor:
             return ExitCode.OK if self.ending.is_set() and code == -signal.SIGTERM else code
         finally:
             self._running.discard(process)
+
+
+def send_signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Signal a process that may be ending.
+
+    asyncio's own ``send_signal`` looks first whether it has. Before Python 3.13 that look takes the exit code, and
+    whoever waits for the process is told 255.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 async def supervise(command: Sequence[str], count: int) -> int:
