@@ -1,15 +1,14 @@
-//! The schemas of a queue as they are stored, and checking a value against one. Pure.
+//! The schemas of a queue as they are stored. Pure.
 
 use std::collections::BTreeMap;
 
-use jsonschema::{Draft, PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::check::Compiled;
 use crate::error::{Error, Result};
 use crate::id::CommitId;
 use crate::queue::check_type;
-use crate::record::Json;
 use crate::time::Timestamp;
 
 /// Most types that have a schema.
@@ -18,12 +17,6 @@ const MOST_TYPES: usize = 1_000;
 const SCHEMA_BYTES: usize = 64 * 1024;
 /// Most bytes of all: everybody who submits reads them.
 const ALL_BYTES: usize = 1024 * 1024;
-/// Problems of one value that are told of.
-const MOST_PROBLEMS: usize = 5;
-/// Most characters of one problem: it repeats the value.
-const PROBLEM_CHARS: usize = 300;
-/// Bounds what a pattern compiles to.
-const PATTERN_BYTES: usize = 1024 * 1024;
 /// The one member of an object that stands for something compressed or encrypted. Only who encoded it can look inside, and
 /// has checked it before.
 const ENVELOPE: &str = "$buquet";
@@ -136,91 +129,11 @@ pub fn check_new(kind: &str, schemas: &Schemas) -> Result<()> {
                 "the {what} schema of {kind:?} has {bytes} bytes, over the limit of {SCHEMA_BYTES}"
             )));
         }
-        compile(schema)
-            .map_err(|problem| Error::Invalid(format!("the {what} schema of {kind:?} cannot be used: {problem}")))?;
+        if let Some(problem) = Compiled::new(schema).problem() {
+            return Err(Error::Invalid(format!("the {what} schema of {kind:?} cannot be used: {problem}")));
+        }
     }
     Ok(())
-}
-
-fn compile(schema: &Value) -> std::result::Result<Validator, String> {
-    // Patterns that are matched in linear time, so that no input takes for ever; and nothing is fetched from anywhere.
-    let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES);
-    let options = jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns).offline();
-    options
-        .build(schema)
-        .map_err(|error| shorten(&format!("{error} (at {})", pointer(&error.instance_path().to_string()))))
-}
-
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= PROBLEM_CHARS {
-        return text.to_owned();
-    }
-    let short: String = text.chars().take(PROBLEM_CHARS).collect();
-    format!("{short}...")
-}
-
-const fn pointer(path: &str) -> &str {
-    if path.is_empty() { "the whole" } else { path }
-}
-
-/// What a refusal repeats of the value that does not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
-    /// Where it does not fit, and what is there.
-    Values,
-    /// Only where: the value is to be kept secret.
-    Places,
-}
-
-/// A schema that values can be checked against.
-#[derive(Debug)]
-pub struct Compiled(std::result::Result<Validator, String>);
-
-impl Compiled {
-    /// Compiles a stored schema; one that this version cannot use refuses everything.
-    pub fn new(schema: &Value) -> Self {
-        Self(compile(schema))
-    }
-
-    /// Checks a value; `what` names it and `kind` its type in messages.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] names the place in the value, the rule and, if it may be `shown`, the value there;
-    /// [`Error::Corrupt`] if the schema itself cannot be used.
-    pub fn check(&self, what: &str, kind: &str, value: &Json, shown: Shown) -> Result<()> {
-        let validator = self.0.as_ref().map_err(|problem| {
-            Error::Corrupt(format!(
-                "the schema of {kind:?} cannot be used here: {problem}; publish it again, delete it, or upgrade buquet"
-            ))
-        })?;
-        let value: Value = serde_json::from_str(value.text())
-            .map_err(|error| Error::Invalid(format!("{what} of {kind:?} cannot be read: {error}")))?;
-        if is_envelope(&value) {
-            return Ok(());
-        }
-        let mut errors = validator.iter_errors(&value);
-        let problems: Vec<String> = errors
-            .by_ref()
-            .take(MOST_PROBLEMS)
-            .map(|error| {
-                let (place, rule) = (error.instance_path().to_string(), error.schema_path().to_string());
-                let problem = match shown {
-                    Shown::Values => error.to_string(),
-                    Shown::Places => error.masked().to_string(),
-                };
-                format!("at {}: {} (rule {rule})", pointer(&place), shorten(&problem))
-            })
-            .collect();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        let more = errors.count();
-        let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-        Err(Error::Invalid(format!(
-            "{what} does not fit the schema of task type {kind:?}: {}{more}; `buquet schemas show {kind}` prints it",
-            problems.join("; ")
-        )))
-    }
 }
 
 /// Whether an input was encoded by its front: compressed or encrypted, so that only fronts can read it.
@@ -228,7 +141,7 @@ pub fn is_encoded(text: &str) -> bool {
     text.contains(ENVELOPE) && serde_json::from_str(text).is_ok_and(|value| is_envelope(&value))
 }
 
-fn is_envelope(value: &Value) -> bool {
+pub(super) fn is_envelope(value: &Value) -> bool {
     value.as_object().is_some_and(|members| members.len() == 1 && members.contains_key(ENVELOPE))
 }
 
@@ -246,44 +159,6 @@ mod tests {
             "required": ["path"],
             "additionalProperties": false
         })
-    }
-
-    fn refusal(value: &Value) -> String {
-        let value = Json::parse(&value.to_string()).unwrap();
-        Compiled::new(&schema()).check("the input", "thumbnail", &value, Shown::Values).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_with_place_rule_and_value() {
-        let message = refusal(&json!({"path": "cat.png", "size": "big"}));
-        assert!(message.contains("at /size: \"big\" is not of type \"integer\""), "{message}");
-        assert!(message.contains("/properties/size/type") && message.contains("thumbnail"), "{message}");
-        assert!(refusal(&json!({"size": 1})).contains("\"path\" is a required property"));
-        assert!(refusal(&json!({"path": "a", "sice": 1})).contains("sice"));
-        let message = refusal(&json!({"path": "X".repeat(100_000), "size": 9_999}));
-        assert!(message.contains("/size") && message.len() < 2_000, "{}", message.len());
-    }
-
-    #[test]
-    fn of_what_is_secret_only_the_places_are_told() {
-        let value = Json::parse(&json!({"path": "hush!", "size": "hush?"}).to_string()).unwrap();
-        let refused = Compiled::new(&schema()).check("the input", "thumbnail", &value, Shown::Places).unwrap_err();
-        let message = refused.to_string();
-        assert!(
-            message.contains("at /size: value is not of type \"integer\"") && message.contains("at /path"),
-            "{message}"
-        );
-        assert!(!message.contains("hush"), "{message}");
-    }
-
-    #[test]
-    fn what_fits_passes_and_so_does_what_only_its_encoder_can_read() {
-        for value in
-            [json!({"path": "cat.png"}), json!({"path": "a", "size": 3}), json!({"$buquet": {"codec": "zstd"}})]
-        {
-            let value = Json::parse(&value.to_string()).unwrap();
-            Compiled::new(&schema()).check("the input", "thumbnail", &value, Shown::Values).unwrap();
-        }
     }
 
     #[test]

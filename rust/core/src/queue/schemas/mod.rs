@@ -5,6 +5,7 @@
 //! a process reads them at its first submit and asks once a minute at most whether they have changed.
 
 mod book;
+mod check;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,10 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 pub(super) use self::book::Book;
-use self::book::{Compiled, check_new};
-pub use self::book::{Schemas, Shown, is_encoded};
+use self::book::check_new;
+pub use self::book::{Schemas, is_encoded};
+use self::check::Compiled;
+pub use self::check::Shown;
 use super::{Core, Queue, marker};
 use crate::bucket::{Bucket, Committed};
 use crate::error::{Error, Result};
