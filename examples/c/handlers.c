@@ -20,19 +20,16 @@ static void sum(bqc_attempt *attempt) {
 
 /* {"name": "Ada"} becomes "hello Ada". */
 static void greet(bqc_attempt *attempt) {
-  char *output = NULL;
-  size_t len = 0;
   char *name = json_string(json_member(json_parse(bqc_attempt_input(attempt)), "name"));
   if (name == NULL) {
     bqc_attempt_refuse(attempt, "BadInput", "the input has no \"name\" that is text");
     return;
   }
-  FILE *out = open_memstream(&output, &len);
-  if (out == NULL) abort();
   char greeting[256];
   snprintf(greeting, sizeof greeting, "hello %.200s", name);
-  json_write(out, greeting);
-  if (fclose(out) == 0) bqc_attempt_complete(attempt, output);
+  char *output = json_format("%s", greeting);
+  if (output == NULL) abort();
+  bqc_attempt_complete(attempt, output);
   free(output);
   free(name);
 }

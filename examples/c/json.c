@@ -1,6 +1,8 @@
 #define _POSIX_C_SOURCE 200809L
 #include "json.h"
 
+#include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,4 +149,63 @@ void json_write(FILE *out, const char *text) {
     }
   }
   fputc('"', out);
+}
+
+static void write_number(FILE *out, double number) {
+  if (isfinite(number)) {
+    fprintf(out, "%.17g", number);
+  } else {
+    fputs("null", out);
+  }
+}
+
+/* Writes what a letter behind a % stands for; false if it stands for nothing. */
+static bool write_next(FILE *out, char letter, va_list *values) {
+  const char *text;
+  switch (letter) {
+    case 's':
+      text = va_arg(*values, const char *);
+      if (text != NULL) {
+        json_write(out, text);
+      } else {
+        fputs("null", out);
+      }
+      return true;
+    case 'd':
+      fprintf(out, "%d", va_arg(*values, int));
+      return true;
+    case 'g':
+      write_number(out, va_arg(*values, double));
+      return true;
+    case 'j':
+      fputs(va_arg(*values, const char *), out);
+      return true;
+    case '%':
+      fputc('%', out);
+      return true;
+    default:
+      return false;
+  }
+}
+
+char *json_format(const char *template, ...) {
+  char *text = NULL;
+  size_t len = 0;
+  FILE *out = open_memstream(&text, &len);
+  if (out == NULL) return NULL;
+  bool known = true;
+  va_list values;
+  va_start(values, template);
+  for (const char *at = template; known && *at != '\0'; at++) {
+    if (*at == '%') {
+      known = write_next(out, *++at, &values);
+    } else {
+      fputc(*at, out);
+    }
+  }
+  va_end(values);
+  bool written = !ferror(out);
+  if (fclose(out) == 0 && written && known) return text;
+  free(text);
+  return NULL;
 }

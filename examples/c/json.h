@@ -38,4 +38,18 @@ char *json_string(json value);
 /* Writes a C string as a JSON string, quotes included. The text has to be UTF-8. */
 void json_write(FILE *out, const char *text);
 
+/*
+ * Makes JSON of a template, as printf makes text: json_format("{\"name\": %s, \"size\": %d}", name, 3).
+ *
+ *   %s  a C string, written as a JSON string with its quotes: whatever is in it, it stays one string; NULL becomes null
+ *   %d  an int
+ *   %g  a double, by the rules of the program's locale: leave LC_NUMERIC at "C"; what is no number becomes null
+ *   %j  a C string that is JSON already, written as it is
+ *   %%  a percent sign
+ *
+ * Never put a string into JSON by hand: a quote in it would change what is said. The caller frees the text. NULL if the
+ * template holds anything else behind a %, or memory is out.
+ */
+char *json_format(const char *template, ...);
+
 #endif

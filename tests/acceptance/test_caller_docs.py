@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -60,6 +61,45 @@ def test_the_c_program_prints_what_the_page_says(block: Block, shared_folder: Pa
     source.write_text(block.text, "utf-8")
     compile_c(installed(shared_folder), [source, *WRAPPER], tmp_path / "program")
     assert output(tmp_path / "program", tmp_path) == printed_after(block)
+
+
+def test_the_c_programs_print_it_also_one_after_the_other_in_one_folder(shared_folder: Path, tmp_path: Path) -> None:
+    for block in programs("c.md", "c"):
+        (tmp_path / block.title).write_text(block.text, "utf-8")
+        compile_c(installed(shared_folder), [tmp_path / block.title, *WRAPPER], tmp_path / "program")
+        assert output(tmp_path / "program", tmp_path) == printed_after(block), block.where
+
+
+WRITER = r"""
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "json.h"
+
+int main(void) {
+  const char *wild = "\"}, \"admin\": true, \\ \n\t\x01 %s \xc3\xa4";
+  char *texts[] = {
+      json_format("{\"name\": %s, \"n\": %d, \"x\": %g, \"more\": %j}", wild, -3, 0.5, "[1, null]"),
+      json_format("[%s, %g, %g, \"100 %%\"]", (const char *)NULL, HUGE_VAL, 2.0),
+      json_format("{}"),
+  };
+  for (int n = 0; n < 3; n++) {
+    puts(texts[n]);
+    free(texts[n]);
+  }
+  return json_format("%x", 1) == NULL && json_format("%") == NULL ? 0 : 1;
+}
+"""
+
+
+def test_what_the_c_example_writes_is_json_whatever_the_strings_hold(shared_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "writer.c").write_text(WRITER, "utf-8")
+    compile_c(installed(shared_folder), [tmp_path / "writer.c", *WRAPPER], tmp_path / "program")
+    first, second, third = map(json.loads, output(tmp_path / "program", tmp_path).splitlines())
+    assert first == {"name": '"}, "admin": true, \\ \n\t\x01 %s ä', "n": -3, "x": 0.5, "more": [1, None]}
+    assert second == [None, None, 2, "100 %"]
+    assert third == {}
 
 
 @needs_go
