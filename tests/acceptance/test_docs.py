@@ -73,3 +73,19 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
     for name in ("demo", "tests"):
         assert f"readme_command {name}" in script
         assert readme.count(f"<!-- command: {name} -->\n```sh\n") == 1
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/getting_started.md"])
+def test_who_types_along_has_the_commands_on_the_path_before_the_first_is_used(page: str) -> None:
+    found = blocks(ROOT / page)
+    activated = min(block.line for block in found if ". .venv/bin/activate" in block.text)
+    used = min(block.line for block in found if block.language == "console")
+    assert activated < used
+
+
+def test_the_readme_installs_buquet_into_a_project_of_ones_own() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    install = readme[readme.index("## Install") : readme.index("## A first task")]
+    assert "pip install ../buquet" in install
+    for part in ("## When not to use it", "## Status"):
+        assert part in readme
