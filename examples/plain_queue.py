@@ -37,7 +37,7 @@ async def main() -> None:
         task = await queue.get(one)
         print(task.type, task.status, "after", task.attempt, "attempt")
         usage = await queue.usage()
-        print(f"{usage.requests.put} PUTs and {usage.requests.get} GETs, ${usage.dollars:.6f} on S3")
+        print(f"{usage.requests.put} PUTs and {usage.requests.get} GETs")
 
 
 if __name__ == "__main__":

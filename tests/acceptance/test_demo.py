@@ -31,13 +31,23 @@ def test_the_demo_on_the_embedded_store(tmp_path: Path) -> None:
     assert "Totals: " in printed
     timeline = printed[printed.index("The life of one task") :]
     assert timeline.index("pending") < timeline.index("running") < timeline.index("completed")
-    for part in ("PUT", "per million tasks", str(library), f"sqlite:{tmp_path}/.buquet/buquet.db", "buquet status "):
+    assert "$" not in printed, "nobody pays for a file"
+    for part in ("PUT", str(library), f"sqlite:{tmp_path}/.buquet/buquet.db", "buquet status "):
         assert part in printed
+
+
+def test_the_demo_says_at_once_what_it_does(tmp_path: Path) -> None:
+    command = ["buquet", "demo", "--url", "memory:"]  # refused, since processes cannot share it
+    done = subprocess.run(
+        command, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout.startswith("counting the Python files of ")
 
 
 def test_the_demo_on_s3_in_json(tmp_path: Path, bucket: Bucket) -> None:
     told = json.loads(demo(tmp_path, "--url", bucket.url(), "--json"))
-    assert told
+    assert told["dollars"] > 0
     records = bucket.keys("queue/tasks/")
     assert records
     assert not (tmp_path / ".buquet").exists()

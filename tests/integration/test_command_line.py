@@ -375,6 +375,9 @@ def test_a_worker_says_where_its_queue_is(tmp_path: Path, start_worker: StartWor
     assert "BUQUET_URL" in first
     worker.running.terminate()
     assert worker.running.wait(60) == 0
+    last = worker.running.output().splitlines()[-1]
+    assert "PUT" in last
+    assert "$" not in last, "nobody pays for a file"
 
 
 def test_the_module_runs_as_well_as_the_command(url: str) -> None:

@@ -135,9 +135,36 @@ def test_a_damaged_object_is_named_once(capsys: pytest.CaptureFixture[str], monk
         ]
     )
     assert capsys.readouterr().err.splitlines() == [
-        "error: tasks/0/a.json is not a valid record",
-        "error: workers/b.json: it is another worker's registration",
+        "warning: tasks/0/a.json is not a valid record",
+        "warning: workers/b.json: it is another worker's registration",
     ]
+
+
+def test_a_timeline_says_that_a_task_was_replayed_and_for_when(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_render, "out", _output.Console(width=200))
+    at = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+    for later in (timedelta(0), timedelta(minutes=5)):
+        steps = [
+            Task(id="1", type="t", status=TaskStatus.PENDING, input=1, available_at=at),
+            Task(id="1", type="t", status=TaskStatus.FAILED, input=1, attempt=1, available_at=at),
+            Task(
+                id="1",
+                type="t",
+                status=TaskStatus.PENDING,
+                input=1,
+                attempt=1,
+                available_at=at + timedelta(minutes=1) + later,
+            ),
+        ]
+        events = [
+            HistoryEvent(rev=n, at=at + timedelta(seconds=30 * n), commit="c", task=task)
+            for n, task in enumerate(steps)
+        ]
+        _render.print_timeline(History(events=events, complete=True))
+    lines = [" ".join(line.split()[4:]) for line in capsys.readouterr().out.splitlines()]
+    assert [lines[2], lines[5]] == ["pending replayed", "pending replayed, not before 12:06:00"]
 
 
 def test_a_timeline_says_what_became_of_a_task_that_says_nothing_itself(

@@ -112,8 +112,9 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     drain_per_s: float
     pickup_ms: Latencies
     requests_per_task: RequestsPerTask
-    dollars_per_million: float
-    idle_dollars_per_month: float
+    dollars_per_million: float | None
+    """On S3 alone, and so is the next one: nobody pays for requests elsewhere."""
+    idle_dollars_per_month: float | None
     rss_mb: float
     cpu_s_per_1000: float
 
@@ -121,6 +122,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """All that one run of the benchmark has measured."""
 
+    store: str
     tasks: int
     submit: Submitted
     submit_many: Submitted
@@ -131,6 +133,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     def figures(self) -> Figures:
         """The figures that are published."""
         whole = self.submit_many.spent.dollars + self.drain.spent.dollars
+        is_paid = self.store == "s3"
         return Figures(
             submit_per_s=self.tasks / self.submit.seconds,
             submit_many_per_s=self.tasks / self.submit_many.seconds,
@@ -141,8 +144,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
                 submit_many=PerTask.of(self.submit_many.spent, self.tasks),
                 drain=PerTask.of(self.drain.spent, self.tasks),
             ),
-            dollars_per_million=whole / self.tasks * 1e6,
-            idle_dollars_per_month=self.rest.spent.dollars / self.rest.seconds * MONTH_SECONDS,
+            dollars_per_million=whole / self.tasks * 1e6 if is_paid else None,
+            idle_dollars_per_month=self.rest.spent.dollars / self.rest.seconds * MONTH_SECONDS if is_paid else None,
             rss_mb=self.drain.rss_bytes / 1e6,
             cpu_s_per_1000=self.drain.cpu_seconds / self.tasks * 1000,
         )

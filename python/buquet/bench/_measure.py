@@ -65,10 +65,16 @@ async def measure(queue: Queue, worker: WorkerSide, plan: Plan, tell: Callable[[
     tell(f"an idle worker, {plan.idle_seconds:g} s")
     rest = await watch_rest(worker, plan.idle_seconds)
     tell(f"{plan.pickups} pick-ups by the idle worker")
-    gap = _GAPS.get((await queue.info()).store, _GAP)
-    pickups = await time_pickups(queue, worker, idle, plan.pickups, gap)
+    store = (await queue.info()).store
+    pickups = await time_pickups(queue, worker, idle, plan.pickups, _GAPS.get(store, _GAP))
     return Measured(
-        tasks=plan.tasks, submit=submit, submit_many=submit_many, drain=drain, rest=rest, pickups_ms=pickups
+        store=store,
+        tasks=plan.tasks,
+        submit=submit,
+        submit_many=submit_many,
+        drain=drain,
+        rest=rest,
+        pickups_ms=pickups,
     )
 
 

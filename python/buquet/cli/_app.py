@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from typer.core import TyperGroup
 
 from buquet import __version__, _ops, _sending
 from buquet._about import Scope
@@ -28,12 +27,14 @@ from buquet.cli import (
     _worker,
 )
 from buquet.cli._about import Facts, Key, Tags, given_about
+from buquet.cli._help import STATUSES
 from buquet.cli._output import (
     ExitCode,
     Json,
     Limit,
     Url,
     ask,
+    close_connections,
     connection,
     exit_code_for,
     out,
@@ -51,6 +52,7 @@ from buquet.cli._pages import read_page
 from buquet.cli._render import age, error_line, print_task, print_timeline
 from buquet.cli._result import json_result
 from buquet.cli._usage import (
+    CommandGroup,
     Commands,
     UsageError,
     asks_for_json,
@@ -73,7 +75,15 @@ Exit codes for scripts:
 """
 
 
-class _Group(TyperGroup):
+# What the commands are grouped by in the help.
+_TASKS = "Tasks"
+_ENDED = "Finished tasks"
+_WORK = "Workers and schedules"
+_QUEUE = "The queue"
+_TRIAL = "To try, develop and measure"
+
+
+class _Group(CommandGroup):
     """Turns errors, buquet's and those of a wrong call, into a line on stderr and an exit code."""
 
     def make_context(self, info_name: Any, args: list[str], *rest: Any, **extra: Any) -> Any:
@@ -96,6 +106,8 @@ class _Group(TyperGroup):
             raise self._told(error) from None
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
+        finally:
+            close_connections()
 
     def _told(self, error: Exception) -> Exception:
         """Tell of an error, and give what is to be raised then."""
@@ -144,7 +156,7 @@ def main(
     shared.url, shared.json = url, json
 
 
-@cli.command()
+@cli.command(rich_help_panel=_TASKS)
 def submit(
     type: Annotated[str, typer.Argument(metavar="TYPE", help="The task type that a worker handles.")],  # noqa: A002
     input: Annotated[  # noqa: A002
@@ -152,11 +164,14 @@ def submit(
     ] = "{}",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the result and print it.")] = False,
     timeout: Annotated[
-        str | None, typer.Option(help="How long one attempt may run, such as 5m.", callback=time_limit)
+        str | None,
+        typer.Option(metavar="DURATION", help="How long one attempt may run, such as 5m.", callback=time_limit),
     ] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
-    delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.", callback=duration)] = None,
+    delay: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Earliest start from now, such as 30s.", callback=duration)
+    ] = None,
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Earliest start, as 2026-11-25T09:00:00+01:00.")
     ] = None,
@@ -166,7 +181,8 @@ def submit(
         str | None, typer.Option(metavar="ID", help="The task that it belongs to.", callback=parent_task)
     ] = None,
     ttl: Annotated[
-        str | None, typer.Option(help="Too late to start it after this long, such as 1h.", callback=time_limit)
+        str | None,
+        typer.Option(metavar="DURATION", help="Too late to start it after this long, such as 1h.", callback=time_limit),
     ] = None,
     expires_at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Too late to start it from then on, as for --at.")
@@ -177,10 +193,11 @@ def submit(
         Scope | None, typer.Option(help="Among which tasks --key or --unique counts: its type's, or the queue's.")
     ] = None,
     window: Annotated[
-        str | None, typer.Option(help="How long --key or --unique counts, such as 1d.", callback=interval)
+        str | None,
+        typer.Option(metavar="DURATION", help="How long --key or --unique counts, such as 1d.", callback=interval),
     ] = None,
     wait_timeout: Annotated[
-        str | None, typer.Option(help="Longest wait with --wait, such as 1m.", callback=duration)
+        str | None, typer.Option(metavar="DURATION", help="Longest wait with --wait, such as 1m.", callback=duration)
     ] = None,
     url: Url = None,
     json: Json = False,
@@ -224,7 +241,7 @@ def submit(
     print_json(msgspec.structs.replace(task, output=value) if shared.json else value)
 
 
-@cli.command()
+@cli.command(rich_help_panel=_TASKS)
 def status(
     task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
     url: Url = None,
@@ -247,7 +264,7 @@ def status(
         raise typer.Exit(ExitCode.TASK_FAILED)
 
 
-@cli.command()
+@cli.command(rich_help_panel=_TASKS)
 def history(
     task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
     url: Url = None,
@@ -265,10 +282,11 @@ def history(
         print_timeline(whole)
 
 
-@cli.command("list")
+@cli.command("list", rich_help_panel=_TASKS)
 def list_(
     status: Annotated[
-        list[TaskStatus] | None, typer.Option("--status", "-s", help="Only these; may be repeated.", show_default=False)
+        list[TaskStatus] | None,
+        typer.Option("--status", "-s", metavar="STATUS", help=f"Only {STATUSES}; may be repeated.", show_default=False),
     ] = None,
     type: Annotated[str | None, typer.Option("--type", "-t", help="Only this task type.")] = None,  # noqa: A002
     tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
@@ -306,7 +324,6 @@ def list_(
         out.print(f"more: --cursor {page.cursor}")
 
 
-@cli.command()
 def workers(url: Url = None, json: Json = False) -> None:
     """List the workers by their heartbeats; dead ones stay listed for a while."""
     shared.json = wants_json(json)
@@ -350,19 +367,20 @@ def _print_submitted(stored: _ops.Submitted) -> None:
         out.print(stored.id)
 
 
-cli.command("result")(_result.result)
-cli.command("cancel")(_cancel.cancel)
-cli.command("failed")(_dead.failed)
-cli.command("replay")(_dead.replay)
-cli.command("archive")(_dead.archive)
-cli.command("purge")(_dead.purge)
-cli.command("lifecycle")(_dead.lifecycle)
-cli.command("worker")(_worker.worker)
-cli.command("config")(_config.show)
-cli.command("doctor")(_doctor.examine)
-cli.add_typer(_schemas.schemas)
-cli.add_typer(_payloads.payloads)
-cli.command("demo")(_demo.demo)
-cli.command("dev")(_dev.dev)
-cli.add_typer(_schedules.schedules, name="schedules")
-cli.command("bench")(_bench.bench)
+cli.command("result", rich_help_panel=_TASKS)(_result.result)
+cli.command("cancel", rich_help_panel=_TASKS)(_cancel.cancel)
+cli.command("failed", rich_help_panel=_ENDED)(_dead.failed)
+cli.command("replay", rich_help_panel=_ENDED)(_dead.replay)
+cli.command("archive", rich_help_panel=_ENDED)(_dead.archive)
+cli.command("purge", rich_help_panel=_ENDED)(_dead.purge)
+cli.command("worker", rich_help_panel=_WORK)(_worker.worker)
+cli.command("workers", rich_help_panel=_WORK)(workers)
+cli.add_typer(_schedules.schedules, name="schedules", rich_help_panel=_WORK)
+cli.command("config", rich_help_panel=_QUEUE)(_config.show)
+cli.command("doctor", rich_help_panel=_QUEUE)(_doctor.examine)
+cli.add_typer(_schemas.schemas, rich_help_panel=_QUEUE)
+cli.add_typer(_payloads.payloads, rich_help_panel=_QUEUE)
+cli.command("lifecycle", rich_help_panel=_QUEUE)(_dead.lifecycle)
+cli.command("demo", rich_help_panel=_TRIAL)(_demo.demo)
+cli.command("dev", rich_help_panel=_TRIAL)(_dev.dev)
+cli.command("bench", rich_help_panel=_TRIAL)(_bench.bench)

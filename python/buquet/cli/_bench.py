@@ -1,21 +1,10 @@
 """``buquet bench``: how fast a queue is on this machine, and what it costs."""
 
-import asyncio
-import logging
-import sys
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from buquet._models import StoreInfo
-from buquet._queue import connect
-from buquet.bench._figures import Measured, PerTask
-from buquet.bench._measure import Plan, measure
-from buquet.bench._process import WorkerProcess
-from buquet.bench._worker import LocalWorker
-from buquet.cli._output import Json, Url, err, out, print_json, shared, wants_json
+from buquet.cli._output import Json, Url, shared, wants_json
 
 
 def bench(
@@ -46,9 +35,9 @@ def bench(
                             than 100 pick-ups: the longest)
     requests_per_task       requests of each phase divided by its tasks, as the
                             engine counts them; a GET answered 304 is a GET
-    dollars_per_million     those of submit_many and drain, at S3's prices
-    idle_dollars_per_month  requests of the resting worker, at S3's prices, over
-                            30 days
+    dollars_per_million     those of submit_many and drain, at S3's prices; null
+                            on other stores, where requests cost nothing
+    idle_dollars_per_month  requests of the resting worker over 30 days, likewise
     rss_mb                  the worker process's peak of resident memory, after
                             the drain (1 MB = 1,000,000 bytes)
     cpu_s_per_1000          the worker process's CPU seconds for 1,000 tasks drained
@@ -59,72 +48,6 @@ def bench(
     buquet bench --url memory: --idle 5 --pickups 10
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    plan = Plan(tasks=tasks, idle_seconds=idle, pickups=pickups)
-    info, measured = asyncio.run(_run(shared.url if url is None else url, concurrency, plan))
-    if shared.json:
-        print_json(measured.figures())
-    else:
-        _print(info, measured, concurrency)
+    from buquet.cli._bench_run import run  # noqa: PLC0415 - no other command needs what it imports
 
-
-async def _run(url: str | None, concurrency: int, plan: Plan) -> tuple[StoreInfo, Measured]:
-    async with connect(url) as queue:
-        info = await queue.info()
-        _tell(f"the queue is {info.url}")
-        if info.store == "memory":
-            _tell("memory: cannot be shared by processes, so submitter and worker are this one process")
-            side = LocalWorker(queue, concurrency)
-        else:
-            side = WorkerProcess(url, concurrency)
-        async with side as worker:
-            return info, await measure(queue, worker, plan, _tell)
-
-
-def _tell(line: str) -> None:
-    """Say what happens now: on stderr, so that stdout holds the figures alone."""
-    if not shared.json:
-        err.print(line, style="dim", markup=False, soft_wrap=True)
-
-
-def _print(info: StoreInfo, measured: Measured, concurrency: int) -> None:
-    figures = measured.figures()
-    where = "this process, the submitter as well" if info.store == "memory" else "a process of its own"
-    out.print(
-        f"\n[bold]{measured.tasks:,} tasks on {escape(info.url)}[/]\n"
-        f"one worker in {where}, up to {concurrency:,} tasks at a time",
-        soft_wrap=True,
-    )
-    rates = Table(box=None, show_header=False)
-    rates.add_column(justify="left")
-    rates.add_column(justify="right")
-    rates.add_column(justify="left")
-    rates.add_row("single submits", f"{figures.submit_per_s:,.0f}", "tasks/s")
-    rates.add_row("submit_many", f"{figures.submit_many_per_s:,.0f}", "tasks/s")
-    rates.add_row("drain", f"{figures.drain_per_s:,.0f}", "tasks/s")
-    rates.add_row("  its CPU", f"{figures.cpu_s_per_1000:.3f}", "s for 1,000 tasks")
-    rates.add_row("  its memory", f"{figures.rss_mb:.0f}", "MB at most")
-    rates.add_row("pick-up, median", f"{figures.pickup_ms.p50:,.1f}", "ms")
-    rates.add_row("  99 in 100", f"{figures.pickup_ms.p99:,.1f}", f"ms, of {len(measured.pickups_ms)}")
-    rates.add_row("idle CPU", f"{measured.rest.cpu_percent:.2f}", "% of a core")
-    out.print(rates)
-
-    requests = Table(box=None, title="Requests per task", title_justify="left", title_style="bold")
-    requests.add_column("")
-    for name in ("PUT", "GET", "LIST", "DELETE"):
-        requests.add_column(name, justify="right")
-    _add(requests, "single submits", figures.requests_per_task.submit)
-    _add(requests, "submit_many", figures.requests_per_task.submit_many)
-    _add(requests, "drain", figures.requests_per_task.drain)
-    out.print()
-    out.print(requests)
-    out.print(
-        f"\nAt S3's prices: ${figures.dollars_per_million:.2f} per million tasks (submit_many and drain), "
-        f"${figures.idle_dollars_per_month:.2f} a month for a worker without work",
-        soft_wrap=True,
-    )
-
-
-def _add(table: Table, name: str, per_task: PerTask) -> None:
-    counts = (per_task.put, per_task.get, per_task.list, per_task.delete)
-    table.add_row(name, *(f"{count:.4f}" for count in counts))
+    run(shared.url if url is None else url, tasks=tasks, concurrency=concurrency, idle=idle, pickups=pickups)

@@ -12,6 +12,7 @@ from buquet._dead_ops import dead_filter
 from buquet._durations import seconds
 from buquet._many import Many
 from buquet._models import TaskStatus
+from buquet.cli._help import STATUSES
 from buquet.cli._output import (
     ExitCode,
     Json,
@@ -48,7 +49,9 @@ ErrorType = Annotated[
 ]
 OlderThan = Annotated[
     str | None,
-    typer.Option("--older-than", metavar="TIME", help="Only what ended so long ago, such as 7d.", callback=duration),
+    typer.Option(
+        "--older-than", metavar="DURATION", help="Only what ended so long ago, such as 7d.", callback=duration
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be done.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The tasks.", show_default=False)]
@@ -109,10 +112,13 @@ def replay(
     older_than: OlderThan = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first, from now on.")] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="How long one attempt may run, such as 5m.", callback=time_limit)
+        str | None,
+        typer.Option(metavar="DURATION", help="How long one attempt may run, such as 5m.", callback=time_limit),
     ] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
-    delay: Annotated[str | None, typer.Option(help="Earliest start from now, such as 30s.", callback=duration)] = None,
+    delay: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Earliest start from now, such as 30s.", callback=duration)
+    ] = None,
     dry_run: DryRun = False,
     cursor: Cursor = None,
     url: Url = None,
@@ -176,12 +182,18 @@ def purge(
     older_than: Annotated[
         str,
         typer.Option(
-            "--older-than", metavar="TIME", help="Only what ended so long ago, such as 30d.", callback=duration
+            "--older-than", metavar="DURATION", help="Only what ended so long ago, such as 30d.", callback=duration
         ),
     ],
     status: Annotated[
         list[TaskStatus] | None,
-        typer.Option("--status", "-s", help="Only these; may be repeated (default: failed).", show_default=False),
+        typer.Option(
+            "--status",
+            "-s",
+            metavar="STATUS",
+            help=f"Only {STATUSES}; may be repeated (default: failed).",
+            show_default=False,
+        ),
     ] = None,
     type: Type = None,  # noqa: A002
     error: ErrorType = None,

@@ -85,7 +85,7 @@ class Report:
             "failed": [{"file": name, "task": task} for name, task in self.failed],
             "seconds": round(self._seconds, 3),
             "usage": {"producer": self._producer, "workers": [worker.usage for worker in self._workers]},
-            "dollars": sum(usage.dollars for usage in self._usages()),
+            "dollars": self._dollars(),
         }
 
     def print(self, handle: Callable[[str], TaskHandle[Any]]) -> None:
@@ -116,7 +116,8 @@ class Report:
         )
         if self.unparsed:
             _print_named(
-                f"{len(self.unparsed)} cannot be parsed (most are test data that is broken on purpose)",
+                f"Of {len(self.unparsed)} of them only the lines were counted, since they are no valid Python, most of "
+                "them on purpose, as test data",
                 (item.file for item in self.unparsed),
             )
         if self.failed:
@@ -131,18 +132,21 @@ class Report:
     def _print_costs(self) -> None:
         table = Table(title="Requests", title_justify="left", title_style="bold", box=None)
         table.add_column("")
-        for name in ("PUT", "LIST", "GET", "OF THEM 304", "DELETE", "ON S3"):
+        for name in ("PUT", "LIST", "GET", "OF THEM 304", "DELETE"):
             table.add_column(name, justify="right")
         _add_usage(table, "producer", [self._producer])
         _add_usage(table, f"{len(self._workers)} workers", [worker.usage for worker in self._workers])
         _add_usage(table, "all", self._usages())
         out.print()
         out.print(table)
-        dollars, tasks = sum(usage.dollars for usage in self._usages()), len(self.counted) + len(self.failed)
-        if tasks:
-            out.print(
-                f"At S3's prices: ${dollars:.4f}, or ${dollars / tasks * 1e6:.2f} per million tasks", soft_wrap=True
-            )
+        dollars, tasks = self._dollars(), len(self.counted) + len(self.failed)
+        if dollars is not None and tasks:
+            said = f"At S3's prices: ${dollars:.4f}, or ${dollars / tasks * 1e6:.2f} per million tasks"
+            out.print(said, soft_wrap=True)
+
+    def _dollars(self) -> float | None:
+        """What it cost; elsewhere than on S3 nobody pays for requests."""
+        return sum(usage.dollars for usage in self._usages()) if self._info.store == "s3" else None
 
     def _usages(self) -> list[Usage]:
         return [self._producer, *(worker.usage for worker in self._workers)]
@@ -179,5 +183,4 @@ def _add_usage(table: Table, who: str, usages: list[Usage]) -> None:
         sum(getattr(usage.requests, name) for usage in usages)
         for name in ("put", "list", "get", "not_modified", "delete")
     ]
-    dollars = sum(usage.dollars for usage in usages)
-    table.add_row(who, *(f"{count:,}" for count in counts), f"${dollars:.4f}")
+    table.add_row(who, *(f"{count:,}" for count in counts))

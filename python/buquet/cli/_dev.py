@@ -46,7 +46,10 @@ def dev(
         typer.Option("--secret-key", help="The secret key (default: random, kept in the store).", show_default=False),
     ] = None,
     latency: Annotated[
-        str, typer.Option("--latency", help="Add this to every request, such as 20ms.", callback=duration)
+        str,
+        typer.Option(
+            "--latency", metavar="DURATION", help="Add this to every request, such as 20ms.", callback=duration
+        ),
     ] = "0s",
     error_503: Annotated[
         float, typer.Option("--error-503", min=0, max=1, help="Share of requests refused with 503 SlowDown.")

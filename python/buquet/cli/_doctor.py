@@ -104,7 +104,9 @@ def _print(found: Diagnosis) -> None:
         if check.advice:
             out.print(f"         [dim]→ {plain(check.advice)}[/]", soft_wrap=True)
     counts = found.requests
-    spent = f"{counts.put} PUT, {counts.get} GET, {counts.list} LIST: ${found.dollars:.6f} on S3"
+    spent = f"{counts.put} PUT, {counts.get} GET, {counts.list} LIST"
+    if found.url.startswith("s3:"):
+        spent += f": ${found.dollars:.6f}"
     out.print(spent, style="dim", soft_wrap=True)
 
 

@@ -78,9 +78,20 @@ class Shared(msgspec.Struct):
 shared = Shared()
 
 
+_opened: list[Client] = []
+
+
 def connection(url: str | None) -> Client:
-    """A connection to the queue that the command is about."""
-    return Client(Config(url=shared.url if url is None else url))
+    """A connection to the queue that the command is about, open until the command ends."""
+    client = Client(Config(url=shared.url if url is None else url))
+    _opened.append(client)
+    return client
+
+
+def close_connections() -> None:
+    """Close what the command has opened. That wakes the workers for the tasks that it made."""
+    while _opened:
+        _opened.pop().close()
 
 
 def ask(url: str | None, call: Call[Any, Any]) -> Any:
@@ -139,18 +150,27 @@ def exit_code_for(error: errors.BuquetError) -> ExitCode:
 
 def print_error(code: str, message: str) -> None:
     """Print an error on stderr, as JSON if that was asked for."""
+    _print_note("error", "red", code, message)
+
+
+def _print_note(kind: str, colour: str, code: str, message: str) -> None:
     if shared.json:
-        sys.stderr.write(msgspec.json.encode({"error": {"code": code, "message": message}}).decode() + "\n")
+        sys.stderr.write(msgspec.json.encode({kind: {"code": code, "message": message}}).decode() + "\n")
     else:
-        err.print("error:", style="bold red", end=" ")
+        err.print(f"{kind}:", style=f"bold {colour}", end=" ")
         err.print(plain(message, lines=True), soft_wrap=True)
 
 
+def print_warning(code: str, message: str) -> None:
+    """Print on stderr what does not make the command fail, as JSON if that was asked for."""
+    _print_note("warning", "yellow", code, message)
+
+
 def print_corrupt(corrupt: Iterable[CorruptObject]) -> None:
-    """Print an error for each stored object that cannot be read."""
+    """Print a warning for each stored object that cannot be read."""
     for item in corrupt:
         named = item.message.startswith(item.key)
-        print_error("corrupt", item.message if named else f"{item.key}: {item.message}")
+        print_warning("corrupt", item.message if named else f"{item.key}: {item.message}")
 
 
 def print_rows(*rows: Sequence[str]) -> None:

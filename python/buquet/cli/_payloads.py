@@ -24,7 +24,9 @@ def _group() -> None:
 @payloads.command()
 def collect(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count them and delete nothing.")] = False,
-    older_than: Annotated[str, typer.Option(help="Leave younger ones alone; 24h or more.", callback=duration)] = "24h",
+    older_than: Annotated[
+        str, typer.Option(metavar="DURATION", help="Leave younger ones alone; 24h or more.", callback=duration)
+    ] = "24h",
     url: Url = None,
     json: Json = False,
 ) -> None:

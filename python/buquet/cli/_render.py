@@ -10,6 +10,8 @@ from buquet._shown import shown, shown_error
 from buquet.cli._output import out, plain, styled
 
 _STATUS_WIDTH = max(map(len, TaskStatus))
+_CLOCK_STEPS = timedelta(seconds=2)
+"""How much two times of one store may be wrong against each other: some tell whole seconds only."""
 _SILENT = {
     TaskStatus.PENDING: "waits again",
     TaskStatus.COMPLETED: "output null",
@@ -113,15 +115,19 @@ def _changes(events: list[HistoryEvent]) -> list[tuple[HistoryEvent, str]]:
     previous: Task | None = None
     for event in events:
         if event.task != previous:
-            changes.append((event, _describe(event.task, previous)))
+            changes.append((event, _describe(event, previous)))
         previous = event.task
     return changes
 
 
-def _describe(task: Task, previous: Task | None) -> str:
+def _describe(event: HistoryEvent, previous: Task | None) -> str:
+    task = event.task
     if previous is None:
         return f"submitted, input {_short(task.input, task.input_ref)}"
     parts: list[str] = []
+    is_replayed = previous.status is TaskStatus.FAILED and task.status is TaskStatus.PENDING
+    if is_replayed:
+        parts.append("replayed")
     if task.attempt != previous.attempt:
         parts.append(f"attempt {task.attempt}")
     if task.worker and task.worker != previous.worker:
@@ -135,8 +141,10 @@ def _describe(task: Task, previous: Task | None) -> str:
         parts.append(error_line(task))
     if (task.output, task.output_ref) != (None, None) == (previous.output, previous.output_ref):
         parts.append(f"output {_short(task.output, task.output_ref)}")
-    if task.available_at and task.available_at != previous.available_at and not task.status.is_terminal:
-        parts.append(f"not before {task.available_at.strftime('%H:%M:%S')}")
+    due = task.available_at
+    runs_at_once = is_replayed and due is not None and due <= event.at + _CLOCK_STEPS
+    if due and due != previous.available_at and not task.status.is_terminal and not runs_at_once:
+        parts.append(f"not before {due.strftime('%H:%M:%S')}")
     return ", ".join(parts) or _silent(task)
 
 

@@ -30,7 +30,8 @@ def result(
         ),
     ] = None,
     wait_timeout: Annotated[
-        str | None, typer.Option(help="Longest wait for the task to end, such as 1m.", callback=duration)
+        str | None,
+        typer.Option(metavar="DURATION", help="Longest wait for the task to end, such as 1m.", callback=duration),
     ] = None,
     url: Url = None,
     json: Json = False,

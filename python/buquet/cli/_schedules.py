@@ -37,7 +37,9 @@ schedules = Commands(no_args_is_help=True, help="Tasks that are submitted by the
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 Cron = Annotated[str | None, typer.Option("--cron", help="Five fields, such as '0 9 * * mon-fri', or @daily.")]
 Zone = Annotated[str | None, typer.Option("--timezone", "-z", help="The IANA zone that --cron is meant in.")]
-Every = Annotated[str | None, typer.Option("--every", help="An interval, such as 15m.", callback=interval)]
+Every = Annotated[
+    str | None, typer.Option("--every", metavar="DURATION", help="An interval, such as 15m.", callback=interval)
+]
 
 
 @schedules.command("list")
@@ -90,15 +92,20 @@ def create(
         int | None, typer.Option("--catch-up-limit", min=1, max=1000, help="How many of all.")
     ] = None,
     jitter: Annotated[
-        str | None, typer.Option(help="Start up to so much later, such as 30s.", callback=up_to_a_day)
+        str | None,
+        typer.Option(metavar="DURATION", help="Start up to so much later, such as 30s.", callback=up_to_a_day),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="How long one attempt may run, such as 5m.", callback=time_limit)
+        str | None,
+        typer.Option(metavar="DURATION", help="How long one attempt may run, such as 5m.", callback=time_limit),
     ] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Attempts after the first.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 runs first.")] = None,
     ttl: Annotated[
-        str | None, typer.Option(help="How long after its slot a task may start, such as 1h.", callback=time_limit)
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="How long after its slot a task may start, such as 1h.", callback=time_limit
+        ),
     ] = None,
     tag: Tags = None,
     meta: Facts = None,

@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from buquet._checks import parent_id
 from buquet._durations import DAY, check_span, seconds, written_duration
+from buquet.cli._help import laid_out, with_words
 from buquet.errors import InvalidError
 
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
@@ -23,7 +24,14 @@ _MAY_HOLD_SECRETS = {"--url", "--secret-key", "--input"}
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice where only one counts."""
+    """A command that refuses an option given twice where only one counts, and whose help reads well."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.help = laid_out(self.help or "")
+
+    def get_params(self, ctx: Any) -> Any:
+        return with_words(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)  # Typer takes them out of the list
@@ -32,8 +40,18 @@ class Command(TyperCommand):
         return rest
 
 
+class CommandGroup(TyperGroup):
+    """A group whose help reads well."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return with_words(super().get_params(ctx))
+
+
 class Commands(typer.Typer):
     """A group of such commands."""
+
+    def __init__(self, *, cls: type[TyperGroup] = CommandGroup, **options: Any) -> None:
+        super().__init__(cls=cls, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
         options.setdefault("cls", Command)

@@ -149,10 +149,10 @@ async def _run(app: Buquet, worker: Worker, *, json: bool) -> None:
     finally:
         usage = await app.queue.client.call_async(_ops.usage())
         await app.close_async()
-        _report(worker, usage, json=json)
+        _report(worker, usage, info.store, json=json)
 
 
-def _report(worker: Worker, usage: Usage, *, json: bool) -> None:
+def _report(worker: Worker, usage: Usage, store: str, *, json: bool) -> None:
     if json:
         from buquet.cli._output import print_json  # noqa: PLC0415 - what it needs is not for workers that run
 
@@ -161,12 +161,12 @@ def _report(worker: Worker, usage: Usage, *, json: bool) -> None:
     else:
         requests = usage.requests
         _logger.info(
-            "%d attempt(s), %d PUT, %d GET, %d LIST: $%.6f on S3",
+            "%d attempt(s), %d PUT, %d GET, %d LIST%s",
             worker.attempts,
             requests.put,
             requests.get,
             requests.list,
-            usage.dollars,
+            f": ${usage.dollars:.6f}" if store == "s3" else "",  # only there are requests paid
         )
 
 
