@@ -78,8 +78,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Refuse what is no text, naming it."""
         for name in self.__struct_fields__:
             value: object = getattr(self, name)
-            if value is not None and not isinstance(value, str):
+            if value is None:
+                continue
+            if not isinstance(value, str):
                 raise InvalidError(f"{name}= must be text, not {type(value).__name__}")
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                shown = self.address if name == "url" else value
+                message = f"{name}={shown!r} is not UTF-8, as names of files need not be; buquet takes no other"
+                raise InvalidError(message) from None
 
 
 @cache

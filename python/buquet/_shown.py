@@ -34,6 +34,16 @@ def shown_error(message: str) -> str:
         return message
 
 
+def shown_traceback(text: str) -> str:
+    """A stored traceback, indented and without control characters: it cannot pass for lines of anybody's log."""
+    lines = text.rstrip("\n").split("\n")
+    return "\n".join("  " + "".join(char if char.isprintable() else _escaped(char) for char in line) for line in lines)
+
+
+def _escaped(char: str) -> str:
+    return char if char == "\t" else char.encode("unicode_escape").decode()
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in cast("list[Any]", value)]

@@ -207,7 +207,8 @@ class TaskFailedError(BuquetError):
     """The task ended without a result: it failed, was cancelled, or expired.
 
     ``task`` is the whole task as stored: its error's type, message and the
-    traceback of the last attempt are in ``task.error``.
+    traceback of the last attempt are in ``task.error``. The traceback is a note
+    of this exception too, so that it is shown and logged with it.
     """
 
     code = "task_failed"
@@ -216,6 +217,10 @@ class TaskFailedError(BuquetError):
         """Describe how ``task`` ended."""
         self.task = task
         super().__init__(_describe(task))
+        if task.error is not None and task.error.traceback:
+            from buquet._shown import shown_traceback  # noqa: PLC0415 - it needs this module
+
+            self.add_note(f"The last attempt's traceback:\n{shown_traceback(task.error.traceback)}")
 
     def __reduce__(self) -> tuple[type[TaskFailedError], tuple[Task]]:
         """Pickle by the task, which the message is made from."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import traceback
 from typing import TYPE_CHECKING
 
-from buquet import Buquet, TaskFunction, connect
+import pytest
+
+from buquet import Buquet, TaskCancelledError, TaskFailedError, TaskFunction, connect
 from tests.support.objects import InFile
 
 if TYPE_CHECKING:
@@ -45,3 +50,33 @@ async def test_workers_that_cannot_be_read_are_listed_as_such(tmp_path: Path) ->
     objects.close()
     assert page.workers == []
     assert [corrupt.key for corrupt in page.corrupt] == ["workers/4c8b2e5e-0000-8000-8000-000000000000.json"]
+
+
+def test_the_traceback_of_the_task_is_shown_with_the_error_of_its_result(caplog: pytest.LogCaptureFixture) -> None:
+    app = Buquet("memory:")
+
+    @app.task(retries=0)
+    def broken() -> None:
+        raise OSError("no\x1b[31m such\rfile\nERROR forged")
+
+    with app.worker():
+        handle = broken.submit()
+        with pytest.raises(TaskFailedError) as caught:
+            handle.result(timeout=20)
+    logging.getLogger("test").error("failed", exc_info=caught.value)
+    for text in ("".join(traceback.format_exception(caught.value)), caplog.text):
+        assert 'in broken\n      raise OSError("no' in text
+        assert "\n  OSError: no\\x1b[31m such\\rfile\n  ERROR forged" in text
+    assert copy.copy(caught.value).__notes__ == caught.value.__notes__
+    assert "Traceback" not in str(caught.value)
+    app.close()
+
+
+def test_an_error_without_a_traceback_has_no_note() -> None:
+    app, double = app_of("memory:")
+    handle = double.submit(1)
+    handle.cancel("enough")
+    with pytest.raises(TaskCancelledError) as caught:
+        handle.result(timeout=20)
+    assert not hasattr(caught.value, "__notes__")
+    app.close()

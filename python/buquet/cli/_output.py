@@ -1,5 +1,6 @@
 """What all commands share: exit codes, options, JSON and error output."""
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
@@ -136,10 +137,14 @@ def read_argument(text: str, name: str) -> bytes:
         except OSError as error:
             raise errors.InvalidError(f"{name}: cannot read {text[1:]} ({error.strerror})") from error
     else:
-        raw = text.encode()
+        raw = os.fsencode(text)  # the bytes as they were given
     try:
+        raw.decode()
         return msgspec.json.encode(msgspec.json.decode(raw))
-    except msgspec.DecodeError as error:
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start + 1} (0x{raw[error.start]:02x})"
+        raise errors.InvalidError(f"{name} is not JSON, which is UTF-8, and {wrong} is not") from error
+    except (msgspec.DecodeError, RecursionError) as error:
         raise errors.InvalidError(f"{name} is not JSON: {error}") from error
 
 
@@ -155,7 +160,8 @@ def print_error(code: str, message: str) -> None:
 
 def _print_note(kind: str, colour: str, code: str, message: str) -> None:
     if shared.json:
-        sys.stderr.write(msgspec.json.encode({kind: {"code": code, "message": message}}).decode() + "\n")
+        told = message.encode(errors="backslashreplace").decode()  # it may repeat bytes that were no text
+        sys.stderr.write(msgspec.json.encode({kind: {"code": code, "message": told}}).decode() + "\n")
     else:
         err.print(f"{kind}:", style=f"bold {colour}", end=" ")
         err.print(plain(message, lines=True), soft_wrap=True)
