@@ -70,42 +70,44 @@ class Unpacking(Protocol):
         ...
 
 
-_packing: ContextVar[Packing | None] = ContextVar("buquet_packing", default=None)
-_unpacking: ContextVar[Unpacking | None] = ContextVar("buquet_unpacking", default=None)
+# One variable for both: a signal handler may encode a value while another one is being decoded, or the reverse.
+_state: ContextVar[Packing | Unpacking | None] = ContextVar("buquet_packing", default=None)
 
 
 @contextmanager
 def packing(state: Packing | None) -> Generator[None]:
     """Set bytes and files aside that are met while a value is encoded here; without a state it is encoded whole."""
-    token = _packing.set(state)
+    token = _state.set(state)
     try:
         yield
     finally:
-        _packing.reset(token)
+        _state.reset(token)
 
 
 @contextmanager
 def unpacking(state: Unpacking) -> Generator[None]:
     """Turn the markers back that are met while a value is decoded here."""
-    token = _unpacking.set(state)
+    token = _state.set(state)
     try:
         yield
     finally:
-        _unpacking.reset(token)
+        _state.reset(token)
 
 
 def set_aside(value: object) -> bytes | None:
     """The JSON that stands for a value that does not go into JSON; None for all others."""
-    state = _packing.get()
-    if state is None or not (isinstance(value, File) or (type(value) is bytes and len(value) > INLINE_BYTES)):
+    state = _state.get()
+    if not isinstance(state, Packing) or not (
+        isinstance(value, File) or (type(value) is bytes and len(value) > INLINE_BYTES)
+    ):
         return None
     return envelope(state.set_aside(value))
 
 
 def set_aside_nested(file: File) -> dict[str, Any]:
     """Likewise for a file inside of a value."""
-    state = _packing.get()
-    if state is None:
+    state = _state.get()
+    if not isinstance(state, Packing):
         raise TypeError(f"{file!r} goes into arguments and results of tasks, and nowhere else")
     return {MEMBER: msgspec.to_builtins(state.set_aside(file))}
 
@@ -120,8 +122,9 @@ def restore(marker: Marker) -> Any:
     if number is None:
         message = "a value that passed through codecs lies inside of another: it was not stored by buquet"
         raise CodecError(message, may_help=False).in_plain()
-    if (opened := _unpacking.get()) is not None:
-        return opened.bytes_of(marker) if marker.file is None else opened.file(marker)
-    if (state := _packing.get()) is not None:
+    state = _state.get()
+    if isinstance(state, Packing):
         return state.sources[number].content if 0 <= number < len(state.sources) else None
+    if state is not None:
+        return state.bytes_of(marker) if marker.file is None else state.file(marker)
     raise CorruptError(f"a value speaks of payload {number}, and its task has 0")

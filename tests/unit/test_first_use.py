@@ -13,7 +13,9 @@ import buquet
 from buquet import Buquet
 from buquet import _ops as ops
 from buquet._client import Client, Config
+from buquet._codec import decode, encode
 from buquet._native import open_engine
+from buquet._packing import Packing, packing, unpacking
 from tests.support.processes import clean_environment
 
 if TYPE_CHECKING:
@@ -92,7 +94,9 @@ FORK_WHILE_AN_ENGINE_IS_OPENED = """
 import os, threading
 from buquet import _ops as ops
 from buquet._client import Client, Config
+from buquet._codec import decode, encode
 from buquet._native import open_engine
+from buquet._packing import Packing, packing, unpacking
 
 opening, forked, go, opened = (threading.Event() for _ in range(4))
 
@@ -200,6 +204,36 @@ def test_a_signal_handler_that_comes_while_the_engine_is_opened_shares_it() -> N
     client.close()
     for engine in opened:
         engine.close(0)
+
+
+def test_a_signal_handler_may_submit_bytes_while_others_are_read() -> None:
+    app = Buquet("memory:")
+    large = [bytes([n]) * 40_000 for n in range(3)]
+    interrupted: list[bytes] = []
+
+    @app.task
+    def same(data: bytes) -> bytes:
+        return data
+
+    class Interrupting:
+        """A value that is being decoded when a signal comes."""
+
+        def bytes_of(self, marker: Any) -> bytes:
+            del marker
+            interrupted.append(same.submit(large[1]).result(timeout=20))
+            return large[2]
+
+        def file(self, marker: Any) -> Any:
+            raise NotImplementedError
+
+    with app.worker():
+        first = Packing([])
+        with packing(first):
+            encoded = encode(large[0], "value")
+        with unpacking(Interrupting()):
+            assert decode(encoded, bytes, "value") == large[2]
+    assert interrupted == [large[1]]
+    app.close()
 
 
 @pytest.mark.parametrize("name", ["errors", "codecs"])
