@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from buquet._forked import disown_signals, own_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
 _logger = logging.getLogger("buquet.worker")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_KILL_AT = 3
+"""Which signal ends the process, whatever it is at."""
+_GRACE = 5.0
+"""Seconds that asyncio tasks have to end once they are cancelled."""
 
 RunFrom: TypeAlias = "Callable[[Callable[[], None]], Awaitable[None]]"
 """Runs a worker to its end, and calls its argument once it has started."""
@@ -54,7 +59,7 @@ class WorkerThread(threading.Thread):
     def run(self) -> None:
         """Run the worker; called by the thread."""
         try:
-            asyncio.run(self._serve())
+            run_to_end(self._serve())
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
             self._error = error
         finally:
@@ -99,20 +104,55 @@ async def _whole(work: Awaitable[None]) -> None:
     await work
 
 
+def run_to_end(main: Coroutine[Any, Any, None]) -> None:
+    """Do as ``asyncio.run``, and wait for nothing that does not end: a task that ignores its cancellation, say."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main)
+    try:
+        loop.run_until_complete(task)
+    finally:
+        if not task.done():  # interrupted
+            task.cancel()
+            loop.run_until_complete(asyncio.wait({task}))
+        _leave_rest(loop)
+        loop.close()
+
+
+def _leave_rest(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is left on a loop, and give up what does not end by that."""
+    rest = asyncio.all_tasks(loop)
+    for task in rest:
+        task.cancel()
+    closing = loop.create_task(loop.shutdown_asyncgens())
+    _, deaf = loop.run_until_complete(asyncio.wait({closing, *rest}, timeout=_GRACE))
+    if deaf:
+        _logger.warning("%d asyncio task(s) that handlers have left behind ignore their cancellation", len(deaf))
+        loop.set_exception_handler(_say_nothing)  # of what this loop would complain later
+
+
+def _say_nothing(_loop: asyncio.AbstractEventLoop, _context: dict[str, Any]) -> None:
+    """Handle what an event loop complains of."""
+
+
 def ending_signals() -> tuple[signal.Signals, ...]:
     """The signals that end a worker well; SIGHUP is not one of them where it is ignored, as under nohup."""
     return tuple(n for n in _SIGNALS if n is not signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN)
 
 
 @contextmanager
-def signals(drain: Callable[[], None], stop: Callable[[], None], *, install: bool) -> Generator[None]:
-    """Let the first SIGTERM, SIGHUP or Ctrl-C drain and the second stop; the third finds the old handlers again."""
-    if not install or threading.current_thread() is not threading.main_thread():
+def signals(
+    drain: Callable[[], None], stop: Callable[[], None], told: Callable[[], None] = lambda: None
+) -> Generator[None]:
+    """Let the first SIGTERM, SIGHUP or Ctrl-C drain and the second stop; the third finds the old handlers again.
+
+    :param told: called at the first, also if something blocks the loop.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
     numbers = ending_signals()
-    count = 0
+    count = arrived = 0
 
     def restore() -> None:
         for number in numbers:
@@ -130,9 +170,20 @@ def signals(drain: Callable[[], None], stop: Callable[[], None], *, install: boo
             stop()
             restore()
 
+    def noticed(number: int, _: object) -> None:
+        nonlocal arrived
+        arrived += 1
+        if arrived == 1:
+            told()
+        elif arrived == _KILL_AT:
+            disown_signals()
+            os.kill(os.getpid(), number)
+
     own_signals({number: signal.getsignal(number) for number in numbers})
     for number in numbers:
         loop.add_signal_handler(number, received)
+        # The loop is woken all the same. This one is called even while a handler blocks it.
+        signal.signal(number, noticed)
     try:
         yield
     finally:

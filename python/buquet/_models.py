@@ -254,6 +254,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     alive: bool
     state: str
     running: int = 0
+    stuck: int = 0
+    """Places taken for good, by attempts that were given up and do not return."""
     ended: EndedCounts = EndedCounts()
 
 

@@ -321,6 +321,11 @@ def worker_progress(
     return Call("worker.progress", request, dict[str, Any], lambda _: None)
 
 
+def worker_stuck(worker: str, places: int) -> Call[dict[str, Any], None]:
+    """Say how many places are taken for good; ``workers`` and the doctor show it."""
+    return Call("worker.stuck", {"worker": worker, "places": places}, dict[str, Any], lambda _: None)
+
+
 def worker_drain(worker: str) -> Call[dict[str, Any], None]:
     """Stop claiming."""
     return Call("worker.drain", {"worker": worker}, dict[str, Any], lambda _: None)

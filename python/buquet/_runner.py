@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from buquet import _ops
-from buquet._attempt import LOGGED_LIMIT, Attempt, FailureInfo, Handler, Outcome, logged, trim
+from buquet._attempt import Handler
+from buquet._cpus import available_cpus
 from buquet._endings import attempt_of, ended_early, not_run
 from buquet._forked import guard_loop
-from buquet._hook_calls import call_hook, call_safely
+from buquet._hook_calls import HookCalls
 from buquet._logs import enable_loggers
+from buquet._places import CLEANUP_GRACE, PATIENCE, NoPlaceError, Places
 from buquet._process_job import check_handlers
 from buquet._processes import ProcessPool
-from buquet._reveal import stored_error
+from buquet._reporting import Reporting
 from buquet._run import Run
 from buquet._schedules import module_of
-from buquet._settler import Settler
 from buquet._signature import TaskSignature
 from buquet._threads import ThreadPool
 from buquet.errors import BuquetError, ClosedError, InvalidError, LayoutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+    from typing import Any
 
     from buquet._client import Client
-    from buquet._context import TaskContext
-    from buquet._ops import Assignment, Assignments, CalledOff, Settled
+    from buquet._ops import Assignment, Assignments, CalledOff
     from buquet._run import Ending
     from buquet._schedules import Declarations
     from buquet._worker import Settings
@@ -39,12 +36,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("buquet.worker")
 
 _NEXT_WAIT = 20.0
-_CLEANUP_GRACE = 5.0
 _RELEASE_GRACE = 10.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
-_UNREPORTED = 1_000
-_HOOK_OF = {"complete": "success", "fail": "error", "timeout": "error"}
 
 
 class Runner:
@@ -62,27 +56,24 @@ class Runner:
         self._client = client
         self._declarations = declarations
         self._handlers = handlers
-        self._hooks = hooks
+        self._ends_stuck = settings.ends_stuck
         self._drain_timeout = settings.drain_timeout
-        processes = settings.processes or os.cpu_count() or 1
+        processes = settings.processes or available_cpus()
         only_processes = all(handler.pool == "process" for handler in handlers.values())
         # A task that waits for a process could run on another worker.
         self._concurrency = min(settings.concurrency, processes) if only_processes else settings.concurrency
         self._prefetch = settings.prefetch
         self._slot_freed = asyncio.Event()
         self._threads = ThreadPool("buquet-task", unstuck=self._slot_freed.set)
-        self._hook_threads = ThreadPool("buquet-hook")
+        self._places = Places(self._concurrency, self._threads, self._slot_freed.set)
+        self._hooks = HookCalls(hooks, self._progress)
         self._processes = ProcessPool(processes)
         self._running: dict[tuple[str, str], Run] = {}
-        self._reporting = 0
-        self._conclusions: set[asyncio.Task[None]] = set()
         self._all_done = asyncio.Event()
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
         self._said_drain = False
         self._listening: asyncio.Future[Assignments] | None = None
-        self._warned_excess = 0
-        self._hook_scopes: set[asyncio.Timeout] = set()
         self.worker_id = ""
         self.attempts = 0
 
@@ -94,9 +85,7 @@ class Runner:
         """End now: give back what runs."""
         self._draining.set()
         self._stopping.set()
-        for scope in self._hook_scopes:
-            if not scope.expired():
-                scope.reschedule(0)
+        self._hooks.stop()
 
     async def run(self, started: Callable[[], None]) -> None:
         """Work until told to drain or stop."""
@@ -106,7 +95,7 @@ class Runner:
         self.worker_id = await self._client.call_async(
             _ops.worker_start(sorted(self._handlers), self._concurrency, self._prefetch)
         )
-        self._settler = Settler(self._client, self.worker_id)
+        self._reports = Reporting(self._client, self.worker_id, self._hooks, self._progress)
         _logger.info(
             "worker %s takes %s, up to %d at a time",
             self.worker_id,
@@ -116,9 +105,7 @@ class Runner:
         try:
             modules = {module_of(handler.function) for handler in self._handlers.values()}
             await self._declarations.sync(self._client, modules)
-            async with self._unless_stopped():
-                for hook in self._hooks["startup"]:
-                    await call_hook(self._hook_threads, hook)
+            await self._hooks.start_up()
             if not self._stopping.is_set():
                 started()
                 await self._claim()
@@ -131,7 +118,7 @@ class Runner:
             finally:
                 self._processes.close()
                 self._threads.close()
-                self._hook_threads.close()
+                self._hooks.close()
 
     async def _prepare_processes(self) -> None:
         if all(handler.pool != "process" for handler in self._handlers.values()):
@@ -151,7 +138,7 @@ class Runner:
         while not until.is_set():
             try:
                 await ask()
-            except (ClosedError, InvalidError, LayoutError):
+            except (ClosedError, InvalidError, LayoutError, NoPlaceError):
                 raise
             except BuquetError as error:
                 _logger.warning("cannot %s (%s); again in %.1f s", what, error, pause)
@@ -168,15 +155,22 @@ class Runner:
             for _ in range(2):
                 await asyncio.sleep(0)
         free = self._free_slots()
+        self._places.watch(self._client, self.worker_id)
         call = self._ask(free) if free > 0 else self._listen()
         wakers = [asyncio.ensure_future(self._draining.wait())]
         if free == 0:
             wakers.append(asyncio.ensure_future(self._slot_freed.wait()))
         try:
-            await asyncio.wait({call, *wakers}, return_when=asyncio.FIRST_COMPLETED)
+            patience = self._places.patience() if self._ends_stuck else None
+            ended, _ = await asyncio.wait({call, *wakers}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not ended:
+                raise NoPlaceError(
+                    f"this worker had no place left for {PATIENCE:.0f} s: {self._concurrency} and more attempts were "
+                    "given up when their time was up, and have not returned; it ends, so that another can be started"
+                )
             if self._draining.is_set() and not call.done():
                 await self._say_drain()  # which ends the call
-                await asyncio.wait({call}, timeout=_CLEANUP_GRACE)
+                await asyncio.wait({call}, timeout=CLEANUP_GRACE)
         finally:
             for waker in wakers:
                 waker.cancel()
@@ -219,18 +213,7 @@ class Runner:
             self.drain()
 
     def _free_slots(self) -> int:
-        """What fits now; threads that are stuck in abandoned attempts may double, not grow for ever."""
-        excess = max(0, self._threads.stuck - self._concurrency)
-        if excess > self._warned_excess:
-            _logger.warning(
-                "%d thread(s) are stuck in attempts whose time is up; this worker takes %d task(s) fewer at a time",
-                self._threads.stuck,
-                min(excess, self._concurrency),
-            )
-        self._warned_excess = excess
-        # Outcomes on their way to a slow store must not pile up either.
-        backlog = max(0, self._reporting - _UNREPORTED - 4 * self._concurrency)
-        return max(0, self._concurrency - len(self._running) - excess - backlog)
+        return self._places.free(len(self._running), self._reports.pending + self._hooks.pending)
 
     async def _say_drain(self) -> None:
         """Let the engine give back what it holds ahead, once."""
@@ -238,7 +221,7 @@ class Runner:
             return
         self._said_drain = True
         try:
-            await asyncio.wait_for(self._client.call_async(_ops.worker_drain(self.worker_id)), _CLEANUP_GRACE)
+            await asyncio.wait_for(self._client.call_async(_ops.worker_drain(self.worker_id)), CLEANUP_GRACE)
         except (BuquetError, TimeoutError) as error:
             _logger.warning("cannot announce the drain: %s", error)
 
@@ -256,7 +239,7 @@ class Runner:
             run.start(self._threads, self._processes)
         except Exception as error:  # noqa: BLE001 - no thread to be had, say: it must not cost the task its outcome
             self._free_slot(run)
-            self._report(run, not_run(run, error))
+            self._reports.report(run, not_run(run, error))
 
     def _lose(self, task_id: str, lease: str, reason: str) -> None:
         run = self._running.get((task_id, lease))
@@ -267,9 +250,8 @@ class Runner:
     def _call_off(self, wish: CalledOff) -> None:
         run = self._running.get((wish.id, wish.lease))
         if run is not None:
-            _logger.info(
-                "task %s: called off by %s: %s", wish.id, wish.by or "somebody", wish.reason or "no reason given"
-            )
+            by, reason = wish.by or "somebody", wish.reason or "no reason given"
+            _logger.info("task %s: called off by %r: %r", wish.id, by, reason)
             run.call_off()
 
     def _free_slot(self, run: Run) -> None:
@@ -282,99 +264,19 @@ class Runner:
         if self._is_idle():
             self._all_done.set()
 
-    # Reporting.
-
     def _ended(self, run: Run, ending: Ending) -> None:
         work = run.work
         attempt = attempt_of(run, work) if work is not None and ending == "done" else ended_early(ending, run)
         run.work = None  # it holds the result, which may be large, and a run is part of a cycle
         if attempt is not None:
-            self._report(run, attempt)
-        if work is not None and run.handler.is_async and ending in {"timeout", "stopped"}:
-            # Its clean-up may take a while; the outcome does not wait for it, the slot does.
-            work.future.add_done_callback(lambda _: self._free_slot(run))
-            run.loop.call_later(_CLEANUP_GRACE, self._free_slot, run)
+            self._reports.report(run, attempt)
+        if work is not None and run.handler.is_async and ending != "done":
+            # Its clean-up may take a while; the outcome does not wait for it, the place does.
+            self._places.leave(run, work.future, self._free_slot)
         else:
             self._free_slot(run)
 
-    def _report(self, run: Run, attempt: Attempt) -> None:
-        task_id, lease = run.key
-        self._reporting += 1
-        outcome = msgspec.structs.replace(attempt.outcome, id=task_id, lease=lease)
-        if self._client.codecs and isinstance(outcome.error, FailureInfo):
-            chain = self._client.vault.chain
-            sealed = stored_error(chain, outcome.error, attempt.error, run.assignment.type)
-            outcome = msgspec.structs.replace(outcome, error=sealed)
-        self._settler.add(outcome, lambda answer: self._decided(run, attempt, answer))
-
-    def _decided(self, run: Run, attempt: Attempt, answer: Settled | Exception) -> None:
-        task_id = run.key[0]
-        if isinstance(answer, Exception):
-            _logger.error("task %s: an attempt could not be reported; its lease will run out", task_id, exc_info=answer)
-        elif answer.state == "lease_lost":
-            run.is_lost = True
-            _logger.warning("task %s: the lease was lost, its outcome is dropped", task_id)
-        elif answer.state == "refused":
-            self._refused(run, attempt, answer.message)
-        else:
-            self._committed(run, attempt, answer.status)
-        self._reporting -= 1
-        self._progress()
-
-    def _refused(self, run: Run, attempt: Attempt, message: str) -> None:
-        task_id = run.key[0]
-        if attempt.is_last_resort:
-            _logger.error("task %s: no outcome is accepted; its lease will run out", task_id)
-            return
-        _logger.error("task %s: the outcome is refused: %s", task_id, trim(message, LOGGED_LIMIT))
-        outcome = Outcome(outcome="fail", error=FailureInfo("OutcomeRefused", message), retry=False)
-        self._report(run, Attempt(outcome, error=InvalidError(message), is_last_resort=True))
-
-    def _committed(self, run: Run, attempt: Attempt, status: str) -> None:
-        ended = _HOOK_OF.get(attempt.outcome.outcome)
-        if ended == "error":
-            is_final = status == "failed"
-            # That its time is up is all that a timeout says, and it is stored in plain.
-            hidden = self._client.keeps_secrets and attempt.outcome.outcome != "timeout"
-            _logger.log(
-                logging.WARNING if is_final else logging.INFO,
-                "task %s: attempt %d failed%s: %s",
-                run.info.id,
-                run.info.attempt,
-                ", the last one" if is_final else "",
-                logged(attempt.error, hidden=hidden),
-            )
-        if ended is not None and self._hooks[ended]:
-            of_interest = attempt.result if ended == "success" else attempt.error
-            task = run.loop.create_task(self._call_hooks(ended, run.context, of_interest))
-            self._conclusions.add(task)
-            task.add_done_callback(self._concluded)
-
-    async def _call_hooks(self, ended: str, context: TaskContext, of_interest: Any) -> None:
-        async with self._unless_stopped():
-            for hook in self._hooks[ended]:
-                await call_safely(self._hook_threads, hook, context, of_interest)
-
-    def _concluded(self, task: asyncio.Task[None]) -> None:
-        self._conclusions.discard(task)
-        self._progress()
-
     # Ending.
-
-    @asynccontextmanager
-    async def _unless_stopped(self, grace: float = 0.0) -> AsyncGenerator[None]:
-        """Give up the hooks called within when the worker is told to end at once, or was: then after ``grace``."""
-        scope = asyncio.timeout(grace if self._stopping.is_set() else None)
-        try:
-            async with scope:
-                self._hook_scopes.add(scope)
-                yield
-        except TimeoutError:
-            if not scope.expired():
-                raise  # the hook's own
-            _logger.warning("stopping: a hook was given up")
-        finally:
-            self._hook_scopes.discard(scope)
 
     async def _shut_down(self) -> None:
         if not self._stopping.is_set() and not self._is_idle():
@@ -385,22 +287,20 @@ class Runner:
         for run in list(self._running.values()):
             run.interrupt("stopped")
         await self._until_all_done(_RELEASE_GRACE)
-        self._settler.close()
+        self._reports.close()
         if self._listening is not None:
             self._listening.cancel()
-        for task in self._conclusions:
-            task.cancel()
+        self._hooks.give_up()
+        self._places.abandon()
         try:
             released = await asyncio.wait_for(self._client.call_async(_ops.worker_stop(self.worker_id)), _RELEASE_GRACE)
             _logger.info("worker %s stopped, %d lease(s) given back", self.worker_id, released)
         except (BuquetError, TimeoutError) as error:
             _logger.warning("cannot give the leases back (%s); others take over once they run out", error)
-        async with self._unless_stopped(grace=_CLEANUP_GRACE):
-            for hook in self._hooks["shutdown"]:
-                await call_safely(self._hook_threads, hook)
+        await self._hooks.shut_down(CLEANUP_GRACE)
 
     def _is_idle(self) -> bool:
-        return not self._running and not self._reporting and not self._conclusions
+        return not self._running and not self._reports.pending and not self._hooks.pending
 
     async def _until_all_done(self, limit: float, unless: asyncio.Event | None = None) -> None:
         """Wait until nothing runs and all is reported, at most ``limit`` seconds, unless told otherwise."""

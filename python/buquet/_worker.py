@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
@@ -33,7 +34,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 20
     processes: int | None = None
     prefetch: int | None = None
-    drain_timeout: float = 30.0
+    drain_timeout: float = 25.0
+    ends_stuck: bool = False
+    """Whether the worker ends with an error once it has had no place left for a while."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,13 +46,20 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     processes: int | None = None
     prefetch: int | None = None
     drain_timeout: float | None = None
+    ends_stuck: bool = False
 
     def over(self, configured: Configuration) -> Settings:
         """These, and where they say nothing, what is configured."""
         concurrency = configured.count("worker.concurrency") if self.concurrency is None else self.concurrency
         prefetch = configured.optional_count("worker.prefetch") if self.prefetch is None else self.prefetch
         drain = configured.seconds("worker.drain") if self.drain_timeout is None else self.drain_timeout
-        return Settings(concurrency=concurrency, processes=self.processes, prefetch=prefetch, drain_timeout=drain)
+        return Settings(
+            concurrency=concurrency,
+            processes=self.processes,
+            prefetch=prefetch,
+            drain_timeout=drain,
+            ends_stuck=self.ends_stuck,
+        )
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,10 +70,10 @@ class Worker(ScheduledWorker, HookRegistry):
 
     :param queue: the queue, from ``connect``.
     :param concurrency: most tasks at a time, 1 or more (default: the option ``worker.concurrency``, 20).
-    :param processes: most processes for ``pool="process"`` (default: the CPU count).
+    :param processes: most processes for ``pool="process"`` (default: as many as this process may use CPUs).
     :param prefetch: tasks claimed ahead of free capacity (default: ``worker.prefetch``, else the engine's choice).
     :param drain_timeout: how long running tasks may go on after SIGTERM or Ctrl-C, a duration
-        (default: the option ``worker.drain``, 30 s).
+        (default: the option ``worker.drain``, 25 s).
     :raises InvalidError: a parameter is out of its range.
 
     Example::
@@ -165,7 +175,7 @@ class Worker(ScheduledWorker, HookRegistry):
     async def run(self, *, handle_signals: bool = True) -> None:
         """Work until drained or stopped.
 
-        The first SIGTERM or Ctrl-C drains, the second stops at once; either way
+        The first SIGTERM, SIGHUP or Ctrl-C drains, the second stops at once; either way
         the leases are given back, so nothing waits for them to run out.
 
         :param handle_signals: install those handlers (in the main thread only).
@@ -176,8 +186,15 @@ class Worker(ScheduledWorker, HookRegistry):
         # Imported here, so that describing a worker does not cost what running one does.
         from buquet._background import signals  # noqa: PLC0415
 
-        with signals(self.drain, self.stop, install=handle_signals):
+        with signals(self.drain, self.stop) if handle_signals else nullcontext():
             await self._run_from(lambda: None)
+
+    def end_if_stuck(self) -> None:
+        """Let the worker end with an error once attempts that do not return have held all its places for a minute.
+
+        For programs that somebody starts again, such as ``buquet worker``.
+        """
+        self._wanted = msgspec.structs.replace(self._wanted, ends_stuck=True)
 
     async def _run_from(self, started: Callable[[], None]) -> None:
         """Do as ``run`` without signals, and call ``started`` once tasks can be taken."""

@@ -205,7 +205,8 @@ class FakeEngine(FakeDeadLetters, FakeSchedules):
         return {"url": "fake:", "store": "memory", "format": 1, "source": "a test", "versions_kept": True}
 
     def _op_config(self, _: Any) -> Any:
-        values = {"worker.concurrency": 20, "worker.prefetch": None, "worker.drain": "30s", **self.options}
+        values = {"worker.concurrency": 20, "worker.prefetch": None, "worker.pool_processes": None, **self.options}
+        values.setdefault("worker.drain", "25s")
         options = [
             {"name": name, "value": value, "source": "default", "variable": ""} for name, value in values.items()
         ]
@@ -363,6 +364,9 @@ class FakeEngine(FakeDeadLetters, FakeSchedules):
         if self.leases.get(request["id"]) != request["lease"]:
             raise LeaseLostError("the lease is gone")
         self.tasks[request["id"]]["progress"] = {"value": request["value"], "message": request.get("message")}
+        return {}
+
+    def _op_worker_stuck(self, _: Any) -> Any:
         return {}
 
     def _op_worker_drain(self, _: Any) -> Any:

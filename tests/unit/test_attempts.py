@@ -365,7 +365,7 @@ async def test_claiming_less_because_of_stuck_threads_is_said(
         await settled(engine, 2)
 
         async def said() -> bool:
-            return "2 thread(s) are stuck" in caplog.text
+            return "no place is left: 2 attempt(s)" in caplog.text
 
         await wait_until_async(said, within=60, what="the warning")
         release.set()

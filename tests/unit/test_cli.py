@@ -18,6 +18,7 @@ from buquet.cli import _output, _render, _worker, run
 from buquet.cli._app import cli
 from buquet.cli._load import load_app
 from buquet.cli._output import ExitCode, exit_code_for, print_rows
+from buquet.cli._supervised import Supervised
 from buquet.cli._supervisor import send_signal, supervise
 from buquet.cli._work import Wanted, read_arguments
 
@@ -28,6 +29,7 @@ MODULES = {
     "one_app.py": "from buquet import Buquet\napp = Buquet()\nclass Inner:\n    app = app\n",
     "two_apps.py": "from buquet import Buquet\nfirst, second = Buquet(), Buquet()\n",
     "broken_app.py": "1 / 0\n",
+    "leaving_app.py": "import sys\nsys.exit('done')\n",
     "lacking_app.py": "import no_such_thing_anywhere\n",
 }
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -56,6 +58,7 @@ def test_an_app_is_found_in_the_working_directory(target: str) -> None:
         ("one_app:nothing", "apps there: app"),
         ("nowhere:app", "no module 'nowhere'"),
         ("broken_app:app", "ZeroDivisionError"),
+        ("leaving_app:app", "'leaving_app' failed: it ends the program (SystemExit: 'done')"),
         ("lacking_app:app", "no_such_thing_anywhere"),
         ("../one_app:app", "no module name"),
     ],
@@ -68,7 +71,7 @@ def test_an_app_that_is_not_found_says_what_is_wrong(target: str, said: str) -> 
 
 @pytest.mark.parametrize(("command", "code"), [(["--version"], 0), (["frobnicate"], ExitCode.USAGE)])
 async def test_a_supervisor_ends_with_its_processes_code(command: list[str], code: int) -> None:
-    assert await supervise(command, 2) == code
+    assert await supervise(command, Supervised(processes=2)) == code
 
 
 async def test_a_signal_does_not_take_the_exit_code_away_from_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +220,7 @@ def test_help_shows_what_stands_in_brackets(monkeypatch: pytest.MonkeyPatch) -> 
     [
         "tasks:app",
         "tasks:app --concurrency 5 --drain 2m --log-level debug --url sqlite:q.db --processes 3 --json",
-        "-c 5 -p 1 tasks:app",
+        "-c 5 -p 1 --pool-processes 2 tasks:app",
         "--json --drain 0 tasks",
     ],
 )

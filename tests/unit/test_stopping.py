@@ -37,7 +37,7 @@ def outcomes(engine: FakeEngine) -> list[str]:
 async def called_off(queue: Queue, handle: TaskHandle[Any], running: asyncio.Event) -> Task:
     """Call the task off once its handler runs, and wait until it has ended."""
     await asyncio.wait_for(running.wait(), 60)
-    await queue.cancel([handle], reason="no longer needed", by="the test")
+    await queue.cancel([handle], reason="no longer\nneeded \x1b[2J", by="the test")
     return await queue.wait(handle, timeout=60)
 
 
@@ -62,7 +62,7 @@ async def test_an_async_handler_is_cancelled(
     assert task.status is TaskStatus.CANCELLED
     assert outcomes(engine) == ["cancel"]
     assert seen == [True]
-    assert f"task {task.id}: called off by the test: no longer needed" in caplog.text
+    assert f"task {task.id}: called off by 'the test': 'no longer\\nneeded \\x1b[2J'" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ async def test_a_draining_worker_still_hears_of_cancellations(
 async def test_a_drain_goes_on_where_no_news_can_be_had(
     queue: Queue, engine: FakeEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_runner, "_CLEANUP_GRACE", 0.1)
+    monkeypatch.setattr(_runner, "CLEANUP_GRACE", 0.1)
     worker = Worker(queue, drain_timeout=60)
     running, release = asyncio.Event(), asyncio.Event()
 

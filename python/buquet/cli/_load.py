@@ -39,8 +39,17 @@ def _load_module(name: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise InvalidError(f"there is no module {name!r} in {Path.cwd()} or on the path") from error
         raise InvalidError(f"importing {name!r} failed: {error}") from error
+    except SystemExit as error:
+        raise InvalidError(
+            f"importing {name!r} failed: it ends the program ({_exit(error)}); what is not to run on import belongs "
+            'under `if __name__ == "__main__":`'
+        ) from error
     except Exception as error:
         raise InvalidError(f"importing {name!r} failed:\n{traceback.format_exc()}") from error
+
+
+def _exit(error: SystemExit) -> str:
+    return f"SystemExit: {error.code!r}" if error.code is not None else "SystemExit"
 
 
 def _only_app(module: ModuleType) -> Buquet:

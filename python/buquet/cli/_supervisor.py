@@ -8,8 +8,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from buquet._background import ending_signals
 from buquet.cli._output import ExitCode
-from buquet.cli._work import SUPERVISED
+from buquet.cli._supervised import Supervised, environment
 
 _logger = logging.getLogger("buquet.cli")
 _FIRST_PAUSE = 1.0
@@ -20,8 +21,9 @@ _GIVE_UP = (ExitCode.USAGE, ExitCode.DENIED)
 
 
 class _Supervisor:
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], supervised: Supervised) -> None:
         self._command = command
+        self._environment = environment(supervised)
         self._running: set[asyncio.subprocess.Process] = set()
         self._signals = 0
         self.ending = asyncio.Event()
@@ -46,23 +48,20 @@ class _Supervisor:
                 if code in _GIVE_UP:
                     self.received()
                 return code
-            pause = _FIRST_PAUSE if loop.time() - started > _LIVED_WELL else min(pause * 2, _LONGEST_PAUSE)
-            _logger.error("a worker process ended with status %d; starting another in %.0f s", code, pause)
+            if loop.time() - started > _LIVED_WELL:
+                pause = _FIRST_PAUSE
+            _logger.error("a worker process ended with status %d; starting another in %.3g s", code, pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.ending.wait(), pause)
                 return code
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _run_once(self) -> int:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "buquet",
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, SUPERVISED: "1"},
-            # Ctrl-C reaches a terminal's whole process group; it is this process that passes it on.
-            start_new_session=True,
-        )
+        try:
+            process = await self._start()
+        except OSError as error:  # no memory or no number for a process, which may pass
+            _logger.error("a worker process cannot be started: %s", error)  # noqa: TRY400 - where from is of no use
+            return ExitCode.ERROR
         self._running.add(process)
         if self.ending.is_set():  # the signal came while the process was started
             self._signal(process)
@@ -72,6 +71,18 @@ class _Supervisor:
             return ExitCode.OK if self.ending.is_set() and code == -signal.SIGTERM else code
         finally:
             self._running.discard(process)
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "buquet",
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            env=self._environment,
+            # Ctrl-C reaches a terminal's whole process group; it is this process that passes it on.
+            start_new_session=True,
+        )
 
 
 def send_signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
@@ -85,10 +96,10 @@ def send_signal(process: asyncio.subprocess.Process, number: signal.Signals) -> 
             os.kill(process.pid, number)
 
 
-async def supervise(command: Sequence[str], count: int) -> int:
-    """Keep ``count`` processes of ``buquet COMMAND`` running until told to stop; gives the exit code."""
-    loop, supervisor = asyncio.get_running_loop(), _Supervisor(command)
-    for number in (signal.SIGTERM, signal.SIGINT):
+async def supervise(command: Sequence[str], supervised: Supervised) -> int:
+    """Keep processes of ``buquet COMMAND`` running until told to stop; gives the exit code."""
+    loop, supervisor = asyncio.get_running_loop(), _Supervisor(command, supervised)
+    for number in ending_signals():
         loop.add_signal_handler(number, supervisor.received)
-    codes = await asyncio.gather(*(supervisor.keep_one() for _ in range(count)))
+    codes = await asyncio.gather(*(supervisor.keep_one() for _ in range(supervised.processes)))
     return max(code if code >= 0 else ExitCode.ERROR for code in codes)  # below 0 is the signal that killed it

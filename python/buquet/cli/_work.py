@@ -18,27 +18,39 @@ import msgspec
 
 from buquet import _ops
 from buquet._allocator import use_few_arenas
+from buquet._background import run_to_end, signals
 from buquet._client import Client, Config
 from buquet._config import config
-from buquet._durations import written_duration
+from buquet._cpus import available_cpus
+from buquet._durations import seconds, written_duration
+from buquet._logs import enable_loggers
+from buquet.cli._leaving import leave_within
 from buquet.cli._load import load_app
+from buquet.cli._signals import end_on_signals
+from buquet.cli._supervised import Supervised, take_supervised
 from buquet.errors import BuquetError, InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from buquet._app import Buquet
+    from buquet._config import Configuration
     from buquet._models import Usage
     from buquet._worker import Worker
-
-SUPERVISED = "BUQUET_SUPERVISED"
-"""Set for supervised processes: they drain when their stdin ends, since then the supervisor is gone."""
 
 _GARBAGE_THRESHOLD = 10_000
 """New objects between two looks for garbage: each attempt makes some that live until its outcome is stored."""
 _TEXTS = {"--drain": "drain", "--log-level": "log_level", "--url": "url"}
-_COUNTS = {"--concurrency": "concurrency", "-c": "concurrency", "--processes": "processes", "-p": "processes"}
+_COUNTS = {
+    "--concurrency": "concurrency",
+    "-c": "concurrency",
+    "--processes": "processes",
+    "-p": "processes",
+    "--pool-processes": "pool_processes",
+}
 _INTERRUPTED = 130
+_ENDING_GRACE = 40.0
+"""Seconds that a worker has beyond its drain for all that it does at its end; each part has a limit of its own."""
 
 _logger = logging.getLogger("buquet.cli")
 
@@ -49,6 +61,7 @@ class Wanted(msgspec.Struct, frozen=True):
     target: str
     concurrency: int | None = None
     processes: int | None = None
+    pool_processes: int | None = None
     drain: str | None = None
     log_level: str | None = None
     url: str | None = None
@@ -103,49 +116,88 @@ def work(wanted: Wanted) -> int:
 
     :raises BuquetError: it cannot run.
     """
+    end_on_signals()
     use_few_arenas()
+    supervised = take_supervised()
+    if supervised is not None and wanted.url is None:
+        wanted = msgspec.structs.replace(wanted, url=supervised.url)
     with contextlib.closing(Client(Config(url=wanted.url))) as client:  # which reaches no store
         configured = client.call(config())
-    log_level = configured.word("worker.log_level") if wanted.log_level is None else wanted.log_level
+    level = _level(wanted, configured)
     processes = configured.count("worker.processes") if wanted.processes is None else wanted.processes
-    level = logging.getLevelNamesMapping().get(log_level.upper())
-    if level is None:
-        raise InvalidError(f"--log-level {log_level!r} is no level: say debug, info, warning or error")
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s %(message)s", stream=sys.stderr)
     if wanted.url is not None:
         os.environ["BUQUET_URL"] = wanted.url  # for the processes that this one starts
     if processes > 1:
-        return _supervise(wanted, processes, log_level)
+        _log(level)
+        return _supervise(wanted, processes)
     app = load_app(wanted.target)
+    # After the app's own doing, which comes first. What it did to buquet's loggers it did not mean.
+    if logging.root.handlers and wanted.log_level is not None:
+        logging.getLogger("buquet").setLevel(level)
+    _log(level)
+    enable_loggers()
     if wanted.url is not None:
         app.queue.client.reconfigure(Config(url=wanted.url))
-    worker = app.worker(concurrency=wanted.concurrency, drain_timeout=wanted.drain)
-    asyncio.run(_run(app, worker, json=wanted.json))
+    pool = wanted.pool_processes
+    if pool is None and supervised is not None:
+        pool = max(1, available_cpus() // supervised.processes)
+    worker = app.worker(concurrency=wanted.concurrency, processes=pool, drain_timeout=wanted.drain)
+    worker.end_if_stuck()
+    drain = configured.seconds("worker.drain") if wanted.drain is None else seconds(wanted.drain, "--drain")
+    run_to_end(_run(app, worker, drain, is_supervised=supervised is not None, json=wanted.json))
     return 0
 
 
-def _supervise(wanted: Wanted, processes: int, log_level: str) -> int:
+def _level(wanted: Wanted, configured: Configuration) -> int:
+    """The level of what is logged.
+
+    :raises InvalidError: there is no such level.
+    """
+    name = configured.word("worker.log_level") if wanted.log_level is None else wanted.log_level
+    level = logging.getLevelNamesMapping().get(name.upper())
+    if level is None:
+        raise InvalidError(f"--log-level {name!r} is no level: say debug, info, warning or error")
+    return level
+
+
+def _log(level: int) -> None:
+    """Log to stderr, unless the app has set its own handlers."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)-7s %(name)s %(message)s", stream=sys.stderr)
+
+
+def _supervise(wanted: Wanted, processes: int) -> int:
     from buquet.cli._supervisor import supervise  # noqa: PLC0415 - see above
 
-    options = ["--processes", "1", "--log-level", log_level]
-    given = {"--concurrency": wanted.concurrency, "--drain": wanted.drain, "--url": wanted.url}
+    options = ["--processes", "1"]
+    given = {
+        "--concurrency": wanted.concurrency,
+        "--pool-processes": wanted.pool_processes,
+        "--drain": wanted.drain,
+        "--log-level": wanted.log_level,
+    }
     for name, value in given.items():
         options += [] if value is None else [name, str(value)]
     options += ["--json"] if wanted.json else []
-    return asyncio.run(supervise(["worker", wanted.target, *options], processes))
+    return asyncio.run(supervise(["worker", wanted.target, *options], Supervised(url=wanted.url, processes=processes)))
 
 
-async def _run(app: Buquet, worker: Worker, *, json: bool) -> None:
+async def _run(app: Buquet, worker: Worker, drain: float, *, is_supervised: bool, json: bool) -> None:
     info = await app.queue.info()
     _logger.info("the queue is %s (from %s)", info.url, info.source)
     # What was imported stays; looking through it again and again for garbage would cost a tenth of the work.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD)
-    if os.environ.get(SUPERVISED):
+    if is_supervised:
         _drain_without_parent(worker)
+
+    def told_to_end() -> None:
+        # The loop learns of it too, unless a handler blocks it.
+        leave_within(drain + _ENDING_GRACE, 1, app.close)
+
     try:
-        await worker.run()
+        with signals(worker.drain, worker.stop, told=told_to_end):
+            await worker.run(handle_signals=False)
     finally:
         usage = await app.queue.client.call_async(_ops.usage())
         await app.close_async()

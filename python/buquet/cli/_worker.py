@@ -20,10 +20,18 @@ def worker(
         int | None,
         typer.Option("--processes", "-p", min=1, help="Worker processes; a crashed one is started again (default: 1)."),
     ] = None,
+    pool_processes: Annotated[
+        int | None,
+        typer.Option(
+            "--pool-processes",
+            min=1,
+            help='Most processes for tasks with pool="process", of each worker (default: its share of the CPUs).',
+        ),
+    ] = None,
     drain: Annotated[
         str | None,
         typer.Option(
-            "--drain", help="How long running tasks may go on after SIGTERM (default: 30s).", callback=duration
+            "--drain", help="How long running tasks may go on after SIGTERM (default: 25s).", callback=duration
         ),
     ] = None,
     log_level: Annotated[
@@ -32,7 +40,7 @@ def worker(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Run the tasks of an app until SIGTERM or Ctrl-C.
+    """Run the tasks of an app until SIGTERM, SIGHUP or Ctrl-C.
 
     What is not said here, the configuration says: see buquet config.
 
@@ -50,6 +58,7 @@ def worker(
         target,
         concurrency=concurrency,
         processes=processes,
+        pool_processes=pool_processes,
         drain=drain,
         log_level=log_level,
         url=shared.url if url is None else url,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from buquet._models import Usage
-from buquet.cli._work import SUPERVISED
+from buquet.cli._supervised import Supervised, environment
 from buquet.errors import BuquetError
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ class WorkerProcesses:
         self._command = [
             *(sys.executable, "-m", "buquet", "worker", "buquet.demo:app"),
             *("--concurrency", "4", "--log-level", "warning", "--json"),
-            *(("--url", url) if url is not None else ()),
         ]
+        self._environment = environment(Supervised(url=url, processes=count))
         self._count = count
         self._running: list[subprocess.Popen[bytes]] = []
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
@@ -50,7 +49,7 @@ class WorkerProcesses:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                env={**os.environ, SUPERVISED: "1"},
+                env=self._environment,
                 start_new_session=True,
             )
             self._running.append(process)
