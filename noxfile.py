@@ -191,6 +191,13 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session
+def wheels(session: nox.Session) -> None:
+    """The sdist and the audited wheels of a release, into `dist/`; a long run."""
+    install_group(session, "wheels")
+    session.run("python", "tools/wheels.py", env={"CARGO_TARGET_DIR": str(CARGO_TARGET)})
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, into `site/`; `nox -s docs -- serve` shows it while you write."""
     install_group(session, "docs")

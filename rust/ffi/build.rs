@@ -5,10 +5,16 @@ const ABI_MAJOR: u32 = 1;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=exports.map");
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
         println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libbuquet.so.{ABI_MAJOR}");
         // Some dependencies carry C interfaces of their own, which rustc would export too. In one flat namespace, as on
         // Linux, they could take the place of the host's, or the host's theirs.
-        println!("cargo::rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
+        if std::env::var("RUSTC_LINKER").is_ok_and(|linker| linker.contains("zigcc")) {
+            // Zig refuses `--exclude-libs`. Of several version scripts it takes the last, which other linkers refuse.
+            println!("cargo::rustc-cdylib-link-arg=-Wl,--version-script={}/exports.map", env!("CARGO_MANIFEST_DIR"));
+        } else {
+            println!("cargo::rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
+        }
     }
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 import cargo_build
 from tests.support import fake_cargo
+from tests.support.processes import clean_environment
+from tests.support.terminal import in_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,6 +125,22 @@ def test_who_waits_at_a_terminal_is_told_how_long_and_how_far(capsys: pytest.Cap
     assert [line.strip() for line in reports if line.strip()] == ["buquet: 50 of 251 steps after 31 s"]
     # What pip keeps for an error is what cargo says, without its progress bar.
     assert capsys.readouterr().err == "    Updating crates.io index\n   Compiling bytes v1\n"
+
+
+def test_nobody_is_told_but_the_terminal_of_whoever_runs_the_build_in_front(tmp_path: Path) -> None:
+    ask = "import cargo_build; print(cargo_build.foreground_terminal() is not None)"
+    program = tmp_path / "asks.py"
+    program.write_text(
+        "import fcntl, os, subprocess, sys, termios\n"
+        "os.setsid()\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "for how in ({}, {'process_group': 0}, {'start_new_session': True}):\n"
+        f"    print(subprocess.check_output([sys.executable, '-c', {ask!r}], text=True, **how).strip())\n",
+        "utf-8",
+    )
+    environment = {**clean_environment(), "PYTHONPATH": str(ROOT)}
+    # In front, in the background, and with no terminal.
+    assert in_terminal([sys.executable, program], env=environment) == (0, "True\nFalse\nFalse\n")
 
 
 def test_cargo_is_watched_where_somebody_waits_at_a_terminal(
