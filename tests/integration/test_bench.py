@@ -10,26 +10,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from buquet import connect
+from buquet.bench._figures import Spent
 from buquet.bench._measure import check_completed, submit_at_once, submit_singles
 from buquet.bench._process import WorkerProcess
-from buquet.bench._worker import quiet
 from buquet.errors import BuquetError
 from tests.support.processes import clean_environment
 from tests.support.servers import CREDENTIALS
+from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from buquet import Queue
-    from buquet.bench._figures import Spent
     from tests.support.proxy import Proxy
     from tests.support.s3 import Bucket
 
 REQUESTS = {"put", "get", "list", "delete"}
 TASKS = 250
 BELLS = 3
-QUIET_SECONDS = 1.5  # a bell is put off by a second at most
 
 
 def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -88,14 +86,17 @@ def test_requests_are_counted_as_the_server_sees_them(
             drained = await worker.drain("many", TASKS)
             await check_completed(watcher, submitted.ids)
 
-            mine, theirs = await settled(queue, proxy), (await worker.bill()).spent
-            assert mine.put + theirs.put == proxy.seen["put"]
-            assert mine.list + theirs.list == proxy.seen["list"]
-            assert mine.delete + theirs.delete == proxy.seen["delete"]
-            # To the proxy, each connection's question whether versions are kept is of another kind. The worker's last
-            # look at the bell may have been counted, and given up before it was sent.
-            gets = proxy.seen["get"] + proxy.seen["not_modified"] + proxy.seen["other"]
-            assert 0 <= mine.get + theirs.get - gets <= 1, proxy.seen
+            async def agreed() -> tuple[Spent, Spent] | None:
+                mine, theirs, seen = Spent.of(await queue.usage()), (await worker.bill()).spent, proxy.seen.copy()
+                counted = [mine.put + theirs.put, mine.list + theirs.list, mine.delete + theirs.delete]
+                # To the proxy, each connection's question whether versions are kept is of another kind. The worker's
+                # last look at the bell may have been counted, and given up before it was sent.
+                gets = mine.get + theirs.get - seen["get"] - seen["not_modified"] - seen["other"]
+                same = counted == [seen["put"], seen["list"], seen["delete"]] and gets in {0, 1}
+                return (mine, theirs) if same else None
+
+            # A request under way is seen by one before the other, and what was put off comes late.
+            mine, theirs = await wait_until_async(agreed, within=60, what=f"the same counts as {proxy.seen}")
 
             # What is told of each phase is all there was, but for the bell, which may ring between them.
             assert 0 <= mine.put - submitted.spent.put <= BELLS
@@ -103,16 +104,6 @@ def test_requests_are_counted_as_the_server_sees_them(
             assert drained.spent.put >= proxy.places["put leases"]
 
     asyncio.run(main())
-
-
-async def settled(queue: Queue, proxy: Proxy) -> Spent:
-    """Return what the queue has spent once the server has seen nothing new for a while, late bells included."""
-    while True:
-        before = proxy.seen.copy()
-        spent = await quiet(queue)
-        await asyncio.sleep(QUIET_SECONDS)
-        if proxy.seen == before:
-            return spent
 
 
 async def test_tasks_that_were_not_run_are_noticed() -> None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 STEP_SECONDS = 0.02
 
 
-def wait_until(condition: Callable[[], T], *, within: float, what: str) -> T:
+def wait_until(condition: Callable[[], T | None], *, within: float, what: str) -> T:
     """Return the condition's first true value; fail with `what` after `within` seconds."""
     deadline = time.monotonic() + within
     while not (value := condition()):
@@ -23,7 +23,7 @@ def wait_until(condition: Callable[[], T], *, within: float, what: str) -> T:
     return value
 
 
-async def wait_until_async(condition: Callable[[], Awaitable[T]], *, within: float, what: str) -> T:
+async def wait_until_async(condition: Callable[[], Awaitable[T | None]], *, within: float, what: str) -> T:
     """Do as `wait_until` for a condition to await."""
     deadline = time.monotonic() + within
     while not (value := await condition()):

@@ -102,7 +102,8 @@ def test_a_program_that_a_handler_starts_can_be_terminated(app: Buquet) -> None:
 
 
 ASLEEP = "echo started; exec sleep 3600"
-TIDY = "trap 'echo tidied; exit' TERM; echo started; sleep 3600 & wait"
+# What sh has forked and not yet replaced would take the signal for its parent's, and sleep on: sleep itself says so.
+TIDY = "trap 'echo tidied; exit' TERM; sh -c 'echo started; exec sleep 3600' & wait"
 DEAF = "trap '' TERM; echo started; sleep 3600"
 
 
@@ -118,7 +119,7 @@ class NamedPipe:
 
     def read(self) -> bytes:
         """What was written next; nothing once all writers are gone."""
-        assert self._ready.poll(30_000), "they neither write nor end"
+        assert self._ready.poll(60_000), "they neither write nor end"
         return os.read(self._end, 1000)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@
 
 #include "buquet.h"
 
-#define SOON 30000 /* milliseconds; long enough for any machine, far below a test's own limit */
+#define SOON 60000 /* milliseconds; long enough for any machine, far below a test's own limit */
 
 #define CHECK(condition)                                                          \
   do {                                                                            \

@@ -20,7 +20,7 @@ static void in_the_child(bq_engine *engine, bq_queue *queue, bq_error *kept) {
   bq_queue *other = NULL;
   bq_buffer *buffer = NULL;
   int32_t status;
-  alarm(60); /* a call that blocks fails the test */
+  alarm(120); /* a call that blocks fails the test */
   status = bq_queue_open(engine, &other, &error);
   refused(status, error);
   status = bq_submit(queue, (const uint8_t *)"list", 4, NULL, 0, 1, &error);

@@ -9,7 +9,7 @@
 #define SUBMIT "{\"type\": \"count\", \"input\": 1}"
 #define ROUNDS 25
 #define AT_ONCE 4 /* children of a round */
-#define CHILD_SECONDS 20
+#define CHILD_SECONDS 60
 #define IN_FLIGHT 32
 #define ID 64
 #define MOST 200000 /* tasks */
