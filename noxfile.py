@@ -1,24 +1,29 @@
 """The project's checks: `nox -s tests` runs everything that tests; `nox -l` lists the rest.
 
-Rust is built in one profile, release, and one target folder, so the AWS SDK is compiled once for all sessions.
+All sessions share one virtual environment, `.nox/environment`, and one build: Rust is compiled in one profile, release,
+with one set of features, in one target folder. Sessions that need nothing of each other run side by side.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.10.9"
-nox.options.default_venv_backend = "venv"
-nox.options.reuse_existing_virtualenvs = True
+nox.needs_version = ">=2026.10.20"  # runs sessions side by side
+nox.options.default_venv_backend = "none"
+nox.options.parallel = 2
 nox.options.sessions = ["tests", "lint", "types", "docs"]
 
 ROOT = Path(__file__).parent
+ENVIRONMENT = ROOT / ".nox" / "environment"
+REPORTS = ROOT / ".nox" / "reports"
 CARGO_TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 SEEDS = "0..1000"
 SERVERS = ("python", "-m", "tests.support.servers", "--")
@@ -28,33 +33,73 @@ COVERAGE = (
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table "
     "-Cllvm-args=-sanitizer-coverage-trace-compares"
 )
-# Building the simulation along with the library gives both one set of features, hence one build of the engine.
 FEATURES = ("--features", "buquet-ffi/dev-server")
-ONE_BUILD = {"BUQUET_CARGO_ARGS": "-p buquet-sim " + " ".join(FEATURES)}
+# What cargo builds along with the library: with these, its dependencies have the features that they have in the tests,
+# and nothing is compiled twice. `.ci/run` says the same for the README's first command.
+ONE_BUILD = {"BUQUET_CARGO_ARGS": "-p buquet-sim --features buquet-ffi/dev-server"}
+WAITING = 6  # tests of the integration kind wait more than they compute
+COMPUTES = ("nice", "-n", "10")  # lets what waits have its turn at once
+
+if report := os.environ.get("BUQUET_NOX_REPORT"):
+    nox.options.report = report
+
+
+@nox.session(requires=["python", "rust", "sim", "pythons"])
+def tests(session: nox.Session) -> None:
+    """Everything that tests: Rust, Python, real S3 servers, simulation. At the end, what took longest."""
+    run(session, "python", "-m", "tools.report", str(REPORTS))
 
 
 @nox.session
-def tests(session: nox.Session) -> None:
-    """Everything: Rust, Python, real S3 servers, simulation. Arguments go to pytest, which then runs alone."""
-    install_editable(session, "test")
+def library(session: nox.Session) -> None:
+    """The library, and what tests it, built from this work tree and installed in place."""
+    use(session, "test")
+    here = ("install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ".")
+    run(session, "python", "-m", "pip", *here, env=ONE_BUILD)
+
+
+@nox.session(requires=["library"], allow_parallel=True)
+def python(session: nox.Session) -> None:
+    """The Python tests, on real S3 servers; `-- tests/unit -k codec` runs a part, on MiniStack alone."""
     if session.posargs:
-        session.run("python", "-m", "pytest", *session.posargs)
+        run(session, "python", "-m", "pytest", *session.posargs)
         return
+    report = f"--junitxml={REPORTS / 'python.xml'}"
+    run(session, *SERVERS, "python", "-m", "pytest", "-n", str(WAITING), "--durations", "20", report)
+
+
+@nox.session(requires=["library"], allow_parallel=True)
+def rust(session: nox.Session) -> None:
+    """The Rust tests, on real S3 servers; `-- -E 'test(lease)'` runs a part."""
     # The same cases for everybody: a red run is then about the change. `cargo nextest run` by hand draws others.
-    session.env["PROPTEST_RNG_SEED"] = "20260101"
-    session.run(*SERVERS, *rust_tests())
-    session.run("cargo", "test", "--release", "--locked", "--workspace", *FEATURES, "--doc", external=True)
-    session.run(*SERVERS, "python", "-m", "pytest", "-n", "auto")
-    simulate(session, SEEDS)
+    run(session, *SERVERS, *COMPUTES, *rust_tests(), *session.posargs, env={"PROPTEST_RNG_SEED": "20260101"})
+    if (made := CARGO_TARGET / "nextest" / "default" / "junit.xml").is_file():
+        REPORTS.mkdir(parents=True, exist_ok=True)
+        shutil.copy(made, REPORTS / "rust.xml")
 
 
-@nox.session(venv_backend="none")
+@nox.session(requires=["library"], allow_parallel=True)
 def sim(session: nox.Session) -> None:
     """The simulation: 1,000 seeds, or the range given, as in `nox -s sim -- 5000..6000`."""
-    simulate(session, session.posargs[0] if session.posargs else SEEDS)
+    seeds = session.posargs[0] if session.posargs else SEEDS
+    run(session, *COMPUTES, str(CARGO_TARGET / "release" / "buquet-sim"), "--seeds", seeds)
 
 
-@nox.session(venv_backend="none")
+@nox.session(requires=["library"], allow_parallel=True)
+def pythons(session: nox.Session) -> None:
+    """The Python unit tests, on each other Python from 3.11 up that is found here, with the library as it is."""
+    others = json.loads(subprocess.check_output([ENVIRONMENT / "bin" / "python", "-m", "tools.pythons"]))
+    if not others:
+        session.log(f"Python {sys.version_info[0]}.{sys.version_info[1]}, which runs all tests, is the only one here")
+    for version, path in others.items():
+        environment = ROOT / ".nox" / f"python-{version}"
+        use(session, "unit", environment, path)
+        at = {"PYTHONPATH": f"{ROOT / 'python'}{os.pathsep}{ROOT}"}
+        pytest = ("pytest", "-n", "2", f"--junitxml={REPORTS / f'python-{version}.xml'}", "tests/unit")
+        run(session, "python", "-m", *pytest, env=at, environment=environment)
+
+
+@nox.session
 def fuzz(session: nox.Session) -> None:
     """Let libFuzzer search in one target, as in `nox -s fuzz -- record 300`. Needs a C++ compiler.
 
@@ -84,7 +129,7 @@ def fuzz(session: nox.Session) -> None:
     )
 
 
-@nox.session(venv_backend="none")
+@nox.session
 def sanitizers(session: nox.Session) -> None:
     """The C programs under valgrind, and the tests of the C side with Rust code under AddressSanitizer; a long run."""
     cargo = ("cargo", "test", "--locked", "-p", "buquet-ffi")
@@ -107,21 +152,21 @@ def sanitizers(session: nox.Session) -> None:
     session.run(*cargo, "--profile", "fuzz", "--target", host_triple(), "--lib", env=env, external=True)
 
 
-@nox.session
+@nox.session(requires=["library"])
 def bench(session: nox.Session) -> None:
     """Side by side with other task queues, into docs/benchmarks.md; `-- --rounds 1 --only sqlite` for a part."""
-    install_editable(session, "bench")
-    session.run("python", "-m", "benchmarks.run", *session.posargs)
+    use(session, "bench")
+    run(session, "python", "-m", "benchmarks.run", *session.posargs)
 
 
-@nox.session
+@nox.session(requires=["library"])
 def curves(session: nox.Session) -> None:
     """How concurrency, prefetch and group commit pay on a bucket far away, into docs/benchmarks.md."""
-    install_editable(session, "bench")
-    session.run("python", "-m", "benchmarks.curves")
+    use(session, "bench")
+    run(session, "python", "-m", "benchmarks.curves")
 
 
-@nox.session(venv_backend="none")
+@nox.session(allow_parallel=True)
 def instructions(session: nox.Session) -> None:
     """Instruction counts of the hot paths against the baseline; `-- --accept` makes today's the baseline."""
     if shutil.which("valgrind") is None:
@@ -138,54 +183,54 @@ def instructions(session: nox.Session) -> None:
     session.run("python3", "-m", "benchmarks.instructions", program, *session.posargs)
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Formatting and lints of both languages."""
-    install_group(session, "lint")
-    session.run("cargo", "fmt", "--all", "--check", external=True)
-    session.run("cargo", "fmt", "--manifest-path", "rust/bench/Cargo.toml", "--check", external=True)
-    clippy = ("cargo", "clippy", "--release", "--locked", "--workspace", "--all-targets", *FEATURES, "--", "-D", "warnings")
-    session.run(*clippy, external=True)
-    session.run("ruff", "check")
-    session.run("ruff", "format", "--check")
+    use(session, "lint")
+    run(session, "ruff", "check")
+    run(session, "ruff", "format", "--check")
+    run(session, "cargo", "fmt", "--all", "--check")
+    run(session, "cargo", "fmt", "--manifest-path", "rust/bench/Cargo.toml", "--check")
+    clippy = ("cargo", "clippy", "--release", "--locked", "--workspace", "--all-targets", *FEATURES)
+    run(session, *clippy, "--", "-D", "warnings")
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def types(session: nox.Session) -> None:
     """Pyright, strict."""
-    install_editable(session, "types")
-    session.run("pyright", *session.posargs)
+    use(session, "types")
+    run(session, "pyright", *session.posargs)
 
 
-@nox.session(name="install-c")
+@nox.session(name="install-c", allow_parallel=True)
 def install_c(session: nox.Session) -> None:
     """The library, header and pkg-config file for C and Go programs: `nox -s install-c -- PREFIX`."""
-    install_group(session, "build")
-    session.run("python", "tools/install_c.py", *session.posargs, env=ONE_BUILD)
+    use(session, "build")
+    run(session, "python", "tools/install_c.py", *session.posargs, env=ONE_BUILD)
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def abi(session: nox.Session) -> None:
     """Whether the C ABI only adds to that of the last release. Also part of `tests`."""
-    install_group(session, "build")
-    session.run("python", "tools/abi_check.py", *session.posargs)
+    use(session, "build")
+    run(session, "python", "tools/abi_check.py", *session.posargs)
 
 
-@nox.session
+@nox.session(allow_parallel=True)
 def wheel(session: nox.Session) -> None:
     """An sdist, a wheel built from it alone, and the demo run from that wheel in an empty environment."""
-    install_group(session, "build")
+    use(session, "build")
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     # The sdist is unpacked elsewhere: without this it would compile all dependencies anew.
-    session.run("python", "-m", "build", "--outdir", str(dist), env={"CARGO_TARGET_DIR": str(CARGO_TARGET)})
+    at = {"CARGO_TARGET_DIR": str(CARGO_TARGET)}
+    run(session, "python", "-m", "build", "--no-isolation", "--outdir", str(dist), env=at)
     (built,) = dist.glob("*.whl")
 
     empty = Path(session.create_tmp()).resolve() / "empty"
     shutil.rmtree(empty, ignore_errors=True)
-    session.run("python", "-m", "venv", str(empty))
-    python = empty / "bin" / "python"
-    session.run(str(python), "-m", "pip", "install", "--quiet", str(built), external=True)
+    run(session, "python", "-m", "venv", str(empty))
+    session.run(str(empty / "bin" / "python"), "-m", "pip", "install", "--quiet", str(built), external=True)
     with session.chdir(empty):
         session.run(str(empty / "bin" / "buquet"), "demo", external=True)
 
@@ -193,28 +238,49 @@ def wheel(session: nox.Session) -> None:
 @nox.session
 def wheels(session: nox.Session) -> None:
     """The sdist and the audited wheels of a release, into `dist/`; a long run."""
-    install_group(session, "wheels")
-    session.run("python", "tools/wheels.py", env={"CARGO_TARGET_DIR": str(CARGO_TARGET)})
+    use(session, "wheels")
+    run(session, "python", "tools/wheels.py", env={"CARGO_TARGET_DIR": str(CARGO_TARGET)})
+
+
+@nox.session(allow_parallel=True)
+def docs(session: nox.Session) -> None:
+    """The documentation, into `site/`; `nox -s docs -- serve` shows it while you write."""
+    use(session, "docs")
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # the versions are pinned, so its advice to move on can wait
+    run(session, "mkdocs", *(session.posargs or ["build", "--strict"]), env=quiet)
 
 
 @nox.session
-def docs(session: nox.Session) -> None:
-    """The documentation, into `site/`; `nox -s docs -- serve` shows it while you write."""
-    install_group(session, "docs")
-    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # the versions are pinned, so its advice to move on can wait
-    session.run("mkdocs", *(session.posargs or ["build", "--strict"]), env=quiet)
+def anywhere(session: nox.Session) -> None:
+    """The Python tests in unusual surroundings, a run in each: `-- --help` lists them."""
+    use(session, "anywhere")
+    run(session, *SERVERS, "python", "-m", "tools.anywhere", *session.posargs)
 
 
-def install_editable(session: nox.Session, group: str) -> None:
-    """Install a dependency group and the package, its library built from this work tree."""
-    install_group(session, group)
-    session.install("--editable", ".", env=ONE_BUILD)
-
-
-def install_group(session: nox.Session, group: str) -> None:
-    """Install a dependency group of pyproject.toml, with a pip of any age."""
+def use(session: nox.Session, group: str, environment: Path = ENVIRONMENT, python: str = sys.executable) -> None:
+    """Have what buquet needs, and a dependency group, in an environment, which is made where it is not there."""
     project = nox.project.load_toml("pyproject.toml")
-    session.install(*nox.project.dependency_groups(project, group))
+    wanted = sorted([*project["project"]["dependencies"], *nox.project.dependency_groups(project, group)])
+    environment.parent.mkdir(exist_ok=True)
+    done = environment / f"installed-{group}.json"
+    with (environment.parent / f"{environment.name}.lock").open("w") as lock:  # of sessions that run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (environment / "bin" / "python").exists():
+            session.run(python, "-m", "venv", "--clear", str(environment), external=True)
+        elif done.is_file() and json.loads(done.read_text("utf-8")) == [python, *wanted]:
+            return
+        run(session, "python", "-m", "pip", "install", "--quiet", *wanted, environment=environment)
+        done.write_text(json.dumps([python, *wanted]), "utf-8")
+
+
+def run(
+    session: nox.Session, *command: str, env: dict[str, str] | None = None, environment: Path = ENVIRONMENT
+) -> None:
+    """Run a command; Python and the tools are those of the environment."""
+    tools = environment / "bin"
+    found = [str(tools / word) if (tools / word).exists() else word for word in command[:1]]
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    session.run(*found, *command[1:], env={"PATH": path, "VIRTUAL_ENV": str(environment), **(env or {})}, external=True)
 
 
 def runner(command: str) -> dict[str, str]:
@@ -236,10 +302,3 @@ def rust_tests() -> list[str]:
         return ["cargo", "nextest", "run", *where]
     # Some tests count what their process has open: nextest gives each its own, here they go one by one.
     return ["cargo", "test", "--tests", *where, "--", "--test-threads=1"]
-
-
-def simulate(session: nox.Session, seeds: str) -> None:
-    """Run seeds of the simulation, built along with the library: see ONE_BUILD."""
-    build = ("cargo", "build", "--release", "--locked", "-p", "buquet-ffi", "-p", "buquet-sim", *FEATURES)
-    session.run(*build, external=True)
-    session.run(str(CARGO_TARGET / "release" / "buquet-sim"), "--seeds", seeds, external=True)

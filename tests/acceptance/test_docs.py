@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -89,3 +90,12 @@ def test_the_readme_installs_buquet_into_a_project_of_ones_own() -> None:
     assert "pip install ../buquet" in install
     for part in ("## When not to use it", "## Status"):
         assert part in readme
+
+
+def test_ci_builds_what_nox_builds() -> None:
+    said = [
+        re.findall(r'BUQUET_CARGO_ARGS"?[:=] ?"([^"]+)"', (ROOT / name).read_text("utf-8"))
+        for name in (".ci/run", "noxfile.py")
+    ]
+    assert len(said[0]) == 1
+    assert said[0] == said[1], "else the library is compiled twice"
