@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 import msgspec
 
 from buquet import _cancelling, _ops
+from buquet._current import Waiting
 from buquet._durations import Duration, seconds
 from buquet._group_progress import shown
 from buquet._group_watch import Seen, Watch, by_record, chunks
@@ -171,8 +172,9 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         :raises InvalidError: called on a running event loop, which it would block.
         """
         refuse_on_loop()
-        for _ in self._follow(timeout, often=False):
-            pass
+        with Waiting():
+            for _ in self._follow(timeout, often=False):
+                pass
         if return_exceptions:
             return [self._outcome(handle) for handle in self._handles]
         return [handle.read(self._seen.ended[handle.id]) for handle in self._handles]
@@ -189,8 +191,9 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         self, timeout: Duration | None = None, *, return_exceptions: bool = False
     ) -> list[R_co | BuquetError] | list[R_co]:
         """Like ``results``, for async code. ``await group`` is the same without a timeout."""
-        async for _ in self._follow_async(timeout, often=False):
-            pass
+        with Waiting():
+            async for _ in self._follow_async(timeout, often=False):
+                pass
         if return_exceptions:
             return [await self._outcome_async(handle) for handle in self._handles]
         return [await handle.read_async(self._seen.ended[handle.id]) for handle in self._handles]
@@ -230,14 +233,14 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
         :raises InvalidError: called on a running event loop, which it would block.
         """
         refuse_on_loop()
-        with shown(len(self), wanted=progress) as show:
+        with Waiting(), shown(len(self), wanted=progress) as show:
             for _ in self._follow(timeout, often=progress):
                 show(len(self._seen.ended))
         return self._counted()
 
     async def wait_async(self, timeout: Duration | None = None, *, progress: bool = False) -> GroupCounts:
         """Like ``wait``, for async code."""
-        with shown(len(self), wanted=progress) as show:
+        with Waiting(), shown(len(self), wanted=progress) as show:
             async for _ in self._follow_async(timeout, often=progress):
                 show(len(self._seen.ended))
         return self._counted()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from buquet import _cancelling, _ops
 from buquet._cancelling import CancelState
 from buquet._chain import MARK
+from buquet._current import Waiting
 from buquet._durations import Duration, wire_duration
 from buquet._in_thread import run_in_thread
 from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus, has_result
@@ -94,11 +95,15 @@ class TaskHandle(Generic[R_co]):
         :raises InvalidError: called on a running event loop, which it would block.
         """
         refuse_on_loop()
-        return self.read(self._client.call(_wait(self.id, timeout)))
+        with Waiting():
+            task = self._client.call(_wait(self.id, timeout))
+        return self.read(task)
 
     async def result_async(self, timeout: Duration | None = None) -> R_co:
         """Like ``result``, for async code. ``await handle`` is the same without a timeout."""
-        return await self.read_async(await self._client.call_async(_wait(self.id, timeout)))
+        with Waiting():
+            task = await self._client.call_async(_wait(self.id, timeout))
+        return await self.read_async(task)
 
     def refresh(self) -> Task:
         """Read the task as it is stored now.

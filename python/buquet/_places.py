@@ -24,6 +24,8 @@ CLEANUP_GRACE = 5.0
 """Seconds that an async handler has for its clean-up once it is cancelled, before its place is another's."""
 PATIENCE = 60.0
 """Seconds that a worker without a place left waits for one, if its program wants it to end then."""
+STANDSTILL = 5.0
+"""Seconds that all places wait for other tasks before that is worth a warning."""
 _UNREPORTED = 1_000
 
 
@@ -42,6 +44,8 @@ class Places:
         self._deaf: dict[asyncio.Future[Attempt], Run] = {}
         self._lost = 0
         self._full_since: float | None = None
+        self._waiting: set[Run] = set()
+        self._standstill: asyncio.TimerHandle | None = None
         self._telling: set[asyncio.Task[None]] = set()
 
     @property
@@ -75,6 +79,29 @@ class Places:
 
         timer = run.loop.call_later(CLEANUP_GRACE, over)
         future.add_done_callback(ended)
+
+    def waits(self, run: Run) -> None:
+        """Note whether the handler of a run waits for other tasks."""
+        (self._waiting.add if run.waiting > 0 else self._waiting.discard)(run)
+        if len(self._waiting) >= self.concurrency:
+            if self._standstill is None:
+                self._standstill = run.loop.call_later(STANDSTILL, self._warn_of_standstill)
+        elif self._standstill is not None:
+            self._standstill.cancel()
+            self._standstill = None
+
+    def gone(self, run: Run) -> None:
+        """Note that a run takes no place any more."""
+        if run in self._waiting:
+            run.waiting = 0
+            self.waits(run)
+
+    def _warn_of_standstill(self) -> None:
+        _logger.warning(
+            "all %d places of this worker are taken by tasks that wait for other tasks, and it takes no others: unless "
+            "another worker does what they wait for, they wait until their time is up; raise the concurrency",
+            self.concurrency,
+        )
 
     def watch(self, client: Client, worker_id: str) -> None:
         """Say it where people look when places are lost for good, or found again."""

@@ -13,6 +13,7 @@ from buquet._cancelling import CancelCounts, CancelResult
 from buquet._checks import parent_id
 from buquet._client import Client, Config
 from buquet._config import Configuration, config
+from buquet._current import Waiting
 from buquet._dead_letters import DeadLetters
 from buquet._doctor import Diagnosis, doctor
 from buquet._durations import Duration, wire_duration
@@ -275,7 +276,8 @@ class Queue(ScheduleCalls):
         :raises WaitTimeoutError: it had not ended in time; it goes on.
         """
         limit = None if timeout is None else wire_duration(timeout, "timeout")
-        return await self._client.call_async(_ops.wait(id_of(task), limit))
+        with Waiting():
+            return await self._client.call_async(_ops.wait(id_of(task), limit))
 
     async def workers(self) -> WorkerPage:
         """The workers that have a heartbeat in the store, dead ones included.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ import msgspec
 from buquet import _ops
 from buquet._attempt import bind, completed, failed, pack_result, run_sync
 from buquet._context import AttemptInfo, TaskContext
-from buquet._current import enter
+from buquet._current import enter, occupy
 from buquet._durations import Duration, seconds, wire_duration
 from buquet._forked import ForkGuard, refuse_in_child
 from buquet._in_thread import run_in_thread
@@ -55,8 +56,14 @@ class Run:
         assignment: Assignment,
         handler: Handler,
         ended: Callable[[Run, Ending], None],
+        *,
+        waits: Callable[[Run], None],
     ) -> None:
-        """Take an assignment on; its time runs from now. ``ended`` is called once."""
+        """Take an assignment on; its time runs from now.
+
+        :param ended: called once.
+        :param waits: called when ``waiting`` changes.
+        """
         self.assignment = assignment
         self.handler = handler
         self.loop = asyncio.get_running_loop()
@@ -68,7 +75,10 @@ class Run:
         self.is_lost = False
         self.is_called_off = False
         self._ending: Ending | None = None
+        self.waiting = 0
+        """How many tasks the handler waits for."""
         self._ended = ended
+        self._waits = waits
         self._timer: asyncio.TimerHandle | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._leased = self.loop.time()
@@ -93,10 +103,12 @@ class Run:
     def start(self, threads: ThreadPool, processes: ProcessPool) -> None:
         """Start the handler where it belongs: on the loop, on a thread, or in a process."""
         handler = self.handler
+        here = contextvars.copy_context()
+        here.run(occupy, self)
         self._reporter = Reporter(self._client, self._worker_id, self.assignment)
         delivery = self._client.vault.delivery(self.assignment, self.assignment.input, "input")
         if handler.is_async:
-            task = self.loop.create_task(run_async(handler, delivery, self.context))
+            task = self.loop.create_task(run_async(handler, delivery, self.context), context=here)
             self._watch(Work(task, task.cancel))
         elif handler.pool == "process":
             job = ProcessJob(handler, delivery, self.info, self, begin=self._begin)
@@ -104,7 +116,7 @@ class Run:
             self._keeper = self.loop.create_task(self._keep_lease())
             self._watch(Work(waiting.future, job.kill), begun=False)
         else:
-            thread_job = threads.run(lambda: run_sync(handler, delivery, self.context))
+            thread_job = here.run(threads.run, lambda: run_sync(handler, delivery, self.context))
             self._watch(Work(thread_job.future, lambda: threads.abandon(thread_job)))
 
     def _watch(self, work: Work, *, begun: bool = True) -> None:
@@ -151,6 +163,16 @@ class Run:
         """Tell the engine how far the attempt has come, from any thread."""
         if self._reporter is not None and not self.lost() and os.getpid() == self._home:
             self._reporter.report(value, message)
+
+    def waits(self, by: int) -> None:
+        """Note that the handler waits for one more task, or for one fewer."""
+        if os.getpid() == self._home:
+            with contextlib.suppress(RuntimeError):  # the loop is gone
+                self.loop.call_soon_threadsafe(self._waits_by, by)
+
+    def _waits_by(self, by: int) -> None:
+        self.waiting += by
+        self._waits(self)
 
     def _end(self, ending: Ending) -> None:
         if self._ending is not None:

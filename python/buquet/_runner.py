@@ -229,7 +229,7 @@ class Runner:
         handler = self._handlers.get(assignment.type)
         if handler is None:  # never, if the engine keeps its word; then somebody else must have it
             handler = Handler(assignment.type, _no_handler, TaskSignature(_no_handler, assignment.type))
-        run = Run(self._client, self.worker_id, assignment, handler, self._ended)
+        run = Run(self._client, self.worker_id, assignment, handler, self._ended, waits=self._places.waits)
         self._running[run.key] = run
         self.attempts += 1
         if self._draining.is_set() or handler.function is _no_handler:
@@ -255,6 +255,7 @@ class Runner:
             run.call_off()
 
     def _free_slot(self, run: Run) -> None:
+        self._places.gone(run)
         if self._running.pop(run.key, None) is not None:
             self._progress()
 

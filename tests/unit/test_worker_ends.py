@@ -129,6 +129,30 @@ def test_a_worker_without_a_place_left_ends_with_an_error_if_it_is_to(
         asyncio.run(asyncio.wait_for(worker.run(handle_signals=False), 30))
 
 
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_a_worker_whose_tasks_all_wait_for_others_says_so(
+    app: Buquet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, on_loop: bool
+) -> None:
+    monkeypatch.setattr(_places, "STANDSTILL", 0.1)
+    child = app.task(name="child")(lambda: "done")
+
+    def parent() -> str:
+        return child.submit().result(timeout=10)
+
+    async def parent_on_loop() -> str:
+        return await (await child.submit_async()).result_async(timeout=10)
+
+    parents: Any = app.task(name="parent", retries=0)(parent_on_loop if on_loop else parent)
+    with app.worker(concurrency=1, drain_timeout=0):
+        handle = parents.submit()
+        wait_until(lambda: "all 1 places of this worker" in caplog.text, within=30, what="the warning")
+        handle.cancel()
+    with app.worker(concurrency=2):
+        caplog.clear()
+        assert parents.submit().result(timeout=30) == "done"
+    assert "places of this worker" not in caplog.text
+
+
 def test_a_worker_speaks_although_the_program_has_disabled_its_loggers(
     app: Buquet, caplog: pytest.LogCaptureFixture
 ) -> None:
