@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import copy
 import os
+import sys
 import threading
 import weakref
 from functools import cache
@@ -310,8 +311,11 @@ class Client:
             threading.Thread(target=engine.close, args=(0,), name="buquet-close", daemon=True).start()
 
     def __del__(self) -> None:
-        """A connection that nobody closed is closed without waiting; loops would keep it otherwise."""
-        # No lock: this may come in between anything, and nobody else has the connection.
+        """Close what nobody closed; loops would keep it otherwise.
+
+        That takes a round trip if the workers are still to be woken for what was submitted, and no other time.
+        """
+        # No lock, and no thread: this may come in between anything. Nobody else has the connection.
         engine = _close_channels(self._take_apart())
         if engine is not None:
             engine.close(0)
@@ -336,6 +340,7 @@ class Client:
         engine = self._opened.get("engine")
         if engine is None:
             fresh = self._opener(msgspec.json.encode(self.config))
+            _close_at_the_end_of_a_child()
             # A signal handler may have opened one meanwhile: there is to be one only.
             engine = self._opened.setdefault("engine", fresh)
             if engine is not fresh:
@@ -369,6 +374,8 @@ def _side_by_side(calls: Sequence[Call[Any, T]]) -> Iterator[Sequence[Call[Any, 
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_registered: set[int] = set()
+"""This process, if it is a child that closes its engines by ``_close_at_the_end_of_a_child``."""
 
 
 def _after_fork_in_child() -> None:
@@ -379,6 +386,20 @@ def _after_fork_in_child() -> None:
 def _at_exit() -> None:
     for client in list(_clients):
         client._exit()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _close_at_the_end_of_a_child() -> None:
+    """Close the engines at the end of a process that multiprocessing forked: it may end without atexit.
+
+    Such a child forgets what its parent registered, so each registers for itself, when it opens an engine.
+    """
+    processes: Any = sys.modules.get("multiprocessing.process")
+    if processes is None or processes.parent_process() is None or os.getpid() in _registered:
+        return
+    from multiprocessing.util import Finalize  # noqa: PLC0415 - only for such children, where it is loaded already
+
+    _registered.add(os.getpid())
+    Finalize(None, _at_exit, exitpriority=0)
 
 
 if hasattr(os, "register_at_fork"):

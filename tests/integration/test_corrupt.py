@@ -6,8 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from typer.testing import CliRunner
 
 from buquet import BuquetError, connect
+from buquet.cli import _output
+from buquet.cli._app import cli
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -78,3 +81,15 @@ def test_objects_that_are_not_ours_disturb_nothing(
     assert fleet.double.map(range(20)).results(timeout=60) == [2 * n for n in range(20)]
     assert worker.running.process.poll() is None
     assert bucket.keys(f"queue/{key}") == [f"queue/{key}"]
+
+
+def test_a_listing_warns_of_what_is_not_ours(
+    bucket: Bucket, open_fleet: Callable[[str], Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_output.shared, "url", None)
+    monkeypatch.setattr(_output.shared, "json", False)
+    task = open_fleet(bucket.url()).double.submit(1)
+    bucket.put("queue/tasks/3/readme.txt", b"hello")
+    listed = CliRunner().invoke(cli, ["list", "--url", bucket.url()])
+    assert (listed.exit_code, task.id in listed.stdout) == (0, True)
+    assert listed.stderr.startswith("warning: tasks/3/readme.txt is not buquet's")

@@ -42,6 +42,7 @@ class Faults:
     break_after: float = 0.0  # the server did it, but its answer is lost
     delay: float = 0.0
     delay_seconds: float = 0.05
+    latency: dict[str, float] = field(default_factory=dict[str, float])  # seconds, by place: every request there
     drop_conditions: bool = False  # as stores do that ignore If-Match and If-None-Match
 
 
@@ -118,6 +119,8 @@ class Proxy:
     async def _answer(self, request: Message) -> bytes | None:
         """Return the answer's bytes, or None where the connection is to break."""
         faults = self.faults
+        if latency := faults.latency.get(request_place(request)):
+            await asyncio.sleep(latency)
         if self._draw(faults.delay, "delay"):
             await asyncio.sleep(faults.delay_seconds * self._random.random() * 2)
         for status, share in ((403, faults.answer_403), (500, faults.answer_500), (503, faults.answer_503)):

@@ -65,6 +65,8 @@ from buquet.cli._usage import (
     refuse_repeated,
     time_limit,
 )
+from buquet.cli._waiting import reason_why
+from buquet.cli._waiting import wait as wait_for
 from buquet.errors import BuquetError, InvalidError
 
 EPILOG = """\b
@@ -234,7 +236,7 @@ def submit(
     if not wait:
         _print_submitted(stored)
         return
-    task = client.call(_ops.wait(stored.id, wait_timeout))
+    task = wait_for(client, stored.id, wait_timeout)
     if shared.json and not has_result(task):
         print_json(task)
     value = json_result(client, task)
@@ -255,11 +257,15 @@ def status(
     buquet status 6f9c1f3e-8d0a-8b6e-9c55-3b1f0a7d0000
     """  # noqa: D301
     shared.json = wants_json(json)
-    task: Task = ask(url, _ops.get(task_id))
+    client = connection(url)
+    task: Task = client.call(_ops.get(task_id))
     if shared.json:
         print_json(task)
     else:
         print_task(task)
+        reason = client.call(reason_why(task_id)) if task.status is TaskStatus.PENDING else None
+        if reason is not None:
+            out.print(f"it waits: [yellow]{plain(reason)}[/]", soft_wrap=True)
     if task.status.is_terminal and not has_result(task):
         raise typer.Exit(ExitCode.TASK_FAILED)
 

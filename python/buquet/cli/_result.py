@@ -6,7 +6,6 @@ from typing import Annotated, Any, cast
 import msgspec
 import typer
 
-from buquet import _ops
 from buquet._chain import is_envelope
 from buquet._client import Client
 from buquet._files import File
@@ -15,6 +14,7 @@ from buquet._models import Task
 from buquet._shown import shown
 from buquet.cli._output import Json, Url, connection, print_json, shared, wants_json
 from buquet.cli._usage import duration
+from buquet.cli._waiting import wait
 from buquet.errors import CodecError, InvalidError
 
 
@@ -46,7 +46,7 @@ def result(
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
     client = connection(url)
-    task = client.call(_ops.wait(task_id, wait_timeout))
+    task = wait(client, task_id, wait_timeout)
     if output is None:
         print_json(json_result(client, task))
     else:

@@ -25,6 +25,10 @@ const MAX_BLOCKING_THREADS: usize = 32;
 /// How long closing waits, after the caller's own time is up, for threads that are inside such a call.
 const THREAD_GRACE: Duration = Duration::from_secs(5);
 
+/// How long closing waits at least for the bell's touch, even where the caller gives no time: it wakes the workers for
+/// tasks that were just submitted.
+const BELL_GRACE: Duration = Duration::from_secs(1);
+
 /// An engine, shared by its handle and the calls that are under way.
 #[derive(Debug)]
 pub struct Engine {
@@ -91,20 +95,25 @@ impl Engine {
     }
 
     /// Accepts nothing more, gives what was accepted until `timeout` to finish (`None`: for ever), completes the
-    /// rest as closed, and ends the threads. True if everything had finished by itself.
+    /// rest as closed, and ends the threads; a touch of the bell that is due gets [`BELL_GRACE`] in any case. True if
+    /// everything had finished by itself.
     pub fn close(&self, timeout: Option<Duration>) -> bool {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let queues = self.stop_accepting();
         let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return true;
         };
-        let stopped = self.stop_core(deadline);
+        let core = self.core();
+        let stopped = self.finish(async move { core.shutdown().await }, deadline);
         let idle = queues.iter().all(|queue| queue.wait_until_idle(deadline));
         for queue in &queues {
             queue.abandon();
         }
+        let core = self.core();
+        let bell_deadline = deadline.map(|deadline| deadline.max(Instant::now() + BELL_GRACE));
+        let rung = self.finish(async move { core.flush_bell().await }, bell_deadline);
         runtime.shutdown_timeout(deadline.map_or(THREAD_GRACE, |deadline| remaining(deadline).max(THREAD_GRACE)));
-        stopped && idle
+        stopped && idle && rung
     }
 
     fn stop_accepting(&self) -> Vec<Arc<Queue>> {
@@ -118,15 +127,14 @@ impl Engine {
         open
     }
 
-    /// Runs the core's own shutdown beside the operations that are still under way. True if it came to its end.
-    fn stop_core(&self, deadline: Option<Instant>) -> bool {
+    /// Runs a task beside the operations that are still under way. True if it came to its end in time.
+    fn finish(&self, task: impl Future<Output = ()> + Send + 'static, deadline: Option<Instant>) -> bool {
         let (done, ended) = mpsc::channel();
-        let core = self.core();
         self.spawn(async move {
-            core.shutdown().await;
+            task.await;
             let _ = done.send(());
         });
-        // A shutdown that panics drops its sender, which ends the wait too.
+        // A task that panics drops its sender, which ends the wait too.
         deadline.map_or_else(|| ended.recv().is_ok(), |deadline| ended.recv_timeout(remaining(deadline)).is_ok())
     }
 

@@ -25,6 +25,8 @@ pub enum Key {
     FullLook,
     /// Between two looks at the bell by an idle worker.
     BellWatch,
+    /// How long a submit goes on trying while the store does not take it.
+    RequestBudget,
     /// Most tasks in one record.
     RecordTasks,
     /// Most bytes of input in one record.
@@ -120,6 +122,13 @@ pub const OPTIONS: &[Definition] = &[
         name: "engine.bell_watch",
         takes: Takes::Span(Duration::from_millis(1), secs(60)),
         about: "between two looks of an idle worker for new work",
+        reason: "",
+    },
+    Definition {
+        key: Key::RequestBudget,
+        name: "engine.request_budget",
+        takes: Takes::Span(Duration::from_millis(100), secs(600)),
+        about: "how long a submit goes on trying while the store does not take it",
         reason: "",
     },
     Definition {
@@ -262,6 +271,7 @@ impl Definition {
             Key::Stale => Value::Span(settings.stale),
             Key::FullLook => Value::Span(settings.full_look),
             Key::BellWatch => Value::Span(settings.bell_watch),
+            Key::RequestBudget => Value::Span(settings.request_budget),
             Key::RecordTasks => count(settings.record.tasks),
             Key::RecordBytes => count(settings.record.bytes),
             Key::Concurrency => Value::Count(20),

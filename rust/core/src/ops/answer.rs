@@ -312,6 +312,12 @@ pub struct Extended {
 }
 
 #[derive(Debug, Serialize)]
+pub struct Explained {
+    /// `None` if nothing keeps the task from being started.
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
 pub struct Done {}
 
 #[derive(Debug, Serialize)]

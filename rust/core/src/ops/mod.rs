@@ -101,6 +101,7 @@ impl Engine {
             "purge" => answer(&self.purge(parse(op, request)?).await?),
             "lifecycle" => answer(&self.lifecycle(parse(op, request)?).await?),
             "wait" => answer(&self.wait(parse(op, request)?).await?),
+            "explain" => answer(&self.explain(parse(op, request)?).await?),
             "workers" => answer(&self.list_workers(parse(op, request)?).await?),
             "usage" => answer(&self.usage(parse(op, request)?).await?),
             "schedule.put" => answer(&self.schedule_put(parse(op, request)?).await?),
@@ -149,6 +150,14 @@ impl Engine {
         }
         if let Some(queue) = self.queue.get() {
             queue.flush().await;
+        }
+    }
+
+    /// Touches the bell if a touch is due. Whoever ends the engine's runtime waits for this first: workers may not hear
+    /// for a minute of tasks whose touch was cut off.
+    pub async fn flush_bell(&self) {
+        if let Some(queue) = self.queue.get() {
+            queue.flush_bell().await;
         }
     }
 

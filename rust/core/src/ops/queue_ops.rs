@@ -1,15 +1,23 @@
 //! Operations on the queue.
 
 use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::{Engine, answer, request};
+use crate::config::{Key, span_text};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
 use crate::limits;
 use crate::queue::{FORMAT, Filter, Submission, Unique};
+use crate::record::Json;
 use crate::store::{StoreErrorKind, StoreKind};
 
 const DEFAULT_PAGE: usize = 100;
+/// Bytes of inputs that the slowest connection sends in a second.
+const SLOWEST: usize = 128 * 1024;
 
 impl Engine {
     pub(super) async fn connect(&self, _: request::Empty) -> Result<answer::Connected> {
@@ -36,9 +44,11 @@ impl Engine {
         let (options, when, about) = (request.options(&self.task_defaults())?, request.when()?, request.about()?);
         let submission = Submission { kind: request.kind, input: request.input, options, when, about };
         submission.check()?;
+        let time = self.submit_time(std::slice::from_ref(&submission.input));
         let Some(unique) = request.unique.map(Unique::from) else {
             let payloads = request.payloads.into_iter().map(Into::into).collect();
-            let id = self.queue().await?.submit_with(submission, payloads).await?;
+            let submitting = async { self.queue().await?.submit_with(submission, payloads).await };
+            let id = self.in_time(time, submitting).await?;
             return Ok(answer::Submitted { id, created: true });
         };
         if !request.payloads.is_empty() {
@@ -48,13 +58,43 @@ impl Engine {
             ));
         }
         unique.check()?;
-        let (id, created) = self.queue().await?.submit_unique(&submission, &unique).await?;
+        let submitting = async { self.queue().await?.submit_unique(&submission, &unique).await };
+        let (id, created) = self.in_time(time, submitting).await?;
         Ok(answer::Submitted { id, created })
+    }
+
+    /// How long a submit of these may take: many or large ones have more of it.
+    fn submit_time(&self, inputs: &[Json]) -> Duration {
+        let rounds = inputs.len() / (limits::RECORD_TASKS * limits::SUBMITS_IN_FLIGHT) + 1;
+        let bytes: usize = inputs.iter().map(|input| input.text().len()).sum();
+        let transfer = Duration::from_secs(u64::try_from(bytes / SLOWEST).unwrap_or(u64::MAX));
+        (self.resolved.options.span(Key::RequestBudget) * u32::try_from(rounds).unwrap_or(u32::MAX))
+            .saturating_add(transfer)
+    }
+
+    /// Gives a submit up when its time is over, however the store keeps it waiting.
+    async fn in_time<T>(&self, time: Duration, submitting: impl Future<Output = Result<T>>) -> Result<T> {
+        timeout(time, submitting).await.unwrap_or_else(|_| {
+            // Where nothing was opened nothing is stored.
+            let unsure = if self.queue.get().is_some() {
+                "; it may be stored all the same, so submit it again with an idempotency key"
+            } else {
+                ""
+            };
+            Err(Error::Unavailable(format!(
+                "{} did not take the task within {}{unsure}; engine.request_budget says how long a submit tries",
+                self.resolved.target.url(),
+                span_text(time)
+            )))
+        })
     }
 
     pub(super) async fn submit_many(&self, mut request: request::SubmitMany) -> Result<answer::SubmittedMany> {
         let (options, when, about) = (request.options(&self.task_defaults())?, request.when()?, request.about()?);
-        let ids = self.queue().await?.submit_many(&request.kind, request.inputs, options, when, &about).await?;
+        let time = self.submit_time(&request.inputs);
+        let submitting =
+            async { self.queue().await?.submit_many(&request.kind, request.inputs, options, when, &about).await };
+        let ids = self.in_time(time, submitting).await?;
         Ok(answer::SubmittedMany { ids })
     }
 
@@ -106,6 +146,11 @@ impl Engine {
                 filled.pop().flatten().map(Into::into).ok_or_else(|| Error::Internal("a task was lost".into()))
             }
         }
+    }
+
+    pub(super) async fn explain(&self, request: request::Explain) -> Result<answer::Explained> {
+        let reason = self.queue().await?.explain(request.id.parse()?).await?;
+        Ok(answer::Explained { reason })
     }
 
     pub(super) async fn list_workers(&self, _: request::Empty) -> Result<answer::Workers> {

@@ -213,6 +213,12 @@ pub struct Wait {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Explain {
+    pub id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorkerStart {
     pub types: Vec<String>,
     pub concurrency: Option<usize>,

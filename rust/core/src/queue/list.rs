@@ -122,6 +122,9 @@ pub fn not_a_cursor(cursor: &str) -> Error {
 impl Core {
     /// Reads one listed record; the inner error says why it cannot be read as one.
     async fn read_listed(&self, key: &str) -> Result<Option<std::result::Result<BatchRecord, String>>> {
+        if keys::parse_record(key).is_none() {
+            return Ok(Some(Err(format!("{key} is not buquet's: somebody else put it there, and it is left alone"))));
+        }
         match self.desk.bucket.get(key, None).await?.value {
             Got::Found(object) => Ok(Some(BatchRecord::decode(key, &object.body).map_err(|error| error.to_string()))),
             Got::Missing | Got::NotModified => Ok(None),

@@ -6,6 +6,7 @@ mod cancel;
 mod dead;
 mod derived;
 pub mod doctor;
+mod explain;
 mod fill;
 mod history;
 mod lifecycle;
@@ -76,6 +77,7 @@ pub(crate) struct Core {
     schemas: schemas::Known,
     lanes: Lanes,
     watches: Watches,
+    crew: explain::Crew,
     nearby: Mutex<Vec<std::sync::Weak<dyn Nearby>>>,
 }
 
@@ -138,6 +140,7 @@ impl Queue {
             schemas: schemas::Known::new(marked.schemas),
             lanes: Lanes::default(),
             watches: Watches::default(),
+            crew: explain::Crew::default(),
             nearby: Mutex::default(),
         });
         Ok(Self { core, _tasks: Arc::new(tasks) })
@@ -183,9 +186,14 @@ impl Queue {
         Ok(ids.iter().map(view).collect())
     }
 
+    /// Touches the bell if a touch is due, so that workers hear of what was made here.
+    pub async fn flush_bell(&self) {
+        self.core.bell.flush().await;
+    }
+
     /// Finishes what was put off: deletes and the bell.
     pub async fn flush(&self) {
-        self.core.bell.flush().await;
+        self.flush_bell().await;
         self.core.desk.deleter.flush().await;
     }
 }

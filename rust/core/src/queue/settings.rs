@@ -36,6 +36,8 @@ pub struct Settings {
     pub settle_linger: Duration,
     /// How long nobody may have changed a record that is purged: longer than a request can be on its way.
     pub purge_grace: Duration,
+    /// How long a submit goes on trying while the store does not take it.
+    pub request_budget: Duration,
     /// What goes together into one record.
     pub record: RecordLimits,
     /// The true protocol, or a broken one under test.
@@ -82,6 +84,7 @@ impl Settings {
             stale: options.span(Key::Stale),
             full_look: options.span(Key::FullLook),
             bell_watch: options.span(Key::BellWatch),
+            request_budget: options.span(Key::RequestBudget),
             record: RecordLimits {
                 tasks: count(Key::RecordTasks, defaults.record.tasks),
                 bytes: count(Key::RecordBytes, defaults.record.bytes),
@@ -108,6 +111,7 @@ impl Settings {
             progress_every: Duration::from_secs(10),
             settle_linger: Duration::from_millis(25),
             purge_grace: Duration::from_mins(10),
+            request_budget: Duration::from_secs(10),
             record: RecordLimits { tasks: limits::RECORD_TASKS, bytes: limits::RECORD_BYTES },
             variant: Variant::True,
         };

@@ -14,6 +14,9 @@ use crate::keys;
 use crate::record::BatchRecord;
 use crate::store::{ETag, Got};
 
+/// The shortest wait that looks for a reason when it was in vain.
+const EXPLAINED: Duration = Duration::from_secs(1);
+
 /// What a watch has seen.
 #[derive(Clone, Debug, Default)]
 enum Seen {
@@ -31,7 +34,8 @@ impl Queue {
     /// Waits until the task is in a terminal state.
     ///
     /// # Errors
-    /// [`Error::Timeout`] after `timeout`, [`Error::NotFound`] if there is no such task, and the store's.
+    /// [`Error::Timeout`] after `timeout`, with the reason if the task waits for a worker that does not run;
+    /// [`Error::NotFound`] if there is no such task, and the store's.
     pub async fn wait(&self, id: TaskId, timeout: Option<Duration>) -> Result<TaskView> {
         let longest = crate::limits::LONGEST;
         let deadline = Instant::now() + timeout.unwrap_or(longest).min(longest);
@@ -50,9 +54,19 @@ impl Queue {
             match timeout_at(deadline, seen.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => seen = self.core().watch(id.record()),
-                Err(_) => return Err(Error::Timeout(format!("task {id} has not finished yet"))),
+                Err(_) => break,
             }
         }
+        let view = match &*seen.borrow() {
+            Seen::Record(record) => record.task(id).map(|task| TaskView::of(record, task)),
+            Seen::Nothing | Seen::Error(_) => None,
+        };
+        let because = match view {
+            // Whoever waits for less only looks now and then, and is not to pay for more.
+            Some(view) if timeout.is_some_and(|timeout| timeout >= EXPLAINED) => self.because(&view).await,
+            _ => String::new(),
+        };
+        Err(Error::Timeout(format!("task {id} has not finished yet{because}")))
     }
 }
 

@@ -11,3 +11,4 @@ mod schemas;
 mod support;
 mod task_life;
 mod vandals;
+mod waiting;

@@ -58,8 +58,9 @@ pub unsafe extern "C" fn bq_engine_open(
 /// the code "closed". Completions stay in the engine's queues, where they can be drained until each queue is closed;
 /// close every queue, before or after.
 ///
-/// `timeout_ms`: 0 waits for nothing, below 0 waits for ever. Ending the threads may take up to 5 seconds more while
-/// one of them is inside a system call that hangs (a disk, a name server); such a thread ends when its call does.
+/// `timeout_ms`: 0 waits for nothing, below 0 waits for ever. In any case the message that wakes workers for tasks just
+/// submitted gets up to a second. Ending the threads may take up to 5 seconds more while one of them is inside a system
+/// call that hangs (a disk, a name server); such a thread ends when its call does.
 ///
 /// Several threads may call it: one closes, the others get BQ_ERR_CLOSED at once, before the first is done.
 ///
