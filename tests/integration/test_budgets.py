@@ -75,6 +75,7 @@ def test_a_thousand_concurrent_submits_cost_a_fifth_of_a_put_each(
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_ten_thousand_tasks_cost_a_tenth_of_a_put_each_to_completion(
     bucket: Bucket, proxy: Proxy, start_worker: StartWorker, open_fleet: Callable[[str], Fleet]
 ) -> None:
@@ -96,6 +97,7 @@ def test_ten_thousand_tasks_cost_a_tenth_of_a_put_each_to_completion(
     assert used["put"] + used["list"] <= 1000, used
 
 
+@pytest.mark.slow
 def test_an_idle_worker_costs_at_most_two_dollars_a_month_and_wakes_by_the_bell(
     bucket: Bucket, proxy: Proxy, start_worker: StartWorker, open_fleet: Callable[[str], Fleet]
 ) -> None:

@@ -225,6 +225,7 @@ def taken_over(record: bytes) -> bytes:
     return json.dumps(changed).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("languages", [["c", "go"] if has_go() else ["c"]], ids="-".join)
 async def test_tasks_of_a_killed_worker_complete_elsewhere(
     tmp_path: Path, languages: list[str], request: pytest.FixtureRequest

@@ -27,6 +27,7 @@ STORES = pytest.mark.parametrize("place", ["sqlite", "s3", "s3 in bad weather"],
 
 
 @STORES
+@pytest.mark.slow
 def test_a_killed_workers_tasks_complete_elsewhere_within_a_minute(
     place: Place, tmp_path: Path, start_worker: StartWorker, open_fleet: Callable[[str], Fleet]
 ) -> None:
@@ -82,6 +83,7 @@ asyncio.run(main())
 
 
 @STORES
+@pytest.mark.slow
 def test_what_a_killed_producer_had_acknowledged_completes(
     place: Place, tmp_path: Path, start_worker: StartWorker, open_fleet: Callable[[str], Fleet]
 ) -> None:

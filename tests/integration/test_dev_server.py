@@ -231,6 +231,7 @@ class TestOthers:
             worker.terminate()
             assert worker.wait(60) == 0, worker.output()
 
+    @pytest.mark.slow
     def test_a_worker_of_buquet_gets_through_a_bad_day(self, tmp_path: Path) -> None:
         faults = ["--latency", "2ms", "--error-503", "0.03", "--lost-answers", "0.03", "--seed", "1"]
         (tmp_path / "doubling.py").write_text(USE_BUQUET)
@@ -242,6 +243,7 @@ class TestOthers:
             assert (done.returncode, done.stdout.strip()) == (0, str(2 * sum(range(200)))), done.stderr
 
     @pytest.mark.timeout(400)
+    @pytest.mark.slow
     def test_the_aws_command_line_works_with_it(self, server: DevServer, tmp_path: Path) -> None:
         def aws(*words: str) -> str:
             done = run(AWS, *words, folder=tmp_path, **server.variables)

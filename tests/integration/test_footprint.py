@@ -128,6 +128,7 @@ def test_a_worker_loads_nothing_that_only_the_command_line_needs(tmp_path: Path)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["memory", "sqlite", "s3"])
 def test_a_thousand_opens_and_closes_leave_nothing_behind(
     store: str, request: pytest.FixtureRequest, tmp_path: Path
