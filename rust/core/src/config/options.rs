@@ -276,7 +276,8 @@ impl Definition {
             Key::RecordBytes => count(settings.record.bytes),
             Key::Concurrency => Value::Count(20),
             Key::Prefetch => return None,
-            Key::Drain => Value::Span(secs(30)),
+            // Kubernetes kills 30 s after its SIGTERM: giving the leases back takes a moment too.
+            Key::Drain => Value::Span(secs(25)),
             Key::Processes => Value::Count(1),
             Key::LogLevel => Value::Word("info"),
             Key::Retries => Value::Count(u64::from(task.retry.max_retries)),
