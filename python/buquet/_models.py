@@ -145,12 +145,14 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     ``attempt`` counts starts, so 1 means the first run. Times are aware and by
     the store's clock. ``input`` and ``output`` are the decoded JSON values; where one
     is None and ``input_ref`` or ``output_ref`` is not, it is too large to come along.
-    ``handle.result()`` reads it all the same.
+    ``handle.result()`` reads it all the same. ``archived_from`` is how an archived
+    task had ended; it is None for one that was purged.
     """
 
     id: str
     type: str
     status: TaskStatus
+    archived_from: TaskStatus | None = None
     input: Any = None
     output: Any = None
     input_ref: Payload | None = None
@@ -183,17 +185,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def has_result(task: Task) -> bool:
-    """Whether the task was completed and still holds what it came to, archived or not.
-
-    An archived task does not say what it was before. One without an output may have been completed with None.
-    """
-    if task.status is not TaskStatus.ARCHIVED:
-        return task.status is TaskStatus.COMPLETED
-    if task.output is not None or task.output_ref is not None or task.output_files:
-        return True
-    was_purged = task.input is None and task.input_ref is None
-    was_late = task.expires_at is not None and (task.completed_at is None or task.completed_at >= task.expires_at)
-    return task.attempt > 0 and task.error is None and task.cancel is None and not (was_purged or was_late)
+    """Whether the task was completed and still holds what it came to, archived or not."""
+    return TaskStatus.COMPLETED in {task.status, task.archived_from}
 
 
 class CorruptObject(msgspec.Struct, frozen=True, kw_only=True):

@@ -241,16 +241,14 @@ class TaskExpiredError(TaskFailedError):
 
 def ended_without_result(task: Task) -> TaskFailedError:
     """Build the exception for how this task ended."""
-    if _was_called_off(task):
+    if _was(task, "cancelled"):
         return TaskCancelledError(task)
-    return (TaskExpiredError if task.status.value == "expired" else TaskFailedError)(task)
+    return (TaskExpiredError if _was(task, "expired") else TaskFailedError)(task)
 
 
-def _was_called_off(task: Task) -> bool:
-    """Whether the task was cancelled, also if it was archived then, which keeps what it was to itself."""
-    if task.status.value == "archived":
-        return task.cancel is not None and task.error is None
-    return task.status.value == "cancelled"
+def _was(task: Task, status: str) -> bool:
+    """Whether the task ended like that, also if it was archived then."""
+    return status in {task.status, task.archived_from}
 
 
 class HandlerError(BuquetError):
@@ -323,10 +321,9 @@ def from_code(code: str, message: str) -> BuquetError:
 
 
 def _describe(task: Task) -> str:
-    was_called_off = task.cancel is not None and _was_called_off(task)
-    before = "cancelled and " if was_called_off and task.status.value == "archived" else ""
-    head = f"task {task.id} ({task.type}) {before}{task.status.value}"
-    if task.cancel is not None and was_called_off:
+    before = f"{task.archived_from} and " if task.archived_from else ""
+    head = f"task {task.id} ({task.type}) {before}{task.status}"
+    if task.cancel is not None and _was(task, "cancelled"):
         by = f" by {task.cancel.by}" if task.cancel.by else ""
         return f"{head}{by}: {task.cancel.reason}" if task.cancel.reason else f"{head}{by}"
     if task.error is None:

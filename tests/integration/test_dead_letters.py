@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +26,7 @@ from buquet import (
 from buquet._options import submit_options
 from tests.support.processes import clean_environment
 from tests.support.s3 import new_bucket
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,6 +236,31 @@ def test_an_archived_task_stays_readable_as_what_it_was(buquet: Run, url: str) -
         assert app.dead_letters.purge(status="completed", older_than=0).kept == 1
     with pytest.raises(TaskFailedError, match="archived"):
         gone[0].result()
+
+
+def test_a_result_of_none_outlives_its_archiving(buquet: Run, url: str) -> None:
+    app = Buquet(url)
+    started, over = threading.Event(), threading.Event()
+
+    @app.task
+    def nothing() -> None:
+        started.set()
+        over.wait(30)
+
+    handle = nothing.options(ttl="1s").submit()
+    with app.worker():
+        assert started.wait(30)
+        expires_at = handle.refresh().expires_at
+        assert expires_at is not None
+        wait_until(lambda: datetime.now(UTC) > expires_at, within=5, what="the time until which it might start")
+        over.set()
+        assert handle.result(timeout=30) is None
+        without_input = app.queue.client.call(_ops.submit("nothing", b"null", submit_options())).id
+        assert app.handle(without_input).result(timeout=30) is None
+    app.dead_letters.archive(handle, without_input)
+    for task_id in (handle.id, without_input):
+        assert app.handle(task_id).result() is None
+        assert buquet("status", task_id).returncode == 0
 
 
 async def test_the_same_from_python(url: str, failed: list[str]) -> None:

@@ -57,6 +57,8 @@ pub struct Task {
     #[serde(rename = "type")]
     kind: String,
     status: TaskStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived_from: Option<TaskStatus>,
     input: Json,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_ref: Option<PayloadName>,
@@ -115,6 +117,7 @@ impl From<TaskView> for Task {
             id,
             kind,
             status: task.status,
+            archived_from: task.outcome_before_archive(),
             input: task.input,
             input_ref: task.input_ref.map(|name| PayloadName::of(id.record(), *name)),
             input_files: PayloadName::all(id.record(), task.input_files),

@@ -59,6 +59,30 @@ impl Task {
     pub fn is_failed(&self) -> bool {
         self.status == TaskStatus::Failed
     }
+
+    /// How an archived task had ended; `None` for any other one, and for one that was purged.
+    #[must_use]
+    pub fn outcome_before_archive(&self) -> Option<TaskStatus> {
+        let is_archived = self.status == TaskStatus::Archived && self.purged_at.is_none();
+        is_archived.then(|| self.archived_from.unwrap_or_else(|| self.likely_outcome()))
+    }
+
+    /// How a task had ended that a version archived which did not note it. A completed one whose output was null can be
+    /// told from an expired one by its times only.
+    fn likely_outcome(&self) -> TaskStatus {
+        let was_late = self.expires_at.is_some_and(|end| self.completed_at.is_none_or(|ended| ended >= end));
+        if self.output.is_some() || self.output_ref.is_some() || !self.output_files.is_empty() {
+            TaskStatus::Completed
+        } else if self.error.is_some() {
+            TaskStatus::Failed
+        } else if self.cancel.is_some() {
+            TaskStatus::Cancelled
+        } else if self.attempt == 0 || was_late {
+            TaskStatus::Expired
+        } else {
+            TaskStatus::Completed
+        }
+    }
 }
 
 impl BatchRecord {

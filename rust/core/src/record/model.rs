@@ -176,6 +176,9 @@ pub struct Task {
     /// Options of its own, from a replay; they count for more than the record's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Box<Overrides>>,
+    /// What it was before it was archived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archived_from: Option<TaskStatus>,
     /// When it was purged: its input, output and error are gone, and nothing happens to it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purged_at: Option<Timestamp>,
@@ -238,6 +241,7 @@ impl Task {
             progress: None,
             cancel: None,
             options: None,
+            archived_from: None,
             purged_at: None,
             extra: Extra::new(),
         }
@@ -417,5 +421,6 @@ read_keeping_the_unknown!(Task {
     progress: take_or_default("progress"),
     cancel: take_or_default("cancel"),
     options: take_or_default("options"),
+    archived_from: take_or_default("archived_from"),
     purged_at: take_or_default("purged_at"),
 });

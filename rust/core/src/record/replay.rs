@@ -167,7 +167,8 @@ impl BatchRecord {
             Move::Archive => task.options.clone(),
         };
         let Some(task) = self.tasks.get_mut(usize::from(n)) else { return Err(Refusal::Missing) };
-        task.status = next;
+        let before = std::mem::replace(&mut task.status, next);
+        task.archived_from = matches!(action, Move::Archive).then_some(before);
         task.options = options;
         if let Move::Replay(changes) = action {
             // The error stays until the next attempt has ended, and so does the count of attempts.
@@ -207,6 +208,7 @@ impl BatchRecord {
                 task.metadata.clear();
                 task.progress = None;
                 task.cancel = None;
+                task.archived_from = None;
                 task.purged_at = Some(now);
                 count += 1;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use buquet_core::broken::Variant;
 use buquet_core::keys::FailedEntry;
 use buquet_core::record::{
-    BatchRecord, Cancel, Changes, EntryState, Extra, Move, Refusal, RetryChanges, TaskStatus, failed_entry_state,
+    BatchRecord, Cancel, Changes, EntryState, Extra, Json, Move, Refusal, RetryChanges, TaskStatus, failed_entry_state,
     plan_index, ready_entry_state,
 };
 use pretty_assertions::assert_eq;
@@ -226,6 +226,38 @@ fn a_record_with_options_out_of_range_on_a_task_is_corrupt() {
     step(&all_failed(), &mut record, at(9), 5);
     let key = buquet_core::keys::record(record.id);
     assert!(BatchRecord::decode(&key, text(&record).as_bytes()).is_err());
+}
+
+#[test]
+fn an_archived_task_still_says_how_it_had_ended() {
+    use TaskStatus::{Cancelled, Completed, Expired, Failed};
+    for status in [Completed, Failed, Cancelled, Expired] {
+        let mut record = all_failed();
+        // With no input and no output, and after its time: nothing but the status tells what it came to.
+        let task = &mut record.tasks[0];
+        (task.status, task.input, task.error) = (status, Json::null(), None);
+        (task.expires_at, task.completed_at) = (Some(at(1)), Some(at(5)));
+        assert_eq!(task.outcome_before_archive(), None);
+        record.move_task(0, Move::Archive, at(9)).unwrap();
+        assert_eq!(record.tasks[0].outcome_before_archive(), Some(status));
+        record.purge(at(10), |_| true);
+        assert_eq!((record.tasks[0].outcome_before_archive(), record.tasks[0].archived_from), (None, None));
+    }
+}
+
+#[test]
+fn of_a_task_archived_without_its_outcome_that_is_told_from_what_it_holds() {
+    let mut record = all_failed();
+    record.move_task(0, Move::Archive, at(9)).unwrap();
+    let task = &mut record.tasks[0];
+    task.archived_from = None;
+    assert_eq!(task.outcome_before_archive(), Some(TaskStatus::Failed));
+    task.error = None;
+    assert_eq!(task.outcome_before_archive(), Some(TaskStatus::Completed), "with null");
+    task.output = Some(Json::null());
+    assert_eq!(task.outcome_before_archive(), Some(TaskStatus::Completed));
+    (task.output, task.attempt) = (None, 0);
+    assert_eq!(task.outcome_before_archive(), Some(TaskStatus::Expired));
 }
 
 #[test]
