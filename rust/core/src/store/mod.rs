@@ -246,6 +246,12 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Which store is behind the address: another number once somebody has deleted it or put another in its place. Sends
+    /// no request.
+    fn generation(&self) -> u64 {
+        0
+    }
+
     /// Whether old versions are kept.
     async fn keeps_versions(&self) -> StoreResult<bool>;
 

@@ -13,6 +13,7 @@
 mod clock;
 mod database;
 mod failure;
+mod files;
 pub mod fork;
 mod gate;
 mod hosted;
@@ -24,7 +25,7 @@ mod watcher;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,9 +33,10 @@ use md5::{Digest, Md5};
 use tokio::sync::watch;
 
 use self::clock::Clock;
-use self::database::Location;
+use self::database::{Location, Mode};
+use self::files::Identity;
 use self::gate::Gate;
-use self::lane::{Lane, Mode};
+use self::lane::Lane;
 use self::statements::{Write, put_object};
 use self::threads::Threads;
 use self::watcher::Watcher;
@@ -59,8 +61,16 @@ pub struct SqliteStore {
     reads: Lane,
     /// Started for the first who asks for changes; empty where the system cannot tell of them.
     watcher: OnceLock<Option<Watcher>>,
+    seen: Mutex<Seen>,
     /// Behind the lanes, since it is dropped after them and waits for their ends.
     _threads: Threads,
+}
+
+/// The file that was last seen at the path, and how many there were before it.
+#[derive(Debug, Default)]
+struct Seen {
+    file: Option<Identity>,
+    generation: u64,
 }
 
 impl fmt::Debug for SqliteStore {
@@ -87,12 +97,12 @@ impl SqliteStore {
                            before the parent opens the queue, or start a new program instead of forking";
             return Err(StoreError::new(StoreErrorKind::Unsupported, message));
         }
-        let location = Location { path: path.to_owned() };
+        let location = Location::new(path);
         let clock = Arc::new(Clock::default());
         let mut threads = Threads::new(gate);
         let writes = Lane::start(Mode::Write, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
         let reads = Lane::start(Mode::Read, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
-        Ok(Self { location, clock, writes, reads, watcher: OnceLock::new(), _threads: threads })
+        Ok(Self { location, clock, writes, reads, watcher: OnceLock::new(), seen: Mutex::default(), _threads: threads })
     }
 }
 
@@ -169,6 +179,23 @@ impl Store for SqliteStore {
 
     fn changes(&self) -> Option<watch::Receiver<()>> {
         self.watcher.get_or_init(|| Watcher::start(&self.location.path)).as_ref().map(Watcher::changes)
+    }
+
+    fn generation(&self) -> u64 {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // What cannot be looked at now is judged by the next request.
+        if let Ok(found) = Identity::at(&self.location.path) {
+            let replaced = seen.file.is_some() && found != seen.file;
+            seen.file = found;
+            seen.generation += u64::from(replaced);
+            if let Some(watcher) = self.watcher.get().and_then(Option::as_ref) {
+                if replaced {
+                    watcher.let_go();
+                }
+                watcher.ensure();
+            }
+        }
+        seen.generation
     }
 
     async fn keeps_versions(&self) -> StoreResult<bool> {

@@ -97,6 +97,132 @@ async fn what_a_killed_process_had_acknowledged_is_there() {
     }
 }
 
+/// What another library of this process does when it has opened the file and closes it: POSIX drops every lock that the
+/// process has on it, whoever took it.
+fn close_by_another_library(path: &Path) {
+    for ending in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        drop(fs::File::open(name).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_file_closed_by_another_library_of_the_process_loses_nothing() {
+    const TEST: &str = "a_file_closed_by_another_library_of_the_process_loses_nothing";
+    if let Some(path) = as_child() {
+        let key = format!("tasks/of-process-{}", std::process::id());
+        open(&path).put(&key, Bytes::new(), &Condition::IfAbsent).await.unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.db");
+    let store = open(&path);
+    for n in 0..4 {
+        store.put(&format!("tasks/{n}"), Bytes::new(), &Condition::IfAbsent).await.unwrap();
+        close_by_another_library(&path);
+        // Without our locks it takes itself for the file's only user and removes the log when it ends.
+        assert!(child_of(TEST, &path).status().unwrap().success());
+        store.put(&format!("tasks/{n}-after"), Bytes::new(), &Condition::IfAbsent).await.unwrap();
+    }
+    drop(store);
+    assert_eq!(open(&path).list("tasks/", None, 100).await.unwrap().value.entries.len(), 12);
+    let sound: String =
+        rusqlite::Connection::open(&path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+}
+
+async fn is_there(path: &Path, key: &str) -> bool {
+    matches!(open(path).get(key, None).await.unwrap().value, Got::Found(_))
+}
+
+#[tokio::test]
+async fn after_its_file_was_deleted_a_store_goes_on_in_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q/q.db");
+    let store = open(&path);
+    store.put("old", Bytes::new(), &Condition::Always).await.unwrap();
+    store.get("old", None).await.unwrap();
+    let generation = store.generation();
+    fs::remove_dir_all(folder.path().join("q")).unwrap();
+    assert!(matches!(store.get("old", None).await.unwrap().value, Got::Missing), "what is gone was read");
+    assert!(!path.exists(), "reading made a file");
+    assert_ne!(store.generation(), generation);
+    store.put("new", Bytes::new(), &Condition::Always).await.unwrap();
+    assert!(is_there(&path, "new").await && !is_there(&path, "old").await);
+}
+
+#[tokio::test]
+async fn after_its_file_was_replaced_a_store_works_on_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, other] = ["q.db", "other.db"].map(|name| folder.path().join(name));
+    open(&other).put("theirs", Bytes::new(), &Condition::Always).await.unwrap();
+    let store = open(&path);
+    store.put("ours", Bytes::new(), &Condition::Always).await.unwrap();
+    let generation = store.generation();
+    fs::rename(&other, &path).unwrap();
+    store.put("new", Bytes::new(), &Condition::Always).await.unwrap();
+    assert!(is_there(&path, "new").await && is_there(&path, "theirs").await);
+    assert!(matches!(store.get("theirs", None).await.unwrap().value, Got::Found(_)));
+    assert_ne!(store.generation(), generation);
+}
+
+#[tokio::test]
+async fn what_was_written_into_a_file_that_is_gone_is_not_acknowledged() {
+    for gone in ["q.db", "q.db-wal", "q.db-shm"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("q.db");
+        let store = open(&path);
+        store.put("x", Bytes::new(), &Condition::Always).await.unwrap();
+        let other = rusqlite::Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let waiting = tokio::spawn({
+            let store = Arc::clone(&store);
+            async move { store.put("y", Bytes::new(), &Condition::Always).await }
+        });
+        sleep(Duration::from_millis(50)).await;
+        fs::remove_file(folder.path().join(gone)).unwrap();
+        other.execute_batch("COMMIT").unwrap();
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(error.kind == StoreErrorKind::Unavailable && error.message.contains("deleted or replaced"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn reading_makes_neither_folder_nor_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new/q.db");
+    let store = open(&path);
+    assert!(matches!(store.get("x", None).await.unwrap().value, Got::Missing));
+    assert!(store.list("", None, 10).await.unwrap().value.entries.is_empty());
+    assert!(store.versions("tasks/x", None, 10).await.unwrap().value.versions.is_empty());
+    assert!(!folder.path().join("new").exists());
+    open(&path).put("x", Bytes::new(), &Condition::Always).await.unwrap();
+    assert!(matches!(store.get("x", None).await.unwrap().value, Got::Found(_)), "what came later is not seen");
+}
+
+#[tokio::test]
+async fn the_default_folder_keeps_itself_out_of_version_control() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [".buquet", "other"] {
+        let path = folder.path().join(name).join("buquet.db");
+        open(&path).put("x", Bytes::new(), &Condition::Always).await.unwrap();
+    }
+    assert_eq!(fs::read_to_string(folder.path().join(".buquet/.gitignore")).unwrap(), "*\n");
+    assert!(!folder.path().join("other/.gitignore").exists());
+}
+
+#[tokio::test]
+async fn a_file_behind_a_link_is_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, link] = ["q.db", "link.db"].map(|name| folder.path().join(name));
+    open(&path).put("x", Bytes::new(), &Condition::Always).await.unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let store = open(&link);
+    store.put("y", Bytes::new(), &Condition::Always).await.unwrap();
+    assert!(is_there(&path, "y").await && is_there(&link, "x").await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stores_in_one_process_see_each_others_writes_at_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -56,7 +56,9 @@ pub(super) async fn connect(options: &S3Options) -> Result<Client, StoreError> {
     let shared = loader.load().await;
     if shared.region().is_none() {
         let bucket = &options.bucket;
-        let message = format!("no region is known for bucket {bucket:?}; set S3_REGION or add ?region=... to the URL");
+        let message = format!(
+            "no region is known for bucket {bucket:?}; set AWS_REGION (or BUQUET_REGION), or add ?region=... to the URL"
+        );
         return Err(StoreError::new(StoreErrorKind::Invalid, message));
     }
     let timeouts = TimeoutConfig::builder()

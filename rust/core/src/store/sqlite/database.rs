@@ -1,15 +1,20 @@
 //! Opening the file: its folder, its format, and the settings every connection needs.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{self, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::super::{StoreError, StoreErrorKind};
 use super::failure::explain;
+use super::files::{Files, Identity};
+use super::hosted_statements::HEADS;
 
 /// Written into the file's header, so that another program's database is never taken for ours: "buqu".
 const APPLICATION_ID: i32 = 0x6275_7175;
@@ -44,51 +49,137 @@ const SCHEMA: &str = "
     INSERT INTO clock VALUES (0);
 ";
 
+/// How often a database is opened again that was replaced at that very moment.
+const OPEN_TRIES: usize = 3;
+
 /// Where the database is.
 #[derive(Clone, Debug)]
 pub(super) struct Location {
     /// The file.
     pub(super) path: PathBuf,
+    /// Whether a server of buckets keeps its tables there too.
+    pub(super) hosted: Arc<AtomicBool>,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Writing, which makes the file if need be. Its transactions take the write lock at the start: one that only
+    /// finds out later may fail half-way.
+    Write,
+    /// Reading one consistent state. Makes nothing: a file that is not there reads as an empty one.
+    Read,
+}
+
+/// A connection and the files that it works on.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    /// Absent where there is nothing to read yet.
+    files: Option<Files>,
+}
+
+impl Link {
+    #[cfg(test)]
+    pub(super) const fn to_nothing(connection: Connection) -> Self {
+        Self { connection, files: None }
+    }
+
+    /// Closes it without the copy of the log that a last user makes: it should not wait for the disk, and where the files
+    /// were replaced the log belongs to another database.
+    pub(super) fn abandon(self) {
+        // If this is refused the log is copied, which SQLite does only as the file's last user.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+    }
 }
 
 impl Location {
-    /// Opens a connection; creates the folder and the tables if they are not there.
-    pub(super) fn connect(&self) -> Result<Connection, StoreError> {
-        self.create_folder()?;
-        // Switching a new file to the write-ahead log asks for a lock without waiting for it, so several processes
-        // that start at once may meet here.
-        for _ in 0..LOCK_TRIES {
-            match self.prepare() {
-                Err(Failure::Sql(error)) if is_locked(&error) => thread::sleep(Duration::from_millis(1)),
-                Err(Failure::Sql(error)) => return Err(explain(&self.path, &error)),
-                Err(Failure::Refused(error)) => return Err(error),
-                Ok(connection) => return Ok(connection),
+    /// The database at `path`, which no later change of the working directory moves.
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path::absolute(path).unwrap_or_else(|_| path.to_owned()), hosted: Arc::default() }
+    }
+
+    /// Opens a connection. For writing it creates the folder and the tables if they are not there.
+    pub(super) fn connect(&self, mode: Mode) -> Result<Link, StoreError> {
+        if mode == Mode::Write {
+            self.create_folder()?;
+        }
+        for _ in 0..OPEN_TRIES {
+            let before = Identity::at(&self.path).map_err(|error| self.not_looked_at(&error))?;
+            if before.is_none() && mode == Mode::Read {
+                return self.nothing();
+            }
+            let connection = self.open(mode).map_err(|error| explain(&self.path, &error))?;
+            if !self.make_ready(&connection, mode)? {
+                return self.nothing();
+            }
+            let files = Files::of(&self.path).map_err(|error| self.not_looked_at(&error))?;
+            let link = Link { connection, files };
+            match &link.files {
+                Some(files) if before.is_none_or(|before| before == files.database()) => return Ok(link),
+                _ => link.abandon(),
             }
         }
-        let message = format!("{}: another process has kept the database locked for too long", self.path.display());
-        Err(StoreError::new(StoreErrorKind::Unavailable, message))
+        Err(self.replaced())
+    }
+
+    /// Whether everybody who opens the database works on the same files as `link`.
+    pub(super) fn is_current(&self, link: &Link) -> bool {
+        match &link.files {
+            Some(files) => files.are_current(),
+            None => matches!(Identity::at(&self.path), Ok(None)),
+        }
+    }
+
+    /// The error for a request that met the end of the files.
+    pub(super) fn replaced(&self) -> StoreError {
+        let message = format!(
+            "{} or a file beside it was deleted or replaced while it was open, so nothing was stored; the next request uses what is \
+             at the path then",
+            self.path.display()
+        );
+        StoreError::new(StoreErrorKind::Unavailable, message)
     }
 
     /// Empties the write-ahead log if it has grown too long; all other writers wait meanwhile. Never waits itself,
     /// since a reader may hold on to the log for as long as it likes: `false` if it has to be tried again.
-    pub(super) fn limit_log(&self, connection: &Connection) -> rusqlite::Result<bool> {
-        if fs::metadata(self.log()).is_ok_and(|log| log.len() <= LOG_LIMIT) {
+    pub(super) fn limit_log(&self, link: &Link) -> rusqlite::Result<bool> {
+        let is_short = |files: &Files| files.log_size() <= LOG_LIMIT;
+        if link.files.as_ref().is_none_or(is_short) || !self.is_current(link) {
             return Ok(true);
         }
+        let connection = &link.connection;
         connection.busy_handler(None)?;
         let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
         connection.busy_handler(Some(wait_for_lock))?;
         Ok(!busy?)
     }
 
-    fn log(&self) -> PathBuf {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        log.into()
+    /// A database in memory to read in where there is none yet.
+    fn nothing(&self) -> Result<Link, StoreError> {
+        let open = || {
+            let connection = Connection::open_in_memory()?;
+            connection.execute_batch(SCHEMA)?;
+            connection.execute_batch(HEADS)?;
+            Ok(Link { connection, files: None })
+        };
+        open().map_err(|error| explain(&self.path, &error))
+    }
+
+    fn not_looked_at(&self, error: &io::Error) -> StoreError {
+        let kind = match error.kind() {
+            ErrorKind::PermissionDenied => StoreErrorKind::Denied,
+            ErrorKind::NotADirectory => StoreErrorKind::NoBucket,
+            _ => StoreErrorKind::Unavailable,
+        };
+        StoreError::new(kind, format!("{}: {error}; name a file in a folder that you may write to", self.path.display()))
     }
 
     fn create_folder(&self) -> Result<(), StoreError> {
         let Some(folder) = self.path.parent() else { return Ok(()) };
+        if folder.is_dir() {
+            return Ok(());
+        }
         fs::create_dir_all(folder).map_err(|error| {
             let kind = match error.kind() {
                 ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
@@ -98,22 +189,59 @@ impl Location {
             let folder = folder.display();
             let advice = "name a folder that you may write to, for example BUQUET_URL=sqlite:/path/to/buquet.db";
             StoreError::new(kind, format!("cannot create the folder {folder} for the database: {error}; {advice}"))
-        })
+        })?;
+        if folder.ends_with(".buquet") {
+            // Only for convenience: nothing rests on it.
+            let _ = fs::write(folder.join(".gitignore"), "*\n");
+        }
+        Ok(())
     }
 
-    fn prepare(&self) -> Result<Connection, Failure> {
+    fn open(&self, mode: Mode) -> rusqlite::Result<Connection> {
+        if !buquet_locks::install() {
+            tracing::warn!(
+                "this system has no locks of open files: no other library of this process may open the file"
+            );
+        }
         // Without the URI flag of the default: a path is a path, also one that begins with "file:".
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&self.path, flags)?;
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        flags.set(OpenFlags::SQLITE_OPEN_CREATE, mode == Mode::Write);
+        let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_handler(Some(wait_for_lock))?;
         connection.set_prepared_statement_cache_capacity(32);
-        let ready = self.check_format(&connection)?;
-        self.use_write_ahead_log(&connection)?;
+        Ok(connection)
+    }
+
+    /// Checks and prepares the file; `false` if there is nothing to read in it yet.
+    fn make_ready(&self, connection: &Connection, mode: Mode) -> Result<bool, StoreError> {
+        // Switching a new file to the write-ahead log asks for a lock without waiting for it, so several processes
+        // that start at once may meet here. The connection stays the same: closing one drops the locks of other libraries.
+        for _ in 0..LOCK_TRIES {
+            match self.prepare(connection, mode) {
+                Err(Failure::Sql(error)) if is_locked(&error) => thread::sleep(Duration::from_millis(1)),
+                Err(Failure::Sql(error)) => return Err(explain(&self.path, &error)),
+                Err(Failure::Refused(error)) => return Err(error),
+                Ok(ready) => return Ok(ready),
+            }
+        }
+        let message = format!("{}: another process has kept the database locked for too long", self.path.display());
+        Err(StoreError::new(StoreErrorKind::Unavailable, message))
+    }
+
+    fn prepare(&self, connection: &Connection, mode: Mode) -> Result<bool, Failure> {
+        let ready = self.check_format(connection)?;
+        if !ready && mode == Mode::Read {
+            return Ok(false);
+        }
+        self.use_write_ahead_log(connection)?;
         connection.execute_batch(SETTINGS)?;
         if !ready {
-            self.create_tables(&mut connection)?;
+            self.create_tables(connection)?;
         }
-        Ok(connection)
+        if mode == Mode::Write && self.hosted.load(Ordering::Relaxed) {
+            connection.execute_batch(HEADS)?;
+        }
+        Ok(true)
     }
 
     /// Whether our tables are there already; an error if somebody else's are.
@@ -142,8 +270,8 @@ impl Location {
         Err(self.refused("lies where SQLite cannot keep a write-ahead log; put it on a local disk"))
     }
 
-    fn create_tables(&self, connection: &mut Connection) -> Result<(), Failure> {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fn create_tables(&self, connection: &Connection) -> Result<(), Failure> {
+        let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
         // Another process may have been first.
         if !self.check_format(&transaction)? {
             transaction.execute_batch(SCHEMA)?;
@@ -188,10 +316,10 @@ mod tests {
     #[test]
     fn a_connection_syncs_every_commit_to_a_write_ahead_log() {
         let folder = tempfile::tempdir().unwrap();
-        let location = Location { path: folder.path().join("q.db") };
+        let location = Location::new(&folder.path().join("q.db"));
         // The second connection finds the tables there; the settings are each connection's own.
-        let connections = [location.connect().unwrap(), location.connect().unwrap()];
-        for connection in &connections {
+        let links = [Mode::Write, Mode::Read].map(|mode| location.connect(mode).unwrap());
+        for Link { connection, .. } in &links {
             let pragma = |name| connection.query_row(name, [], |row| row.get::<_, rusqlite::types::Value>(0)).unwrap();
             assert_eq!(pragma("PRAGMA synchronous"), 2.into(), "2 is FULL");
             assert_eq!(pragma("PRAGMA journal_mode"), "wal".to_owned().into());
@@ -201,8 +329,9 @@ mod tests {
     #[test]
     fn a_log_that_grew_too_long_is_emptied() {
         let folder = tempfile::tempdir().unwrap();
-        let location = Location { path: folder.path().join("q.db") };
-        let connection = location.connect().unwrap();
+        let location = Location::new(&folder.path().join("q.db"));
+        let link = location.connect(Mode::Write).unwrap();
+        let connection = &link.connection;
         connection.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
         let log = || fs::metadata(folder.path().join("q.db-wal")).unwrap().len();
         let grow = |bytes: u64| {
@@ -210,16 +339,16 @@ mod tests {
             connection.execute(sql, [bytes]).unwrap();
         };
         grow(1 << 20);
-        assert!(location.limit_log(&connection).unwrap());
+        assert!(location.limit_log(&link).unwrap());
         assert!(log() > 1 << 20, "a short log is left alone");
         grow(LOG_LIMIT);
-        let reader = location.connect().unwrap();
+        let reader = location.connect(Mode::Read).unwrap().connection;
         reader.execute_batch("BEGIN").unwrap();
         reader.query_row("SELECT count(*) FROM versions", [], |row| row.get::<_, i64>(0)).unwrap();
         grow(1);
-        assert!(!location.limit_log(&connection).unwrap(), "somebody reads in it");
+        assert!(!location.limit_log(&link).unwrap(), "somebody reads in it");
         reader.execute_batch("COMMIT").unwrap();
-        assert!(location.limit_log(&connection).unwrap());
+        assert!(location.limit_log(&link).unwrap());
         assert_eq!(log(), 0);
     }
 }

@@ -10,8 +10,7 @@ use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
-use rusqlite::config::DbConfig;
+use super::database::Link;
 
 static FIRST: Gate = Gate::new(true);
 
@@ -31,7 +30,7 @@ struct State {
     /// How many are inside SQLite.
     inside: usize,
     seats: u64,
-    idle: BTreeMap<u64, Connection>,
+    idle: BTreeMap<u64, Link>,
 }
 
 impl fmt::Debug for Gate {
@@ -81,11 +80,8 @@ impl Gate {
             return false;
         }
         // Under the lock, so that another thread's fork does not happen half-way through.
-        for connection in std::mem::take(&mut state.idle).into_values() {
-            // A fork should not wait for the disk, nor should the log be copied for each; the next to connect goes on
-            // with it. If this is refused the log is copied, and nothing else comes of it.
-            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }
+        // Whoever connects next goes on with the log.
+        std::mem::take(&mut state.idle).into_values().for_each(Link::abandon);
         drop(state);
         true
     }
@@ -122,15 +118,15 @@ impl Seat {
         let mut state =
             self.gate.changed.wait_while(waiting, |state| state.forks > 0).unwrap_or_else(PoisonError::into_inner);
         state.inside += 1;
-        let connection = state.idle.remove(&self.number);
+        let link = state.idle.remove(&self.number);
         drop(state);
-        Pass { connection, seat: self }
+        Pass { link, seat: self }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.pass().connection = None;
+        self.pass().link = None;
     }
 }
 
@@ -138,7 +134,7 @@ impl Drop for Seat {
 #[derive(Debug)]
 pub(super) struct Pass<'a> {
     /// What is here in the end is kept for the next pass.
-    pub(super) connection: Option<Connection>,
+    pub(super) link: Option<Link>,
     seat: &'a Seat,
 }
 
@@ -146,8 +142,8 @@ impl Drop for Pass<'_> {
     fn drop(&mut self) {
         let mut state = self.seat.gate.state();
         state.inside -= 1;
-        if let Some(connection) = self.connection.take() {
-            state.idle.insert(self.seat.number, connection);
+        if let Some(link) = self.link.take() {
+            state.idle.insert(self.seat.number, link);
         }
         if state.forks > 0 {
             self.seat.gate.changed.notify_all();
@@ -160,6 +156,8 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
+    use rusqlite::Connection;
+
     use super::*;
 
     const SOON: Duration = Duration::from_mins(1);
@@ -171,11 +169,11 @@ mod tests {
     #[test]
     fn a_connection_is_kept_between_passes_and_closed_by_a_fork() {
         let mut seat = gate().seat();
-        seat.pass().connection = Some(Connection::open_in_memory().unwrap());
-        assert!(seat.pass().connection.is_some(), "kept");
+        seat.pass().link = Some(Link::to_nothing(Connection::open_in_memory().unwrap()));
+        assert!(seat.pass().link.is_some(), "kept");
         assert!(seat.gate.shut(SOON));
         seat.gate.open();
-        assert!(seat.pass().connection.is_none(), "closed");
+        assert!(seat.pass().link.is_none(), "closed");
     }
 
     #[test]

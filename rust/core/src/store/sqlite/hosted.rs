@@ -1,5 +1,7 @@
 //! The file as a server of buckets uses it.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 
 use super::super::hosted::{Content, Deleted, Deletion, Held, Hosted, Lines, Refused};
@@ -11,6 +13,7 @@ use crate::time::Timestamp;
 #[async_trait]
 impl Hosted for SqliteStore {
     async fn prepare(&self) -> StoreResult<()> {
+        self.location.hosted.store(true, Ordering::Relaxed);
         self.writes.run(|database, _| database.execute_batch(HEADS)).await
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::{StoreError, StoreErrorKind, StoreResult, Timed};
 use super::clock::Clock;
-use super::database::Location;
+use super::database::{Location, Mode};
 use super::failure::explain;
 use super::gate::{Gate, Seat};
 use super::statements::{latest_time, set_latest_time};
@@ -25,15 +25,6 @@ const GROUP: usize = 512;
 
 /// Between two tries to empty a write-ahead log.
 const LOG_PAUSE: Duration = Duration::from_secs(5);
-
-/// What a lane's transactions are for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Mode {
-    /// Take the write lock at the start: a transaction that only finds out later may fail half-way.
-    Write,
-    /// Read one consistent state.
-    Read,
-}
 
 /// The way to the thread. It ends when this is dropped.
 pub(super) struct Lane {
@@ -164,8 +155,8 @@ impl Worker {
             return;
         }
         let pass = self.seat.pass();
-        let Some(connection) = &pass.connection else { return };
-        match self.location.limit_log(connection) {
+        let Some(link) = &pass.link else { return };
+        match self.location.limit_log(link) {
             Ok(true) => {}
             Ok(false) => self.limit_log_from = now + LOG_PAUSE,
             Err(error) => {
@@ -181,12 +172,22 @@ impl Worker {
     fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let mut pass = self.seat.pass();
         // Whatever goes wrong with a connection, the next request gets a new one: it is put back only at the end.
-        let connection = match pass.connection.take() {
-            Some(connection) => connection,
-            None => self.location.connect()?,
+        let link = match pass.link.take() {
+            Some(link) if self.location.is_current(&link) => link,
+            Some(link) => {
+                link.abandon();
+                self.location.connect(self.mode)?
+            }
+            None => self.location.connect(self.mode)?,
         };
-        transact(&connection, self.mode, &self.clock, group).map_err(|error| explain(&self.location.path, &error))?;
-        pass.connection = Some(connection);
+        let outcome = transact(&link.connection, self.mode, &self.clock, group);
+        // What was written is acknowledged only if others find it.
+        if (self.mode == Mode::Write || outcome.is_err()) && !self.location.is_current(&link) {
+            link.abandon();
+            return Err(self.location.replaced());
+        }
+        outcome.map_err(|error| explain(&self.location.path, &error))?;
+        pass.link = Some(link);
         Ok(())
     }
 }
