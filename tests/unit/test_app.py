@@ -147,7 +147,7 @@ async def test_waiting_on_a_running_loop_is_refused_rather_than_blocking_it(app:
     with pytest.raises(InvalidError, match="await"):
         noop.submit().result()
     with pytest.raises(InvalidError, match="await"):
-        noop.map([]).results()
+        noop.starmap([]).results()
 
 
 def test_map_and_starmap_submit_together_and_give_ordered_results(app: Buquet, engine: FakeEngine) -> None:

@@ -64,10 +64,11 @@ def test_options_that_no_submit_could_have_are_refused_at_decoration(
 
 async def test_what_is_no_collection_of_calls_is_refused(app: Buquet, engine: FakeEngine) -> None:
     @app.task
-    def double(x: Any) -> Any:
+    def double(x: str) -> str:
         return 2 * x
 
     one: Any = 5
+    several_bytes: Any = b"abc"
     with pytest.raises(InvalidError, match=r"map takes a collection .* not int \(5\); write map\(\[5\]\)"):
         double.map(one)
     with pytest.raises(InvalidError, match="map_async takes a collection"):
@@ -75,7 +76,7 @@ async def test_what_is_no_collection_of_calls_is_refused(app: Buquet, engine: Fa
     with pytest.raises(InvalidError, match=r"not str \('abc'\); write map\(\['abc'\]\), or submit\('abc'\)"):
         double.map("abc")
     with pytest.raises(InvalidError, match="not bytes"):
-        await double.map_async(b"abc")
+        await double.map_async(several_bytes)
     with pytest.raises(InvalidError, match=r"starmap takes a collection .* such as \[\(1, 2\), \(3, 4\)\], not int"):
         double.starmap(one)
     for call in (1, "ab"):
