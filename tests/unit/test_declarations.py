@@ -64,7 +64,7 @@ def test_options_that_no_submit_could_have_are_refused_at_decoration(
 
 async def test_what_is_no_collection_of_calls_is_refused(app: Buquet, engine: FakeEngine) -> None:
     @app.task
-    def double(x: str) -> str:
+    def double(x: str | int) -> str | int:
         return 2 * x
 
     one: Any = 5
