@@ -224,7 +224,7 @@ async fn an_unknown_region_is_refused_with_what_to_do() {
     let options = S3Options { bucket: "my-bucket".into(), ..S3Options::default() };
     let error = S3Store::new(options).get("x", None).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Invalid);
-    assert!(error.message.contains("S3_REGION"), "{error}");
+    assert!(error.message.contains("set AWS_REGION (or BUQUET_REGION)"), "{error}");
 }
 
 #[tokio::test]
