@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, Unpack, cast, overload
 
 from buquet import _ops
+from buquet._address import Config
 from buquet._cancelling import CancelCounts, CancelResult, cancel, cancel_many, filters
 from buquet._checks import parent_id
-from buquet._client import Client, Config
+from buquet._client import Client
 from buquet._config import Configuration, config
 from buquet._dead_letters_sync import SyncDeadLetters
 from buquet._doctor import Diagnosis, doctor

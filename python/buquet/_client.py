@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
+    from buquet._address import Config
     from buquet._chain import Chain
     from buquet._engine import Engine, EngineOpener
     from buquet._vault import Vault
@@ -51,44 +52,6 @@ CLOSE_TIMEOUT_MS = 5_000
 _EXIT_TIMEOUT_MS = 1_000
 _SIDE_BY_SIDE = 1_000
 """Most operations of one ``call_many`` in flight."""
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the queue lives. What is left out is looked up by the engine."""
-
-    url: str | None = None
-    region: str | None = None
-    endpoint: str | None = None
-    profile: str | None = None
-
-    def __repr__(self) -> str:
-        """Show where the queue is, without what may hold a secret."""
-        return f"Config({self.address!r})"
-
-    @property
-    def address(self) -> str | None:
-        """The URL without user, password and query, fit to be shown."""
-        if self.url is None:
-            return None
-        scheme, mark, rest = self.url.partition("://")
-        if not mark:
-            return self.url
-        return scheme + mark + rest.partition("?")[0].rpartition("@")[2]
-
-    def __post_init__(self) -> None:
-        """Refuse what is no text, naming it."""
-        for name in self.__struct_fields__:
-            value: object = getattr(self, name)
-            if value is None:
-                continue
-            if not isinstance(value, str):
-                raise InvalidError(f"{name}= must be text, not {type(value).__name__}")
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                shown = self.address if name == "url" else value
-                message = f"{name}={shown!r} is not UTF-8, as names of files need not be; buquet takes no other"
-                raise InvalidError(message) from None
 
 
 @cache
@@ -153,11 +116,11 @@ class Client:
         *,
         reopens: bool = False,
     ) -> None:
-        """Remember the configuration. Nothing is opened before the first call.
+        """Remember the configuration, and where relative paths begin. Nothing is opened before the first call.
 
         :param reopens: whether a call after ``close`` opens the engine again, or is refused.
         """
-        self.config = config
+        self.config = config.here()
         self.codecs = check_codecs(codecs) if codecs else ()
         self._opener = opener
         self._reopens = reopens

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from multiprocessing.connection import Connection
 
-    from buquet._client import Config
+    from buquet._address import Config
     from buquet._vault import Parts
     from buquet.codecs import Codec
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from multiprocessing.connection import Connection
 
-    from buquet._client import Call, Config
+    from buquet._address import Config
+    from buquet._client import Call
     from buquet._durations import Duration
 
 T = TypeVar("T")

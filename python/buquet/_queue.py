@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack, cast
 
 from buquet import _cancelling, _codec, _ops
 from buquet import _first_use as _first_use  # noqa: PLC0414 - imported for what it imports
+from buquet._address import Config
 from buquet._calls import TaskCall
 from buquet._cancelling import CancelCounts, CancelResult
 from buquet._checks import parent_id
-from buquet._client import Client, Config
+from buquet._client import Client
 from buquet._config import Configuration, config
 from buquet._current import Waiting
 from buquet._dead_letters import DeadLetters
@@ -395,4 +396,4 @@ def connect(
         async with connect() as queue:  # closes itself
             ...
     """
-    return Connecting(Config(url=url, region=region, endpoint=endpoint, profile=profile), codecs)
+    return Connecting(Config(url=url, region=region, endpoint=endpoint, profile=profile).here(), codecs)

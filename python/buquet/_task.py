@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from buquet import _ops
     from buquet._about import AboutOne
-    from buquet._client import Client, Config
+    from buquet._address import Config
+    from buquet._client import Client
     from buquet._durations import Duration
     from buquet._models import RetryPolicy
     from buquet._vault import Parcel

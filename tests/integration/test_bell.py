@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from buquet import Buquet
-from buquet._client import Config
+from buquet._address import Config
 from buquet._native import open_engine
 from buquet.cli import _output
 from buquet.cli._app import cli

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from buquet import Buquet, Queue
-from buquet._client import Client, Config
+from buquet._address import Config
+from buquet._client import Client
 from tests.unit.fake_engine import FakeEngine
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 
 from buquet import BuquetError, ClosedError, InternalError, InvalidError, NotFoundError, UnavailableError, errors
 from buquet import _ops as ops
-from buquet._client import Client, Config
+from buquet._address import Config
+from buquet._client import Client
 from buquet._options import submit_options
 from buquet.errors import from_code
 from tests.support.waiting import wait_until

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from buquet import ConflictError, Task, TaskStatus, _ops
+from buquet._address import Config
 from buquet._chain import Chain, Marker, Place, envelope
-from buquet._client import Client, Config
+from buquet._client import Client
 from buquet._comparing import compare
 from buquet._models import Payload
 from buquet._options import submit_options

@@ -12,7 +12,8 @@ import pytest
 import buquet
 from buquet import Buquet
 from buquet import _ops as ops
-from buquet._client import Client, Config
+from buquet._address import Config
+from buquet._client import Client
 from buquet._codec import decode, encode
 from buquet._native import open_engine
 from buquet._packing import Packing, packing, unpacking
@@ -93,7 +94,8 @@ print(os.waitpid(child, 0)[1])
 FORK_WHILE_AN_ENGINE_IS_OPENED = """
 import os, threading
 from buquet import _ops as ops
-from buquet._client import Client, Config
+from buquet._address import Config
+from buquet._client import Client
 from buquet._codec import decode, encode
 from buquet._native import open_engine
 from buquet._packing import Packing, packing, unpacking

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from buquet import Buquet, InvalidError, Queue, TaskCancelledError, TaskContext, TaskFailedError, Worker, _processes
-from buquet._client import Config
+from buquet._address import Config
 from tests.support.processes import ROOT, background, clean_environment
 from tests.support.waiting import wait_until
 from tests.unit import process_tasks

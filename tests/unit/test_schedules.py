@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from buquet import ArgumentError, Buquet, InvalidError, NotFoundError, Queue, TaskContext, Worker, _schedules
-from buquet._client import Client, Config
+from buquet._address import Config
+from buquet._client import Client
 from buquet._task import AsyncTaskFunction, TaskFunction
 from buquet.codecs import AesGcm, Codec, Zstd
 from tests.support.processes import clean_environment

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from buquet._client import Client, Config
+from buquet._address import Config
+from buquet._client import Client
 from buquet._config import ConfigOption, Configuration, config
 from buquet.cli._output import Json, Url, out, plain, print_json, print_rows, shared, wants_json
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from buquet import _ops
 from buquet import demo as demo_app
-from buquet._client import Config
+from buquet._address import Config
 from buquet.cli._demo_report import Report
 from buquet.cli._output import ExitCode, out, print_json, shared
 from buquet.demo.workers import WorkerProcesses

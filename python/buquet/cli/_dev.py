@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from buquet import _ops
-from buquet._client import Client, Config
+from buquet._address import Config
+from buquet._client import Client
 from buquet.cli._output import Json, err, print_json, shared, wants_json
 from buquet.cli._usage import duration
 from buquet.errors import InvalidError

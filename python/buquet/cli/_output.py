@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from buquet import errors
-from buquet._client import Call, Client, Config
+from buquet._address import Config
+from buquet._client import Call, Client
 from buquet._models import CorruptObject, TaskStatus
 
 _WIDE = 200

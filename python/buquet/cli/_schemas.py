@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from buquet._client import Config
+from buquet._address import Config
 from buquet._schemas import TaskSchema, schema_delete, schema_get, schema_list, schema_put
 from buquet.cli._load import load_app
 from buquet.cli._output import Json, Url, ask, out, plain, print_json, print_rows, read_argument, shared, wants_json

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from buquet import _ops
+from buquet._address import Config
 from buquet._allocator import use_few_arenas
 from buquet._background import run_to_end, signals
-from buquet._client import Client, Config
+from buquet._client import Client
 from buquet._config import config
 from buquet._cpus import available_cpus
 from buquet._durations import seconds, written_duration
