@@ -147,7 +147,7 @@ def test_a_fork_waits_for_an_engine_that_is_being_opened() -> None:
     assert script(FORK_WHILE_AN_ENGINE_IS_OPENED) == "0"
 
 
-FILES = ("_client.py", "_forking.py", "_lazy.py", "_native.py", "_channels.py", "_task.py")
+FILES = ("_client.py", "_forking.py", "_lazy.py", "_native.py")
 PACKAGE = Path(buquet.__file__).parent
 
 
