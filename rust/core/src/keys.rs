@@ -9,6 +9,7 @@ use std::fmt;
 
 pub use self::failed::FailedEntry;
 use crate::id::{LeaseId, PayloadId, RecordId, WorkerId};
+use crate::limits;
 use crate::time::Timestamp;
 
 /// The marker: layout format and parameters of the queue.
@@ -108,6 +109,11 @@ pub fn minute_start(index: &str, shard: char, minute: i64) -> String {
     format!("{index}{shard}/{:010}", minute.max(0))
 }
 
+/// A number that can have been reached by counting; from any other a record would be written that nobody can read.
+fn counted(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number| *number < limits::COUNTABLE)
+}
+
 /// A short hash of a task type, so that a worker knows from the key whether an entry concerns it.
 ///
 /// FNV-1a, 32 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>). Types may collide: the record decides.
@@ -151,7 +157,7 @@ impl ReadyEntry {
         let mut parts = name.split('.');
         let entry = Self {
             record: parts.next()?.parse().ok()?,
-            seq: parts.next()?.parse().ok()?,
+            seq: counted(parts.next()?)?,
             priority: parts.next()?.parse().ok()?,
             type_hash: u32::from_str_radix(parts.next()?, 16).ok()?,
             due: Timestamp(
@@ -209,7 +215,7 @@ mod tests {
     use crate::entropy::Entropy;
 
     fn arbitrary_ready() -> impl Strategy<Value = ReadyEntry> {
-        (any::<u64>(), 0_i64..4_000_000_000_000, any::<u64>(), 0_u8..10, any::<u32>(), any::<u32>()).prop_map(
+        (any::<u64>(), 0_i64..4_000_000_000_000, 0..limits::COUNTABLE, 0_u8..10, any::<u32>(), any::<u32>()).prop_map(
             |(seed, due, seq, priority, type_hash, pending)| ReadyEntry {
                 due: Timestamp(due),
                 record: RecordId::random(&Entropy::seeded(seed)),
@@ -254,6 +260,17 @@ mod tests {
                 let _ = (ReadyEntry::parse(&key), LeaseEntry::parse(&key), parse_record(&key), parse_worker(&key));
                 let _ = parse_payload(&format!("payloads/{text}"));
             }
+        }
+    }
+
+    #[test]
+    fn an_entry_whose_number_cannot_have_been_counted_is_not_ours() {
+        let record = RecordId::random(&Entropy::seeded(5));
+        let entry = |seq| ReadyEntry { due: Timestamp(0), record, seq, priority: 5, type_hash: 0, pending: 1 };
+        let failed = |rev| FailedEntry { at: Timestamp(0), record, rev, type_hash: 0, count: 1 };
+        for (number, ours) in [(limits::COUNTABLE - 1, true), (limits::COUNTABLE, false), (u64::MAX, false)] {
+            assert_eq!(ReadyEntry::parse(&entry(number).to_string()).is_some(), ours, "{number}");
+            assert_eq!(FailedEntry::parse(&failed(number).to_string()).is_some(), ours, "{number}");
         }
     }
 

@@ -70,6 +70,9 @@ pub const CLAIMS_IN_FLIGHT: usize = 64;
 pub const REBASES: usize = 20;
 /// Commit ids a record remembers: a committer whose answer was lost finds itself here even if others came after.
 pub const TRAIL: usize = 64;
+/// No revision or entry is numbered as high as this: it cannot be reached by counting, and other readers of JSON
+/// begin to round here.
+pub const COUNTABLE: u64 = 1 << 53;
 /// Times a task may lose its worker before it is failed instead of run again: a task that kills its worker
 /// must not go round for ever.
 pub const LOSSES: u32 = 10;

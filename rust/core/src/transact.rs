@@ -108,8 +108,9 @@ impl Desk {
         let commit = CommitId::random(self.bucket.entropy());
         let plan = plan_index(&empty, record, self.bucket.now(), self.variant);
         record.stamp(commit);
-        self.write_entries(&plan, Side::Before).await?;
         let key = keys::record(record.id);
+        check_readable(&key, record)?;
+        self.write_entries(&plan, Side::Before).await?;
         match self.put(&key, record.encode()?, &Condition::IfAbsent, commit).await? {
             Committed::Landed(_) => {
                 self.write_entries(&plan, Side::After).await?;
@@ -144,6 +145,7 @@ impl Desk {
             let plan = plan_index(&stored.record, &mut next, now, self.variant);
             let commit = CommitId::random(self.bucket.entropy());
             next.stamp(commit);
+            check_readable(&key, &next)?;
             self.write_entries(&plan, Side::Before).await?;
             let committed = match self.put(&key, next.encode()?, &Condition::IfMatch(stored.etag), commit).await {
                 Err(error @ Error::Unavailable(_)) => return Ok(Transacted::Unknown(answer, commit, error)),
@@ -229,6 +231,15 @@ impl Desk {
 enum Side {
     Before,
     After,
+}
+
+/// Refuses what no reader would take for a record.
+fn check_readable(key: &str, next: &BatchRecord) -> Result<()> {
+    next.check().map_err(|what| {
+        Error::Corrupt(format!(
+            "{key} cannot be changed, the next revision could not be read: {what}; look at the object"
+        ))
+    })
 }
 
 fn is_stale(key: &str, record: &BatchRecord) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FAILED, MINUTE_MS};
+use super::{FAILED, MINUTE_MS, counted};
 use crate::id::RecordId;
 use crate::time::Timestamp;
 
@@ -38,7 +38,7 @@ impl FailedEntry {
         let mut parts = name.split('.');
         let entry = Self {
             record: parts.next()?.parse().ok()?,
-            rev: parts.next()?.parse().ok()?,
+            rev: counted(parts.next()?)?,
             type_hash: u32::from_str_radix(parts.next()?, 16).ok()?,
             at: Timestamp(
                 minute.parse::<i64>().ok()?.checked_mul(MINUTE_MS)?.checked_add(parts.next()?.parse().ok()?)?,
@@ -55,9 +55,10 @@ mod tests {
 
     use super::*;
     use crate::entropy::Entropy;
+    use crate::limits;
 
     fn arbitrary() -> impl Strategy<Value = FailedEntry> {
-        (any::<u64>(), 0_i64..4_000_000_000_000, any::<u64>(), any::<u32>(), any::<u32>()).prop_map(
+        (any::<u64>(), 0_i64..4_000_000_000_000, 0..limits::COUNTABLE, any::<u32>(), any::<u32>()).prop_map(
             |(seed, at, rev, type_hash, count)| FailedEntry {
                 at: Timestamp(at),
                 record: RecordId::random(&Entropy::seeded(seed)),

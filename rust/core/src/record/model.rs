@@ -13,11 +13,8 @@ use super::options::Options;
 use super::payload::PayloadRef;
 use super::status::TaskStatus;
 use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
+use crate::limits;
 use crate::time::Timestamp;
-
-/// No revision or entry is numbered as high as this: it cannot be reached by counting, and other readers of JSON
-/// begin to round here.
-const COUNTABLE: u64 = 1 << 53;
 
 /// Fields this version does not know, kept as they are.
 pub type Extra = BTreeMap<String, Box<RawValue>>;
@@ -334,7 +331,7 @@ impl BatchRecord {
     /// # Errors
     /// A description of the contradiction.
     pub fn check(&self) -> Result<(), &'static str> {
-        if self.rev >= COUNTABLE || self.seq >= COUNTABLE {
+        if self.rev >= limits::COUNTABLE || self.seq >= limits::COUNTABLE {
             return Err("its rev or seq is too high to have been counted");
         }
         if self.tasks.iter().enumerate().any(|(n, task)| usize::from(task.n) != n) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buquet_core::entropy::Entropy;
-use buquet_core::id::TaskId;
+use buquet_core::id::{RecordId, TaskId};
+use buquet_core::keys::ReadyEntry;
 use buquet_core::queue::{Filter, Queue, Settings, Submission};
 use buquet_core::record::Json;
 use buquet_core::store::memory::MemoryStore;
@@ -122,6 +123,29 @@ async fn a_record_whose_type_or_priority_was_changed_keeps_the_entry_that_leads_
 #[tokio::test(start_paused = true)]
 async fn a_record_with_an_entry_that_no_key_can_say_keeps_its_entry() {
     is_set_aside("\"ready\":{\"due\":\"20", "\"ready\":{\"due\":\"1969-12-31T23:59:59Z\",\"was\":\"20").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_whose_next_revision_nobody_could_read_is_left_as_it_is() {
+    is_set_aside("\"seq\":1,\"ready\"", "\"seq\":9007199254740991,\"ready\"").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_entry_with_a_number_nobody_counted_to_makes_no_record_that_nobody_can_read() {
+    let store = Arc::new(MemoryStore::new());
+    let queue = open(&store, 1).await.unwrap();
+    let record = RecordId::random(&Entropy::seeded(9));
+    for seq in [1 << 53, u64::MAX] {
+        let due = queue.bucket().now();
+        let entry = ReadyEntry { due, record, seq, priority: 5, type_hash: keys::type_hash("t"), pending: 1 };
+        queue.bucket().put(&entry.to_string(), "{}".into()).await.unwrap();
+    }
+    let worker = worker_on(&store).await;
+    for _ in 0..40 {
+        worker.next(5, SOON).await.unwrap();
+    }
+    let listing = queue.list(&Filter::default(), 10, None).await.unwrap();
+    assert!(listing.corrupt.is_empty(), "{:?}", listing.corrupt);
 }
 
 #[tokio::test(start_paused = true)]
