@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use tokio::time::sleep;
 
 use crate::broken::Variant;
-use crate::bucket::{Bucket, Committed, Deleter};
+use crate::bucket::{Bucket, Committed, Deleter, Uncommitted};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId};
 use crate::keys::{self, FailedEntry, LeaseEntry, ReadyEntry};
@@ -87,12 +87,12 @@ impl Desk {
         }
     }
 
-    /// Commits a new record; `false` if a void one is in its place, or a real one in that of a void one.
+    /// Commits a new record of a random id; `false` if a void one is in its place, or a real one in that of a void one.
     ///
     /// # Errors
     /// The store's; after [`Error::Unavailable`] it may have landed.
     pub async fn create(&self, record: &mut BatchRecord) -> Result<bool> {
-        Ok(match self.place(record).await? {
+        Ok(match self.place_as(record, Author::Only).await? {
             Placed::Landed => true,
             // The id is random: a record of the same kind is this one, many commits later.
             Placed::Taken(found) => found.is_some_and(|found| found.record.void == record.void),
@@ -104,6 +104,10 @@ impl Desk {
     /// # Errors
     /// The store's; after [`Error::Unavailable`] it may have landed.
     pub async fn place(&self, record: &mut BatchRecord) -> Result<Placed> {
+        self.place_as(record, Author::OneOfMany).await
+    }
+
+    async fn place_as(&self, record: &mut BatchRecord, author: Author) -> Result<Placed> {
         let empty = BatchRecord { tasks: Vec::new(), ..record.clone() };
         let commit = CommitId::random(self.bucket.entropy());
         let plan = plan_index(&empty, record, self.bucket.now(), self.variant);
@@ -111,7 +115,12 @@ impl Desk {
         let key = keys::record(record.id);
         check_readable(&key, record)?;
         self.write_entries(&plan, Side::Before).await?;
-        match self.put(&key, record.encode()?, &Condition::IfAbsent, commit).await? {
+        let committed = self.put(&key, record.encode()?, &Condition::IfAbsent, commit).await;
+        if matches!(committed, Err(Uncommitted::Refused(_))) && author == Author::Only {
+            // Another author may write the same entries again; these lead nowhere for good.
+            self.deleter.delete(plan.ahead.iter().cloned());
+        }
+        match committed? {
             Committed::Landed(_) => {
                 self.write_entries(&plan, Side::After).await?;
                 Ok(Placed::Landed)
@@ -148,8 +157,14 @@ impl Desk {
             check_readable(&key, &next)?;
             self.write_entries(&plan, Side::Before).await?;
             let committed = match self.put(&key, next.encode()?, &Condition::IfMatch(stored.etag), commit).await {
-                Err(error @ Error::Unavailable(_)) => return Ok(Transacted::Unknown(answer, commit, error)),
-                committed => committed?,
+                Ok(committed) => committed,
+                Err(Uncommitted::Unknown(error)) => return Ok(Transacted::Unknown(answer, commit, error)),
+                Err(Uncommitted::Refused(error)) => {
+                    if !rebase {
+                        self.withdraw_leases(&plan);
+                    }
+                    return Err(error);
+                }
             };
             match committed {
                 Committed::Landed(etag) => {
@@ -164,14 +179,12 @@ impl Desk {
                     let granted = |entry: &LeaseEntry| {
                         found.as_ref().is_some_and(|found| found.record.leases.contains_key(&entry.lease))
                     };
-                    let leases: Vec<LeaseEntry> = plan.ahead.iter().filter_map(|key| LeaseEntry::parse(key)).collect();
-                    if leases.iter().any(granted) {
+                    if plan.ahead.iter().filter_map(|key| LeaseEntry::parse(key)).any(|entry| granted(&entry)) {
                         // It landed after all, so many commits ago that the trail has lost it.
                         let error = Error::Unavailable(format!("{key}: a commit was found to have landed late"));
                         return Ok(Transacted::Unknown(answer, commit, error));
                     }
-                    // The lease was made for this commit alone, which cannot land any more.
-                    self.deleter.delete(leases.iter().map(ToString::to_string));
+                    self.withdraw_leases(&plan);
                     return Ok(Transacted::Overtaken);
                 }
                 Committed::Lost(None) => return Ok(Transacted::Missing),
@@ -184,21 +197,33 @@ impl Desk {
         Err(Error::Unavailable(format!("{key}: {} others committed first; try again", limits::REBASES)))
     }
 
+    /// Deletes the entries of leases that were made for one commit alone, which cannot land any more.
+    fn withdraw_leases(&self, plan: &IndexPlan) {
+        let leases = plan.ahead.iter().filter(|key| LeaseEntry::parse(key).is_some());
+        self.deleter.delete(leases.cloned());
+    }
+
     /// Lets the others by: the more often a commit was overtaken, the longer.
     async fn step_back(&self, overtaken: usize) {
         let most = STEP_BACK * u32::try_from(overtaken).unwrap_or(u32::MAX);
         sleep(most.mul_f64(self.bucket.entropy().unit())).await;
     }
 
-    async fn put(&self, key: &str, body: Bytes, condition: &Condition, commit: CommitId) -> Result<Committed> {
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        condition: &Condition,
+        commit: CommitId,
+    ) -> std::result::Result<Committed, Uncommitted> {
         if self.variant.believes_refusals() {
-            return self.put_believing(key, body, condition, commit).await;
+            return self.put_believing(key, body, condition).await.map_err(Uncommitted::Unknown);
         }
         self.bucket.commit(key, body, condition, commit).await
     }
 
     /// The broken variant without read-back: sends again after a lost answer and takes a refusal at its word.
-    async fn put_believing(&self, key: &str, body: Bytes, condition: &Condition, _: CommitId) -> Result<Committed> {
+    async fn put_believing(&self, key: &str, body: Bytes, condition: &Condition) -> Result<Committed> {
         loop {
             match self.bucket.put_if(key, body.clone(), condition).await {
                 Ok(crate::store::Put::Stored(etag)) => return Ok(Committed::Landed(Some(etag))),
@@ -224,6 +249,15 @@ impl Desk {
         try_join_all(here.map(|key| self.bucket.put(key, Bytes::from_static(b"{}")))).await?;
         Ok(())
     }
+}
+
+/// Who commits a new record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Author {
+    /// Nobody else writes under its id.
+    Only,
+    /// Others may be committing a record of the same id.
+    OneOfMany,
 }
 
 /// Of a commit.

@@ -22,7 +22,7 @@ use crate::store::{
 };
 use crate::time::Timestamp;
 
-pub use commit::Committed;
+pub use commit::{Committed, Uncommitted};
 pub use deleter::Deleter;
 pub use usage::{Requests, Usage};
 

@@ -4,6 +4,8 @@ mod configured;
 mod dead_letters;
 mod dead_letters_many;
 mod doctor;
+mod meddled;
+mod outages;
 mod payloads;
 mod protocol;
 mod schedules;
