@@ -216,7 +216,7 @@ impl Core {
         let running = done.iter().filter(|(_, done)| **done == Cancelling::Requested).map(|(id, _)| id.record());
         let mut records: Vec<RecordId> = running.collect();
         records.dedup();
-        if records.is_empty() { Ok(()) } else { self.post_notices(&records).await }
+        self.post_notices(&records).await
     }
 
     /// Marks as expired what nobody has started in its time.

@@ -38,6 +38,7 @@ pub use self::lifecycle::{Lifecycle, LifecycleChoice};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub(crate) use self::list::{check_cursor, check_limit};
 pub use self::marker::FORMAT;
+use self::notices::Outgoing;
 pub use self::purge::{Purge, Purged};
 pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
 pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
@@ -76,6 +77,7 @@ pub(crate) struct Core {
     pub(crate) spawner: Spawner,
     schemas: schemas::Known,
     lanes: Lanes,
+    notices: Outgoing,
     watches: Watches,
     crew: explain::Crew,
     nearby: Mutex<Vec<std::sync::Weak<dyn Nearby>>>,
@@ -139,6 +141,7 @@ impl Queue {
             spawner,
             schemas: schemas::Known::new(marked.schemas),
             lanes: Lanes::default(),
+            notices: Outgoing::default(),
             watches: Watches::default(),
             crew: explain::Crew::default(),
             nearby: Mutex::default(),

@@ -4,10 +4,17 @@
 //! task for long commits seldom, so the canceller also writes the record's id here, and every worker that holds tasks
 //! reads the board as often as it beats. A notice that is lost costs time, never the wish itself.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{Instant, sleep};
 
 use super::Core;
+use crate::bucket::OPERATION_TIMEOUT;
 use crate::error::{Error, Result};
 use crate::id::RecordId;
 use crate::keys;
@@ -15,8 +22,11 @@ use crate::limits;
 use crate::store::{Condition, ETag, Got, Put};
 use crate::time::Timestamp;
 
-/// Times a notice is written over somebody else's before it is left to the record alone.
-const TRIES: usize = 10;
+/// The first and the longest pause after somebody else wrote first; a random part of each is taken off.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long notices are tried to be written.
+const PATIENCE: Duration = OPERATION_TIMEOUT;
 
 /// What the board says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,14 +74,77 @@ impl Board {
     }
 }
 
+/// The notices of this process that are not on the board yet. Those that come while others are being written go
+/// together, so that the callers of one process never stand in each other's way.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    waiting: Mutex<BTreeSet<RecordId>>,
+    turn: AsyncMutex<()>,
+}
+
+/// Notices being written; those that are not written go back, and along with the next ones.
+struct Batch<'a> {
+    outgoing: &'a Outgoing,
+    records: BTreeSet<RecordId>,
+}
+
+impl Outgoing {
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<RecordId>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Batch<'_> {
+        Batch { outgoing: self, records: std::mem::take(&mut *self.waiting()) }
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.outgoing.waiting();
+        waiting.append(&mut self.records);
+        // More than the board holds say no more than that all are to be looked at.
+        while waiting.len() > limits::NOTICES + 1 {
+            waiting.pop_first();
+        }
+        drop(waiting);
+    }
+}
+
 impl Core {
-    /// Puts records on the board. Best effort: the records themselves say it too.
+    /// Puts records on the board. The records themselves say it too, to whoever commits to them.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's; [`Error::Unavailable`] if others wrote first for too long.
     pub(crate) async fn post_notices(&self, records: &[RecordId]) -> Result<()> {
+        {
+            let mut waiting = self.notices.waiting();
+            waiting.extend(records);
+            if waiting.is_empty() {
+                return Ok(());
+            }
+        }
+        let _turn = self.notices.turn.lock().await;
+        // Whoever had the turn before has taken these along, unless it failed.
+        let mut batch = self.notices.take();
+        if batch.records.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<RecordId> = batch.records.iter().copied().collect();
+        self.write_notices(&records).await.map_err(|error| {
+            tracing::warn!(%error, "workers could not be told of cancellations");
+            Error::Unavailable(format!(
+                "the tasks are called off in their records, but the workers that run them could not be told ({error}); \
+                 they learn of it when they next store something there; cancel again to tell them sooner"
+            ))
+        })?;
+        batch.records.clear();
+        Ok(())
+    }
+
+    async fn write_notices(&self, records: &[RecordId]) -> Result<()> {
         let bucket = &self.desk.bucket;
-        for _ in 0..TRIES {
+        let (until, mut pause) = (Instant::now() + PATIENCE, FIRST_PAUSE);
+        loop {
             let (mut board, condition) = match bucket.get(keys::CANCELS, None).await?.value {
                 Got::Found(object) => (Board::read(&object.body), Condition::IfMatch(object.etag)),
                 Got::Missing | Got::NotModified => (Board::default(), Condition::IfAbsent),
@@ -80,16 +153,19 @@ impl Core {
             board.nonce = format!("{:016x}", bucket.entropy().bits());
             let body = serde_json::to_vec(&board)
                 .map_err(|error| Error::Internal(format!("the notices cannot be written as JSON: {error}")))?;
-            match bucket.put_if(keys::CANCELS, Bytes::from(body), &condition).await {
+            let problem = match bucket.put_if(keys::CANCELS, Bytes::from(body), &condition).await {
                 Ok(Put::Stored(_)) => return Ok(()),
-                Ok(Put::Refused) => {}
+                Ok(Put::Refused) => format!("others wrote {} first for {} s", keys::CANCELS, PATIENCE.as_secs()),
                 // Writing a notice twice does no harm.
-                Err(error) if error.kind.is_transient() => {}
+                Err(error) if error.kind.is_transient() => error.message,
                 Err(error) => return Err(error.into()),
+            };
+            if Instant::now() + pause > until {
+                return Err(Error::Unavailable(problem));
             }
+            sleep(pause.mul_f64(bucket.entropy().unit())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        tracing::debug!("a cancellation found no place on the board; its worker learns of it with its next commit");
-        Ok(())
     }
 
     /// The board, if it has changed since it had the tag `known`.

@@ -1,5 +1,6 @@
 //! The queue as its users see it, on stores in memory with paused time.
 
+mod board;
 mod configured;
 mod dead_letters;
 mod dead_letters_many;
