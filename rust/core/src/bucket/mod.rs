@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use self::budget::RetryBudget;
 use self::usage::{Counters, Request};
 use crate::clock::ServerClock;
 use crate::entropy::Entropy;
 use crate::store::{
-    Condition, ETag, Got, Page, Put, Store, StoreError, StoreErrorKind, StoreResult, VersionId, VersionPage,
+    Condition, ETag, Got, Page, Put, Store, StoreError, StoreResult, VersionId,
+    VersionPage, in_time, time_limit,
 };
 use crate::time::Timestamp;
 
@@ -26,8 +27,6 @@ pub use commit::{Committed, Uncommitted};
 pub use deleter::Deleter;
 pub use usage::{Requests, Usage};
 
-/// How long one request may take before its answer is given up.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests under way at the same time; further ones wait for their turn.
 const REQUESTS_IN_FLIGHT: usize = 256;
 /// How long one operation may go on retrying.
@@ -110,7 +109,15 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn get(&self, key: &str, if_none_match: Option<&ETag>) -> StoreResult<Got> {
-        self.retrying(Request::Get, || self.0.store.get(key, if_none_match)).await
+        self.retrying(Request::Get, 0, || self.0.store.get(key, if_none_match)).await
+    }
+
+    /// As [`Bucket::get`], of an object that may have so many bytes.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn get_large(&self, key: &str, bytes: usize) -> StoreResult<Got> {
+        self.retrying(Request::Get, bytes, || self.0.store.get(key, None)).await
     }
 
     /// Writes an index entry or another object that may be written twice, trying again within the budget.
@@ -119,7 +126,7 @@ impl Bucket {
     /// The store's, once the budget is spent.
     pub async fn put(&self, key: &str, body: Bytes) -> StoreResult<Put> {
         self.0.counters.count_sent(body.len());
-        self.retrying(Request::Put, || self.0.store.put(key, body.clone(), &Condition::Always)).await
+        self.retrying(Request::Put, body.len(), || self.0.store.put(key, body.clone(), &Condition::Always)).await
     }
 
     /// Writes an object without condition, once: for what is not worth a retry.
@@ -128,7 +135,8 @@ impl Bucket {
     /// The store's.
     pub async fn put_once(&self, key: &str, body: Bytes) -> StoreResult<Put> {
         self.0.counters.count_sent(body.len());
-        self.once(Request::Put, self.0.store.put(key, body, &Condition::Always)).await
+        let limit = time_limit(body.len());
+        self.once(Request::Put, limit, self.0.store.put(key, body, &Condition::Always)).await
     }
 
     /// Writes under a condition, once, and without learning what a refusal means: see [`Bucket::commit`].
@@ -137,7 +145,8 @@ impl Bucket {
     /// The store's.
     pub async fn put_if(&self, key: &str, body: Bytes, condition: &Condition) -> Result<Put, StoreError> {
         self.0.counters.count_sent(body.len());
-        self.once(Request::Put, self.0.store.put(key, body, condition)).await.map(|answer| answer.value)
+        let limit = time_limit(body.len());
+        self.once(Request::Put, limit, self.0.store.put(key, body, condition)).await.map(|answer| answer.value)
     }
 
     /// Deletes keys, trying again within the budget.
@@ -145,7 +154,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn delete_many(&self, keys: &[String]) -> StoreResult<()> {
-        self.retrying(Request::Delete, || self.0.store.delete_many(keys)).await
+        self.retrying(Request::Delete, 0, || self.0.store.delete_many(keys)).await
     }
 
     /// Lists keys, trying again within the budget.
@@ -153,7 +162,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
-        self.retrying(Request::List, || self.0.store.list(prefix, start_after, limit)).await
+        self.retrying(Request::List, 0, || self.0.store.list(prefix, start_after, limit)).await
     }
 
     /// Lists a key's versions, trying again within the budget.
@@ -161,7 +170,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn versions(&self, key: &str, before: Option<&VersionId>, limit: usize) -> StoreResult<VersionPage> {
-        self.retrying(Request::List, || self.0.store.versions(key, before, limit)).await
+        self.retrying(Request::List, 0, || self.0.store.versions(key, before, limit)).await
     }
 
     /// Reads one version, trying again within the budget.
@@ -169,7 +178,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got> {
-        self.retrying(Request::Get, || self.0.store.get_version(key, version)).await
+        self.retrying(Request::Get, 0, || self.0.store.get_version(key, version)).await
     }
 
     /// Whether the store keeps old versions.
@@ -177,42 +186,47 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn keeps_versions(&self) -> StoreResult<bool> {
-        self.retrying(Request::Get, || self.0.store.keeps_versions()).await
+        self.retrying(Request::Get, 0, || self.0.store.keeps_versions()).await
     }
 
     /// Sends one request: limits its time, counts it, and learns the server's time from its answer.
     async fn once<T: usage::Measured>(
         &self,
         request: Request,
+        limit: Duration,
         answer: impl Future<Output = StoreResult<T>> + Send,
     ) -> StoreResult<T> {
+        let inner = &self.0;
         // Never closed, so there is always a permit some time.
-        let _permit = self.0.in_flight.acquire().await;
+        let _permit = inner.in_flight.acquire().await;
         let sent = Instant::now();
-        let result = timeout(REQUEST_TIMEOUT, answer).await.unwrap_or_else(|_| {
-            let message = format!("{} did not answer within {} s", self.0.store.url(), REQUEST_TIMEOUT.as_secs());
-            Err(StoreError::new(StoreErrorKind::Unavailable, message))
-        });
+        let result = in_time(&*inner.store, limit, answer).await;
         if let Ok(answer) = &result {
-            self.0.clock.observe(answer.at, self.0.store.clock_resolution_ms(), sent, Instant::now());
+            inner.clock.observe(answer.at, inner.store.clock_resolution_ms(), sent, Instant::now());
         }
-        self.0.counters.count(request, result.as_ref().map(|answer| &answer.value));
+        inner.counters.count(request, result.as_ref().map(|answer| &answer.value));
         if result.is_ok() {
-            self.0.budget.earn();
+            inner.budget.earn();
         }
         result
     }
 
-    async fn retrying<T, F>(&self, request: Request, ask: impl Fn() -> F + Send + Sync) -> StoreResult<T>
+    /// Asks until there is an answer, or the budget is spent; the body, sent or received, may have so many bytes.
+    async fn retrying<T, F>(&self, request: Request, bytes: usize, ask: impl Fn() -> F + Send + Sync) -> StoreResult<T>
     where
         T: usage::Measured,
         F: Future<Output = StoreResult<T>> + Send,
     {
-        let mut pauses = self.pauses();
+        let (mut pauses, mut limit) = (self.pauses(), time_limit(bytes));
         loop {
-            match self.once(request, ask()).await {
+            let sent = Instant::now();
+            match self.once(request, limit, ask()).await {
                 Err(error) if error.kind.is_transient() => pauses.rest(error).await?,
                 answer => return answer,
+            }
+            // How long a body is that is read is often not known before.
+            if request == Request::Get && sent.elapsed() >= limit {
+                limit *= 2;
             }
         }
     }

@@ -170,7 +170,8 @@ pub async fn read_piece(bucket: &Bucket, owner: RecordId, name: &PayloadRef, n: 
         return Err(Error::Invalid(format!("payload {} has {} pieces, from 0; there is no {n}", name.id, name.pieces)));
     }
     let key = keys::payload(owner, name.id, n);
-    let Got::Found(object) = bucket.get(&key, None).await?.value else {
+    let most = usize::try_from(name.bytes).unwrap_or(usize::MAX).min(limits::PIECE_BYTES);
+    let Got::Found(object) = bucket.get_large(&key, most).await?.value else {
         return Err(Error::Corrupt(format!(
             "{key} is gone, and record {owner} names it: it was deleted by hand, or by a lifecycle rule on payloads/"
         )));

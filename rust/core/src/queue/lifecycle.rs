@@ -8,7 +8,7 @@ use super::{Queue, READS_IN_FLIGHT};
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::limits;
-use crate::store::{Expires, Expiry, Listed, StoreKind, Version};
+use crate::store::{Expires, Expiry, Listed, StoreKind, Version, in_time, time_limit};
 use crate::time::Timestamp;
 
 /// Dollars for a gigabyte kept a month, S3 Standard in us-east-1 (<https://aws.amazon.com/s3/pricing/>).
@@ -186,8 +186,9 @@ impl Queue {
         let rules = expiries(&prefix_of(&store.url()), keep_days);
         let estimate = self.estimate(keep_days).await?;
         // Who may not ask is told of the usual case.
-        let keeps = !applies || store.keeps_versions().await.map_or(true, |answer| answer.value);
-        let others = if apply { Some(store.put_lifecycle(&rules).await?.value) } else { None };
+        let keeps = !applies || self.bucket().keeps_versions().await.map_or(true, |answer| answer.value);
+        let put = async || in_time(store, time_limit(0), store.put_lifecycle(&rules)).await;
+        let others = if apply { Some(put().await?.value) } else { None };
         Ok(Lifecycle {
             applies,
             applied: apply,

@@ -13,14 +13,39 @@ pub mod probe;
 pub mod s3;
 pub mod sqlite;
 
+use std::future::Future;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::time::Timestamp;
 
 /// The most keys one request may name or answer with, as on S3.
 pub(crate) const MAX_KEYS: usize = 1_000;
+/// How long an answer may take, apart from the time for the bytes of a body.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The slowest link on which bodies still arrive in time: 1 Mbit/s.
+const BYTES_PER_SECOND: usize = 125_000;
+
+/// How long a request whose body has so many bytes may take before its answer is given up.
+pub(crate) fn time_limit(bytes: usize) -> Duration {
+    REQUEST_TIMEOUT + Duration::from_millis(u64::try_from(bytes / (BYTES_PER_SECOND / 1_000)).unwrap_or(u64::MAX))
+}
+
+/// Gives an answer of `store` up that does not come in time: it may or may not have taken effect.
+pub(crate) async fn in_time<T>(
+    store: &dyn Store,
+    limit: Duration,
+    answer: impl Future<Output = StoreResult<T>> + Send,
+) -> StoreResult<T> {
+    timeout(limit, answer).await.unwrap_or_else(|_| {
+        let message = format!("{} did not answer within {} s", store.url(), limit.as_secs());
+        Err(StoreError::new(StoreErrorKind::Unavailable, message))
+    })
+}
 
 /// An entity tag exactly as the server gave it, quotes included where it sends them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

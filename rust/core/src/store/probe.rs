@@ -3,13 +3,14 @@
 //! Some ignore conditions, and then two workers would both own one task; some answer a listing in any order. The
 //! probe finds out before anything is entrusted to such a store, and says what is missing.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join;
 use tokio::time::sleep;
 
-use super::{Condition, ETag, Got, Put, Store, StoreError, StoreResult};
+use super::{Condition, ETag, Got, Put, Store, StoreError, StoreResult, in_time, time_limit};
 use crate::error::Error;
 
 /// How often a probe that a passing failure spoilt is begun anew.
@@ -115,13 +116,13 @@ impl Probe<'_> {
 
     /// A put that was sent again on its way meets itself and is refused: then only what is stored tells who won.
     async fn winner(&self, key: &str, names: [&str; 2], none: Finding) -> Result<(ETag, String), Finding> {
-        let Got::Found(object) = value(self.store.get(key, None).await)? else { return Err(none) };
+        let Got::Found(object) = self.value(self.store.get(key, None)).await? else { return Err(none) };
         let body = names.into_iter().map(|name| self.body(name)).find(|body| object.body == *body);
         body.map(|body| (object.etag, body)).ok_or(none)
     }
 
     async fn must_read(&self, key: &str, etag: &ETag, body: &str) -> Result<(), Finding> {
-        match value(self.store.get(key, None).await)? {
+        match self.value(self.store.get(key, None)).await? {
             Got::Found(object) if object.etag == *etag && object.body == body => Ok(()),
             _ => Err(Finding::Lacks("a read right after a write did not show what was written")),
         }
@@ -130,7 +131,7 @@ impl Probe<'_> {
     async fn must_list(&self) -> Result<(), Finding> {
         let keys: Vec<String> = (1..=3).map(|n| format!("{}/list/{n}", self.root)).collect();
         for key in keys.iter().rev() {
-            value(self.store.put(key, Bytes::from(self.body(key)), &Condition::Always).await)?;
+            self.value(self.store.put(key, Bytes::from(self.body(key)), &Condition::Always)).await?;
         }
         let prefix = format!("{}/list/", self.root);
         if self.list(&prefix, None, 10).await? != (keys.clone(), false) {
@@ -146,7 +147,7 @@ impl Probe<'_> {
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<(Vec<String>, bool), Finding> {
-        let page = value(self.store.list(prefix, after, limit).await)?;
+        let page = self.value(self.store.list(prefix, after, limit)).await?;
         Ok((page.entries.into_iter().map(|entry| entry.key).collect(), page.more))
     }
 
@@ -156,16 +157,16 @@ impl Probe<'_> {
     }
 
     async fn put(&self, key: &str, name: &str, condition: &Condition) -> Result<Put, StoreError> {
-        value(self.store.put(key, Bytes::from(self.body(name)), condition).await)
+        self.value(self.store.put(key, Bytes::from(self.body(name)), condition)).await
+    }
+
+    async fn value<T>(&self, answer: impl Future<Output = StoreResult<T>> + Send) -> Result<T, StoreError> {
+        in_time(self.store, time_limit(0), answer).await.map(|answer| answer.value)
     }
 
     async fn clean(&self) -> Result<(), Finding> {
         let mut keys: Vec<String> = (1..=3).map(|n| format!("{}/list/{n}", self.root)).collect();
         keys.push(format!("{}/race", self.root));
-        Ok(value(self.store.delete_many(&keys).await)?)
+        Ok(self.value(self.store.delete_many(&keys)).await?)
     }
-}
-
-fn value<T>(answer: StoreResult<T>) -> Result<T, StoreError> {
-    answer.map(|answer| answer.value)
 }

@@ -1,7 +1,7 @@
 //! A bucket on an S3-compatible server, through the AWS SDK.
 //!
 //! The SDK's own retries are off for every request: [`crate::bucket::Bucket`] retries, and knows what a second
-//! sending of a conditional put can mean. Every request has a connect, a read and an overall timeout.
+//! sending of a conditional put can mean. Connecting has a time limit here; the whole of a request has the caller's.
 
 mod answer;
 mod client;
@@ -23,10 +23,8 @@ use aws_sdk_s3::types::{BucketVersioningStatus, Delete, ObjectIdentifier};
 use aws_smithy_types::DateTime;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
 use self::answer::{ContentMd5, Head};
-use self::client::OPERATION_TIMEOUT;
 use self::failure::{Address, Refusal};
 use super::{
     Condition, ETag, Expires, Expiry, Got, Listed, MAX_KEYS, Object, Page, Put, Store, StoreError, StoreErrorKind,
@@ -94,9 +92,7 @@ impl S3Store {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let answer = timeout(OPERATION_TIMEOUT, sending).await;
-        let answer = answer.map_err(|_| self.address.no_answer(what, "no answer in time"))?;
-        answer.map_err(|error| self.address.refusal(what, &error))
+        sending.await.map_err(|error| self.address.refusal(what, &error))
     }
 
     fn timed<T>(&self, what: &str, head: &Head, value: T) -> StoreResult<T> {
@@ -128,11 +124,9 @@ impl S3Store {
         let etag = output.e_tag().map(|tag| ETag(tag.to_owned()));
         let etag = etag.ok_or_else(|| self.senseless(what, "the answer has no ETag"))?;
         let last_modified = self.time(what, output.last_modified())?;
-        let body = match timeout(OPERATION_TIMEOUT, output.body.collect()).await {
-            Ok(Ok(body)) => body.into_bytes(),
-            Ok(Err(error)) => return Err(self.address.no_answer(what, &format!("the answer broke off: {error}"))),
-            Err(_) => return Err(self.address.no_answer(what, "the answer did not end in time")),
-        };
+        let body = output.body.collect().await;
+        let body = body.map_err(|error| self.address.no_answer(what, &format!("the answer broke off: {error}")))?;
+        let body = body.into_bytes();
         self.timed(what, &head, Got::Found(Object { body, etag, last_modified }))
     }
 

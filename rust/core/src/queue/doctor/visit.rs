@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use tokio::time::timeout;
 
-use crate::bucket::{REQUEST_TIMEOUT, Requests};
+use crate::bucket::Requests;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::queue::Settings;
 use crate::record::BatchRecord;
 use crate::store::{
-    Condition, ETag, Got, Listed, Page, Put, Store, StoreError, StoreErrorKind, StoreKind, StoreResult, Timed,
-    VersionId, VersionPage,
+    Condition, ETag, Got, Listed, Page, Put, Store, StoreKind, StoreResult, Timed, VersionId, VersionPage, in_time,
+    time_limit,
 };
 
 /// Objects read at the same time.
@@ -158,11 +157,7 @@ impl Visit {
     }
 
     async fn once<T>(&self, answer: impl Future<Output = StoreResult<T>> + Send) -> StoreResult<T> {
-        timeout(REQUEST_TIMEOUT, answer).await.unwrap_or_else(|_| {
-            let seconds = REQUEST_TIMEOUT.as_secs();
-            let message = format!("{} did not answer within {seconds} s", self.url());
-            Err(StoreError::new(StoreErrorKind::Unavailable, message))
-        })
+        in_time(&self.store, time_limit(0), answer).await
     }
 
     pub(super) async fn get(&self, key: &str) -> StoreResult<Got> {

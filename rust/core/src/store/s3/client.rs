@@ -28,13 +28,6 @@ use super::S3Options;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the first byte of an answer may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a request may take, from finding credentials to the answer's head; and again, to the body's end.
-/// A worker is thought dead after 45 s without a heartbeat, so two failed requests must fit in before.
-pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// The region where the server is not AWS's and nobody named one: most take any.
 const ANY_REGION: &str = "us-east-1";
 
@@ -61,11 +54,7 @@ pub(super) async fn connect(options: &S3Options) -> Result<Client, StoreError> {
         );
         return Err(StoreError::new(StoreErrorKind::Invalid, message));
     }
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .operation_timeout(OPERATION_TIMEOUT)
-        .build();
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build();
     // Servers other than AWS's seldom have a host name for each bucket.
     let path_style = options.endpoint.is_some() || shared.endpoint_url().is_some();
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
