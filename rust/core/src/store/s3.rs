@@ -11,6 +11,7 @@ mod versions;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -50,6 +51,8 @@ pub struct S3Store {
     options: S3Options,
     address: Address,
     client: OnceCell<Client>,
+    /// It has answered as an S3 server does.
+    speaks_s3: AtomicBool,
 }
 
 impl fmt::Debug for S3Store {
@@ -64,7 +67,7 @@ impl S3Store {
     #[must_use]
     pub fn new(options: S3Options) -> Self {
         let address = Address::new(&options);
-        Self { options, address, client: OnceCell::new() }
+        Self { options, address, client: OnceCell::new(), speaks_s3: AtomicBool::new(false) }
     }
 
     async fn client(&self) -> Result<&Client, StoreError> {
@@ -92,12 +95,30 @@ impl S3Store {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        sending.await.map_err(|error| self.address.refusal(what, &error))
+        sending.await.map_err(|error| {
+            let mut refusal = self.address.refusal(what, &error);
+            if refusal.is_odd() {
+                refusal.error.kind = self.kind_of_odd();
+            }
+            refusal
+        })
     }
 
     fn timed<T>(&self, what: &str, head: &Head, value: T) -> StoreResult<T> {
-        let at = head.at().ok_or_else(|| self.senseless(what, "the answer has neither a Date nor a Last-Modified"))?;
+        let at = head.at().ok_or_else(|| self.odd_answer(what, "the answer has neither a Date nor a Last-Modified"))?;
+        self.speaks_s3.store(true, Ordering::Relaxed);
         Ok(Timed { value, at })
+    }
+
+    /// What it means that an answer makes no sense. At first that this is no S3 server; later that something on the
+    /// way to it spoilt the answer, and the request may have taken effect.
+    fn kind_of_odd(&self) -> StoreErrorKind {
+        let known = self.speaks_s3.load(Ordering::Relaxed);
+        if known { StoreErrorKind::Unavailable } else { StoreErrorKind::Invalid }
+    }
+
+    fn odd_answer(&self, what: &str, problem: &str) -> StoreError {
+        self.address.error(self.kind_of_odd(), what, &format!("{problem}; is this an S3 server? check the endpoint"))
     }
 
     fn senseless(&self, what: &str, problem: &str) -> StoreError {
@@ -106,7 +127,7 @@ impl S3Store {
 
     fn time(&self, what: &str, time: Option<&DateTime>) -> Result<Timestamp, StoreError> {
         let millis = time.and_then(|time| (*time).to_millis().ok());
-        millis.map(Timestamp).ok_or_else(|| self.senseless(what, "the answer has no valid Last-Modified"))
+        millis.map(Timestamp).ok_or_else(|| self.odd_answer(what, "the answer has no valid Last-Modified"))
     }
 
     async fn read(&self, what: &str, request: GetObjectFluentBuilder) -> StoreResult<Got> {
@@ -122,7 +143,7 @@ impl S3Store {
             Err(refusal) => return Err(refusal.error),
         };
         let etag = output.e_tag().map(|tag| ETag(tag.to_owned()));
-        let etag = etag.ok_or_else(|| self.senseless(what, "the answer has no ETag"))?;
+        let etag = etag.ok_or_else(|| self.odd_answer(what, "the answer has no ETag"))?;
         let last_modified = self.time(what, output.last_modified())?;
         let body = output.body.collect().await;
         let body = body.map_err(|error| self.address.no_answer(what, &format!("the answer broke off: {error}")))?;
@@ -181,7 +202,10 @@ impl Store for S3Store {
         match self.ask(what, sending).await {
             Ok(output) => {
                 let etag = output.e_tag().map(|tag| ETag(tag.to_owned()));
-                let etag = etag.ok_or_else(|| self.senseless(what, "the answer has no ETag"))?;
+                let stored = etag.zip(head.at()).ok_or_else(|| {
+                    self.address.no_answer(what, "the answer says that it is done, but lacks an ETag or a Date")
+                });
+                let (etag, _) = stored?;
                 self.timed(what, &head, Put::Stored(etag))
             }
             Err(refusal) if *condition != Condition::Always && refusal.status == 412 => {

@@ -40,6 +40,12 @@ impl Refusal {
         self.status == 404 && !matches!(self.code.as_str(), "" | "NoSuchBucket")
     }
 
+    /// Whether this is no S3 server's way to refuse: a success that makes no sense, or a web server's "not found".
+    pub(super) fn is_odd(&self) -> bool {
+        let strange = matches!(self.status, 200..300) || (self.status == 404 && self.code.is_empty());
+        strange && self.error.kind == StoreErrorKind::Invalid
+    }
+
     pub(super) fn is_delete_marker(&self) -> bool {
         self.status == 405 && self.code == "MethodNotAllowed"
     }
@@ -75,6 +81,9 @@ impl Address {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let Some(response) = error.raw_response() else { return self.failed_to_send(what, error).into() };
+        if let SdkError::ResponseError(_) = error {
+            return self.no_answer(what, &format!("the answer broke off{}", quoted(&root(error)))).into();
+        }
         let status = response.status().as_u16();
         let (code, message) = error.as_service_error().map_or((None, None), |error| (error.code(), error.message()));
         let region = response.headers().get("x-amz-bucket-region").filter(|_| matches!(status, 301 | 307 | 400));
@@ -193,6 +202,15 @@ fn kind(status: u16, code: &str) -> StoreErrorKind {
         }
         _ => StoreErrorKind::Invalid,
     }
+}
+
+/// What an error came from in the first place.
+fn root(error: &(dyn Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
 }
 
 /// A server's words, shortened, without control characters.
