@@ -179,7 +179,9 @@ impl Tally {
                 let unchanged = answer.as_ref().is_ok_and(|got| matches!(got.value, Answer::Got(Got::NotModified)));
                 self.not_modified += u64::from(unchanged);
             }
-            Request::List { prefix: key, .. } | Request::Versions { key, .. } => add(&mut self.lists, key),
+            Request::List { prefix: key, .. } | Request::ListOn { prefix: key, .. } | Request::Versions { key, .. } => {
+                add(&mut self.lists, key)
+            }
             Request::Delete { .. } => self.deletes += 1,
             Request::KeepsVersions => {}
         }

@@ -18,8 +18,8 @@ use self::usage::{Counters, Request};
 use crate::clock::ServerClock;
 use crate::entropy::Entropy;
 use crate::store::{
-    Condition, ETag, Got, Page, Put, Store, StoreError, StoreResult, VersionId,
-    VersionPage, in_time, time_limit,
+    Condition, EMPTY_PAGES, ETag, Got, Page, Put, Store, StoreError, StoreResult, VersionId,
+    VersionPage, in_time, time_limit, too_many_empty_pages,
 };
 use crate::time::Timestamp;
 
@@ -162,7 +162,12 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
-        self.retrying(Request::List, 0, || self.0.store.list(prefix, start_after, limit)).await
+        let mut page = self.retrying(Request::List, 0, || self.0.store.list(prefix, start_after, limit)).await?;
+        for _ in 0..EMPTY_PAGES {
+            let Some(token) = page.value.token.take() else { return Ok(page) };
+            page = self.retrying(Request::List, 0, || self.0.store.list_on(prefix, &token, limit)).await?;
+        }
+        Err(too_many_empty_pages(&self.0.store.url(), prefix))
     }
 
     /// Lists a key's versions, trying again within the budget.

@@ -244,7 +244,7 @@ impl Store for MemoryStore {
                     size: object.body.len() as u64,
                 });
             let entries = found.by_ref().take(limit).collect();
-            Page { entries, more: found.next().is_some() }
+            Page { entries, more: found.next().is_some(), token: None }
         });
         Ok(self.answer(page))
     }

@@ -29,6 +29,8 @@ pub(crate) const MAX_KEYS: usize = 1_000;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The slowest link on which bodies still arrive in time: 1 Mbit/s.
 const BYTES_PER_SECOND: usize = 125_000;
+/// Empty pages in a row after which a listing is given up.
+pub(crate) const EMPTY_PAGES: usize = 1_000;
 
 /// How long a request whose body has so many bytes may take before its answer is given up.
 pub(crate) fn time_limit(bytes: usize) -> Duration {
@@ -45,6 +47,15 @@ pub(crate) async fn in_time<T>(
         let message = format!("{} did not answer within {} s", store.url(), limit.as_secs());
         Err(StoreError::new(StoreErrorKind::Unavailable, message))
     })
+}
+
+/// The error of a listing that shows nothing, and does not end.
+pub(crate) fn too_many_empty_pages(url: &str, prefix: &str) -> StoreError {
+    let message = format!(
+        "listing {prefix:?} in {url}: {EMPTY_PAGES} pages in a row were empty and not the last; old versions of deleted \
+         keys pile up there: let the bucket's lifecycle rules remove them (buquet lifecycle)"
+    );
+    StoreError::new(StoreErrorKind::Unavailable, message)
 }
 
 /// An entity tag exactly as the server gave it, quotes included where it sends them.
@@ -127,6 +138,9 @@ pub struct Page {
     pub entries: Vec<Listed>,
     /// More keys follow the last one; ask again with it as `start_after`.
     pub more: bool,
+    /// More keys may follow although this page is empty: the server has walked over deleted keys and found none to
+    /// show yet. Ask [`Store::list_on`] with it; [`crate::bucket::Bucket::list`] does.
+    pub token: Option<String>,
 }
 
 /// One version of an object.
@@ -258,6 +272,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// Lists up to `limit` (at most 1,000) keys that begin with `prefix` and sort after `start_after`.
     async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page>;
+
+    /// Goes on with a listing whose last page was empty and had a token.
+    async fn list_on(&self, prefix: &str, token: &str, limit: usize) -> StoreResult<Page> {
+        let _ = (prefix, token, limit);
+        Err(StoreError::new(StoreErrorKind::Unsupported, format!("the listings of {} have no tokens", self.url())))
+    }
 
     /// Lists up to `limit` (at most 1,000) versions of one key, newest first, those older than `before`.
     async fn versions(&self, key: &str, before: Option<&VersionId>, limit: usize) -> StoreResult<VersionPage>;

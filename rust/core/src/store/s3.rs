@@ -19,6 +19,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, Delete, ObjectIdentifier};
 use aws_smithy_types::DateTime;
@@ -28,8 +29,8 @@ use tokio::sync::OnceCell;
 use self::answer::{ContentMd5, Head};
 use self::failure::{Address, Refusal};
 use super::{
-    Condition, ETag, Expires, Expiry, Got, Listed, MAX_KEYS, Object, Page, Put, Store, StoreError, StoreErrorKind,
-    StoreKind, StoreResult, Timed, VersionId, VersionPage,
+    Condition, EMPTY_PAGES, ETag, Expires, Expiry, Got, Listed, MAX_KEYS, Object, Page, Put, Store, StoreError,
+    StoreErrorKind, StoreKind, StoreResult, Timed, VersionId, VersionPage, too_many_empty_pages,
 };
 use crate::time::Timestamp;
 
@@ -151,6 +152,13 @@ impl S3Store {
         self.timed(what, &head, Got::Found(Object { body, etag, last_modified }))
     }
 
+    async fn one_page(&self, what: &str, request: ListObjectsV2FluentBuilder) -> StoreResult<Page> {
+        let (head, request) = (Head::default(), request.bucket(&self.options.bucket));
+        let sending = async { request.customize().interceptor(head.clone()).send().await };
+        let output = self.ask(what, sending).await.map_err(|refusal| refusal.error)?;
+        self.timed(what, &head, self.page(what, &output)?)
+    }
+
     fn page(&self, what: &str, output: &ListObjectsV2Output) -> Result<Page, StoreError> {
         let mut entries = Vec::with_capacity(output.contents().len());
         for object in output.contents() {
@@ -159,7 +167,13 @@ impl S3Store {
             let size = object.size().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
             entries.push(Listed { key: key.to_owned(), last_modified, size });
         }
-        Ok(Page { entries, more: output.is_truncated() == Some(true) })
+        let more = output.is_truncated() == Some(true);
+        // There is no last key to go on after.
+        let token = output.next_continuation_token().filter(|_| more && entries.is_empty()).map(str::to_owned);
+        if more && entries.is_empty() && token.is_none() {
+            return Err(self.odd_answer(what, "an empty page says that more follows, but not where"));
+        }
+        Ok(Page { entries, more: more && token.is_none(), token })
     }
 }
 
@@ -241,29 +255,36 @@ impl Store for S3Store {
 
     async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
         let what = &format!("listing {prefix:?}");
-        let head = Head::default();
-        let request = self.client().await?.list_objects_v2().bucket(&self.options.bucket);
-        let request = request.prefix(self.full_key(prefix)).max_keys(max_keys(limit));
-        let request = request.set_start_after(start_after.map(|key| self.full_key(key)));
-        let sending = async { request.customize().interceptor(head.clone()).send().await };
-        let output = self.ask(what, sending).await.map_err(|refusal| refusal.error)?;
-        self.timed(what, &head, self.page(what, &output)?)
+        let request = self.client().await?.list_objects_v2().prefix(self.full_key(prefix)).max_keys(max_keys(limit));
+        self.one_page(what, request.set_start_after(start_after.map(|key| self.full_key(key)))).await
+    }
+
+    async fn list_on(&self, prefix: &str, token: &str, limit: usize) -> StoreResult<Page> {
+        let what = &format!("listing {prefix:?}, further on");
+        let request = self.client().await?.list_objects_v2().prefix(self.full_key(prefix)).max_keys(max_keys(limit));
+        self.one_page(what, request.continuation_token(token)).await
     }
 
     async fn versions(&self, key: &str, before: Option<&VersionId>, limit: usize) -> StoreResult<VersionPage> {
         let what = &format!("listing the versions of {key:?}");
-        let head = Head::default();
         let full = self.full_key(key);
-        let request = self.client().await?.list_object_versions().bucket(&self.options.bucket);
-        let request = request.prefix(&full).max_keys(max_keys(limit));
-        let request = match before {
-            Some(before) => request.key_marker(&full).version_id_marker(&before.0),
-            None => request,
-        };
-        let sending = async { request.customize().interceptor(head.clone()).send().await };
-        let output = self.ask(what, sending).await.map_err(|refusal| refusal.error)?;
-        let page = versions::page(&full, &output);
-        self.timed(what, &head, page.ok_or_else(|| self.senseless(what, "the answer has no valid Last-Modified"))?)
+        let mut before = before.map(|before| before.0.clone());
+        for _ in 0..EMPTY_PAGES {
+            let head = Head::default();
+            let request = self.client().await?.list_object_versions().bucket(&self.options.bucket);
+            let request = request.prefix(&full).max_keys(max_keys(limit));
+            let request = request.set_key_marker(before.as_ref().map(|_| full.clone())).set_version_id_marker(before);
+            let sending = async { request.customize().interceptor(head.clone()).send().await };
+            let output = self.ask(what, sending).await.map_err(|refusal| refusal.error)?;
+            let page = versions::page(&full, &output);
+            let page = page.ok_or_else(|| self.odd_answer(what, "the answer has no valid Last-Modified"))?;
+            if !(page.more && page.versions.is_empty()) {
+                return self.timed(what, &head, page);
+            }
+            // The server has found none to show yet.
+            before = output.next_version_id_marker().map(str::to_owned);
+        }
+        Err(too_many_empty_pages(&self.address.url, &full))
     }
 
     async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got> {

@@ -7,6 +7,7 @@ mod probe;
 mod s3;
 mod s3_lifecycle;
 mod s3_purge;
+mod s3_spoilt;
 mod s3_tls;
 mod sqlite;
 mod support;

@@ -14,8 +14,8 @@ use crate::keys;
 use crate::queue::Settings;
 use crate::record::BatchRecord;
 use crate::store::{
-    Condition, ETag, Got, Listed, Page, Put, Store, StoreKind, StoreResult, Timed, VersionId, VersionPage, in_time,
-    time_limit,
+    Condition, EMPTY_PAGES, ETag, Got, Listed, Page, Put, Store, StoreKind, StoreResult, Timed, VersionId, VersionPage,
+    in_time, time_limit, too_many_empty_pages,
 };
 
 /// Objects read at the same time.
@@ -80,6 +80,11 @@ impl Store for Counted {
     async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
         self.count(Kind::List);
         self.store.list(prefix, start_after, limit).await
+    }
+
+    async fn list_on(&self, prefix: &str, token: &str, limit: usize) -> StoreResult<Page> {
+        self.count(Kind::List);
+        self.store.list_on(prefix, token, limit).await
     }
 
     async fn versions(&self, key: &str, before: Option<&VersionId>, limit: usize) -> StoreResult<VersionPage> {
@@ -175,7 +180,12 @@ impl Visit {
     }
 
     pub(super) async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> StoreResult<Page> {
-        self.twice(|| self.store.list(prefix, after, limit)).await
+        let mut page = self.twice(|| self.store.list(prefix, after, limit)).await?;
+        for _ in 0..EMPTY_PAGES {
+            let Some(token) = page.value.token.take() else { return Ok(page) };
+            page = self.twice(|| self.store.list_on(prefix, &token, limit)).await?;
+        }
+        Err(too_many_empty_pages(&self.url(), prefix))
     }
 
     pub(super) async fn versions(&self, key: &str) -> StoreResult<VersionPage> {

@@ -182,6 +182,7 @@ impl Journey {
         }
         let answer = match self.fault {
             None => self.land().await,
+            Some(Fault::EmptyPage) => self.show_nothing().await,
             Some(Fault::Late(by)) => return self.late(by, fate, tell).await,
             Some(fault) => self.stumble(fault, fate.silence).await,
         };
@@ -192,7 +193,7 @@ impl Journey {
     /// What the caller will hear of a request that met `fault`.
     async fn stumble(&self, fault: Fault, silence: Duration) -> StoreResult<Answer> {
         let lands = match fault {
-            Fault::LostRequest | Fault::Conflict | Fault::Throttled | Fault::Late(_) => false,
+            Fault::LostRequest | Fault::Conflict | Fault::Throttled | Fault::EmptyPage | Fault::Late(_) => false,
             Fault::LostAnswer | Fault::SentTwice { .. } => true,
             Fault::ServerError { effect } => effect,
         };
@@ -204,7 +205,7 @@ impl Journey {
                 tokio::time::sleep(silence).await;
                 Err(StoreError::new(StoreErrorKind::Unavailable, "the connection broke"))
             }
-            Fault::SentTwice { conflict: false } => self.land().await,
+            Fault::SentTwice { conflict: false } | Fault::EmptyPage => self.land().await,
             Fault::SentTwice { conflict: true } | Fault::Conflict => {
                 Err(StoreError::new(StoreErrorKind::Conflict, "409 ConditionalRequestConflict"))
             }
@@ -219,6 +220,12 @@ impl Journey {
         self.tell(lost, tell).await;
         tokio::time::sleep(by + fate.back).await;
         self.land().await.ok();
+    }
+
+    /// A page as it would be, but without its entries.
+    async fn show_nothing(&self) -> StoreResult<Answer> {
+        let Timed { value, at } = self.land().await?;
+        Ok(Timed { value: self.request.empty_page().unwrap_or(value), at })
     }
 
     async fn land(&self) -> StoreResult<Answer> {
@@ -290,6 +297,11 @@ impl Store for FaultyStore {
 
     async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
         let request = Request::List { prefix: prefix.to_owned(), start_after: start_after.map(str::to_owned), limit };
+        ask!(self, request, Answer::Page(page) => page)
+    }
+
+    async fn list_on(&self, prefix: &str, token: &str, limit: usize) -> StoreResult<Page> {
+        let request = Request::ListOn { prefix: prefix.to_owned(), token: token.to_owned(), limit };
         ask!(self, request, Answer::Page(page) => page)
     }
 

@@ -33,6 +33,8 @@ pub struct FaultPlan {
     pub server_error: f64,
     /// The server answers 503 and does nothing.
     pub throttled: f64,
+    /// A listing begins with an empty page that is not the last.
+    pub empty_page: f64,
     /// How often a lost answer is not noticed at once (a reset connection) but only after [`Self::silence_ms`].
     pub silent: f64,
     /// How long nothing is heard before the connection counts as broken.
@@ -55,6 +57,7 @@ impl FaultPlan {
             conflict: 0.0,
             server_error: 0.0,
             throttled: 0.0,
+            empty_page: 0.0,
             silent: 0.0,
             silence_ms: 1,
         }
@@ -75,6 +78,7 @@ impl FaultPlan {
             conflict: rate,
             server_error: rate,
             throttled: rate,
+            empty_page: rate,
             silent: 0.3,
             silence_ms: 120_000,
         }
@@ -107,6 +111,7 @@ impl FaultPlan {
             (self.conflict, conditional, Fault::Conflict),
             (self.server_error, true, Fault::ServerError { effect: detail < 0.5 }),
             (self.throttled, true, Fault::Throttled),
+            (self.empty_page, request.is_listing(), Fault::EmptyPage),
         ];
         for (probability, possible, fault) in kinds {
             if luck < probability {
@@ -155,6 +160,8 @@ pub enum Fault {
     },
     /// 503 without effect.
     Throttled,
+    /// A page of a listing that is empty and not the last.
+    EmptyPage,
 }
 
 impl Fault {
@@ -171,6 +178,7 @@ impl Fault {
             Self::ServerError { effect: true } => "500 with effect",
             Self::ServerError { effect: false } => "500",
             Self::Throttled => "503",
+            Self::EmptyPage => "empty page",
         }
     }
 }

@@ -39,6 +39,15 @@ pub enum Request {
         /// The most keys wanted.
         limit: usize,
     },
+    /// [`Store::list_on`] after an empty page that this network made up.
+    ListOn {
+        /// What the keys begin with.
+        prefix: String,
+        /// Where the listing began.
+        token: String,
+        /// The most keys wanted.
+        limit: usize,
+    },
     /// [`Store::versions`].
     Versions {
         /// The object's key.
@@ -83,6 +92,21 @@ impl Request {
         matches!(self, Self::Put { condition: Condition::IfAbsent | Condition::IfMatch(_), .. })
     }
 
+    /// The empty page that a server answers which finds nothing to show where this begins, and has not looked further.
+    pub(super) fn empty_page(&self) -> Option<Answer> {
+        let token = match self {
+            Self::List { start_after, .. } => start_after.clone().unwrap_or_default(),
+            Self::ListOn { token, .. } => token.clone(),
+            _ => return None,
+        };
+        Some(Answer::Page(Page { entries: Vec::new(), more: false, token: Some(token) }))
+    }
+
+    /// Whether it asks for keys.
+    pub(super) const fn is_listing(&self) -> bool {
+        matches!(self, Self::List { .. } | Self::ListOn { .. })
+    }
+
     /// Sends it to `store`, once.
     pub(super) async fn perform(&self, store: &dyn Store) -> StoreResult<Answer> {
         match self {
@@ -91,6 +115,10 @@ impl Request {
             Self::Delete { keys } => wrap(store.delete_many(keys).await, |()| Answer::Deleted),
             Self::List { prefix, start_after, limit } => {
                 wrap(store.list(prefix, start_after.as_deref(), *limit).await, Answer::Page)
+            }
+            Self::ListOn { prefix, token, limit } => {
+                let start_after = Some(token.as_str()).filter(|token| !token.is_empty());
+                wrap(store.list(prefix, start_after, *limit).await, Answer::Page)
             }
             Self::Versions { key, before, limit } => {
                 wrap(store.versions(key, before.as_ref(), *limit).await, Answer::Versions)
@@ -123,6 +151,7 @@ impl fmt::Display for Request {
                 write!(f, "list {prefix} limit {limit}")?;
                 start_after.as_ref().map_or(Ok(()), |after| write!(f, " after {after}"))
             }
+            Self::ListOn { prefix, token, limit } => write!(f, "list {prefix} limit {limit} on from {token}"),
             Self::Versions { key, before, limit } => {
                 write!(f, "versions {key} limit {limit}")?;
                 before.as_ref().map_or(Ok(()), |before| write!(f, " before {}", before.0))
