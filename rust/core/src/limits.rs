@@ -56,8 +56,11 @@ pub const HOST_CHARS: usize = 255;
 pub const SUBMIT_MANY: usize = 100_000;
 /// Most tasks waiting in this process for their submit to be stored.
 pub const SUBMIT_BACKLOG: usize = 200_000;
-/// Submits under way at the same time.
+/// Submits of one type, with the same options and due at the same time, or of one `submit_many`, that are under way at
+/// the same time.
 pub const SUBMITS_IN_FLIGHT: usize = 16;
+/// Submits under way at the same time in all.
+pub const SUBMITS_IN_FLIGHT_IN_ALL: usize = 128;
 /// Most entries in one answer of `list`, `history` or `workers`.
 pub const PAGE: usize = 1_000;
 /// Most index entries a worker remembers, due or not.

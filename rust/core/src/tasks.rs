@@ -27,6 +27,12 @@ impl TaskOwner {
 }
 
 impl Spawner {
+    /// Whether the owner is gone, so that nothing can be started any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+
     /// Starts a task; does nothing once the owner is gone.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(tasks) = self.0.upgrade() {

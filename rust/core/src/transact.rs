@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use tokio::time::sleep;
 
 use crate::broken::Variant;
-use crate::bucket::{Bucket, Committed, Deleter, Uncommitted};
+use crate::bucket::{Bucket, Committed, Deleter, Lane, Uncommitted};
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId};
 use crate::keys::{self, FailedEntry, LeaseEntry, ReadyEntry};
@@ -69,6 +69,12 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// The same desk for requests that wait for others of this lane only.
+    #[must_use]
+    pub fn on(&self, lane: Lane) -> Self {
+        Self { bucket: self.bucket.on(lane), ..self.clone() }
+    }
+
     /// Reads a record out of an object.
     fn read(key: &str, object: &Object) -> Result<Stored> {
         let record = BatchRecord::decode(key, &object.body)?;

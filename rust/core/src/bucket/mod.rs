@@ -3,6 +3,7 @@
 mod budget;
 mod commit;
 mod deleter;
+mod lanes;
 mod usage;
 
 use std::future::Future;
@@ -10,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use self::budget::RetryBudget;
+use self::lanes::Lanes;
 use self::usage::{Counters, Request};
 use crate::clock::ServerClock;
 use crate::entropy::Entropy;
@@ -25,19 +26,21 @@ use crate::time::Timestamp;
 
 pub use commit::{Committed, Uncommitted};
 pub use deleter::Deleter;
+pub use lanes::Lane;
 pub use usage::{Requests, Usage};
 
-/// Requests under way at the same time; further ones wait for their turn.
-const REQUESTS_IN_FLIGHT: usize = 256;
 /// How long one operation may go on retrying.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// The first wait before a retry; it doubles up to [`LONGEST_PAUSE`], and a random part of it is taken off.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A store, its clock, and what has been asked of it.
+/// A store, its clock, and what has been asked of it, seen from one [`Lane`].
 #[derive(Clone)]
-pub struct Bucket(Arc<Inner>);
+pub struct Bucket {
+    inner: Arc<Inner>,
+    lane: Lane,
+}
 
 struct Inner {
     store: Arc<dyn Store>,
@@ -45,12 +48,12 @@ struct Inner {
     entropy: Entropy,
     counters: Counters,
     budget: RetryBudget,
-    in_flight: Semaphore,
+    lanes: Lanes,
 }
 
 impl std::fmt::Debug for Bucket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Bucket").field(&self.0.store.url()).finish()
+        f.debug_tuple("Bucket").field(&self.inner.store.url()).finish()
     }
 }
 
@@ -58,50 +61,57 @@ impl Bucket {
     /// A bucket on `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, entropy: Entropy) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             store,
             clock: ServerClock::default(),
             entropy,
             counters: Counters::default(),
             budget: RetryBudget::default(),
-            in_flight: Semaphore::new(REQUESTS_IN_FLIGHT),
-        }))
+            lanes: Lanes::default(),
+        });
+        Self { inner, lane: Lane::Bulk }
+    }
+
+    /// The same bucket for requests that wait for others of this lane only.
+    #[must_use]
+    pub fn on(&self, lane: Lane) -> Self {
+        Self { inner: Arc::clone(&self.inner), lane }
     }
 
     /// The store underneath.
     #[must_use]
     pub fn store(&self) -> &dyn Store {
-        &*self.0.store
+        &*self.inner.store
     }
 
     /// The store underneath, to be shared.
     #[must_use]
     pub fn shared_store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.0.store)
+        Arc::clone(&self.inner.store)
     }
 
     /// The injected randomness.
     #[must_use]
     pub fn entropy(&self) -> &Entropy {
-        &self.0.entropy
+        &self.inner.entropy
     }
 
     /// The server's time, as far as it is known; never ahead of it.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.0.clock.now()
+        self.inner.clock.now()
     }
 
     /// How far two of the server's own times may be wrong against each other.
     #[must_use]
     pub fn time_margin(&self) -> Duration {
-        Duration::from_millis(u64::try_from(2 * self.0.store.clock_resolution_ms()).unwrap_or(0))
+        Duration::from_millis(u64::try_from(2 * self.inner.store.clock_resolution_ms()).unwrap_or(0))
     }
 
     /// What has been asked of the store so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.0.counters.snapshot()
+        self.inner.counters.snapshot()
     }
 
     /// Reads an object, trying again within the budget.
@@ -109,7 +119,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn get(&self, key: &str, if_none_match: Option<&ETag>) -> StoreResult<Got> {
-        self.retrying(Request::Get, 0, || self.0.store.get(key, if_none_match)).await
+        self.retrying(Request::Get, 0, || self.inner.store.get(key, if_none_match)).await
     }
 
     /// As [`Bucket::get`], of an object that may have so many bytes.
@@ -117,7 +127,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn get_large(&self, key: &str, bytes: usize) -> StoreResult<Got> {
-        self.retrying(Request::Get, bytes, || self.0.store.get(key, None)).await
+        self.retrying(Request::Get, bytes, || self.inner.store.get(key, None)).await
     }
 
     /// Writes an index entry or another object that may be written twice, trying again within the budget.
@@ -125,8 +135,8 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn put(&self, key: &str, body: Bytes) -> StoreResult<Put> {
-        self.0.counters.count_sent(body.len());
-        self.retrying(Request::Put, body.len(), || self.0.store.put(key, body.clone(), &Condition::Always)).await
+        self.inner.counters.count_sent(body.len());
+        self.retrying(Request::Put, body.len(), || self.inner.store.put(key, body.clone(), &Condition::Always)).await
     }
 
     /// Writes an object without condition, once: for what is not worth a retry.
@@ -134,9 +144,9 @@ impl Bucket {
     /// # Errors
     /// The store's.
     pub async fn put_once(&self, key: &str, body: Bytes) -> StoreResult<Put> {
-        self.0.counters.count_sent(body.len());
+        self.inner.counters.count_sent(body.len());
         let limit = time_limit(body.len());
-        self.once(Request::Put, limit, self.0.store.put(key, body, &Condition::Always)).await
+        self.once(Request::Put, limit, self.inner.store.put(key, body, &Condition::Always)).await
     }
 
     /// Writes under a condition, once, and without learning what a refusal means: see [`Bucket::commit`].
@@ -144,9 +154,9 @@ impl Bucket {
     /// # Errors
     /// The store's.
     pub async fn put_if(&self, key: &str, body: Bytes, condition: &Condition) -> Result<Put, StoreError> {
-        self.0.counters.count_sent(body.len());
+        self.inner.counters.count_sent(body.len());
         let limit = time_limit(body.len());
-        self.once(Request::Put, limit, self.0.store.put(key, body, condition)).await.map(|answer| answer.value)
+        self.once(Request::Put, limit, self.inner.store.put(key, body, condition)).await.map(|answer| answer.value)
     }
 
     /// Deletes keys, trying again within the budget.
@@ -154,7 +164,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn delete_many(&self, keys: &[String]) -> StoreResult<()> {
-        self.retrying(Request::Delete, 0, || self.0.store.delete_many(keys)).await
+        self.retrying(Request::Delete, 0, || self.inner.store.delete_many(keys)).await
     }
 
     /// Lists keys, trying again within the budget.
@@ -162,12 +172,12 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
-        let mut page = self.retrying(Request::List, 0, || self.0.store.list(prefix, start_after, limit)).await?;
+        let mut page = self.retrying(Request::List, 0, || self.inner.store.list(prefix, start_after, limit)).await?;
         for _ in 0..EMPTY_PAGES {
             let Some(token) = page.value.token.take() else { return Ok(page) };
-            page = self.retrying(Request::List, 0, || self.0.store.list_on(prefix, &token, limit)).await?;
+            page = self.retrying(Request::List, 0, || self.inner.store.list_on(prefix, &token, limit)).await?;
         }
-        Err(too_many_empty_pages(&self.0.store.url(), prefix))
+        Err(too_many_empty_pages(&self.inner.store.url(), prefix))
     }
 
     /// Lists a key's versions, trying again within the budget.
@@ -175,7 +185,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn versions(&self, key: &str, before: Option<&VersionId>, limit: usize) -> StoreResult<VersionPage> {
-        self.retrying(Request::List, 0, || self.0.store.versions(key, before, limit)).await
+        self.retrying(Request::List, 0, || self.inner.store.versions(key, before, limit)).await
     }
 
     /// Reads one version, trying again within the budget.
@@ -183,7 +193,7 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got> {
-        self.retrying(Request::Get, 0, || self.0.store.get_version(key, version)).await
+        self.retrying(Request::Get, 0, || self.inner.store.get_version(key, version)).await
     }
 
     /// Whether the store keeps old versions.
@@ -191,19 +201,18 @@ impl Bucket {
     /// # Errors
     /// The store's, once the budget is spent.
     pub async fn keeps_versions(&self) -> StoreResult<bool> {
-        self.retrying(Request::Get, 0, || self.0.store.keeps_versions()).await
+        self.retrying(Request::Get, 0, || self.inner.store.keeps_versions()).await
     }
 
-    /// Sends one request: limits its time, counts it, and learns the server's time from its answer.
+    /// Sends one request in its turn: limits its time, counts it, and learns the server's time from its answer.
     async fn once<T: usage::Measured>(
         &self,
         request: Request,
         limit: Duration,
         answer: impl Future<Output = StoreResult<T>> + Send,
     ) -> StoreResult<T> {
-        let inner = &self.0;
-        // Never closed, so there is always a permit some time.
-        let _permit = inner.in_flight.acquire().await;
+        let inner = &self.inner;
+        let _place = inner.lanes.enter(self.lane).await;
         let sent = Instant::now();
         let result = in_time(&*inner.store, limit, answer).await;
         if let Ok(answer) = &result {
@@ -251,7 +260,7 @@ struct Pauses<'a> {
 impl Pauses<'_> {
     /// Waits before the next attempt; gives `error` back when time or budget is spent.
     async fn rest(&mut self, error: StoreError) -> Result<(), StoreError> {
-        let inner = &self.bucket.0;
+        let inner = &self.bucket.inner;
         if Instant::now() + self.next > self.until || !inner.budget.spend() {
             return Err(error);
         }

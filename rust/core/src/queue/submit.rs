@@ -30,8 +30,11 @@ struct LaneKey {
 
 #[derive(Debug)]
 struct Lane {
+    options: Options,
     waiting: VecDeque<Waiting>,
     in_flight: usize,
+    /// It is in [`Backlog::ready`].
+    queued: bool,
     limits: RecordLimits,
 }
 
@@ -77,8 +80,66 @@ pub struct Lanes(Mutex<Backlog>);
 #[derive(Debug, Default)]
 struct Backlog {
     lanes: BTreeMap<LaneKey, Lane>,
+    /// Lanes of which a commit should start, each once, in the order in which they are to come.
+    ready: VecDeque<LaneKey>,
+    /// Commits under way in all lanes.
+    in_flight: usize,
     /// Submits that are not answered yet.
     tasks: usize,
+}
+
+/// A commit under way: a lane's next one can only begin once it is over, however it ends.
+struct Underway {
+    core: Arc<Core>,
+    key: LaneKey,
+    /// Submits that it answers.
+    size: usize,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.core.lanes.lock().finish(&self.key, self.size);
+        // Once the queue is gone no commit could run.
+        if !self.core.spawner.is_gone() {
+            self.core.start_commits(&self.key);
+        }
+    }
+}
+
+impl Backlog {
+    /// Puts a lane into the queue if a commit of it should start.
+    fn enqueue(&mut self, key: &LaneKey) {
+        if let Some(lane) = self.lanes.get_mut(key).filter(|lane| !lane.queued && lane.wants_commit()) {
+            lane.queued = true;
+            self.ready.push_back(key.clone());
+        }
+    }
+
+    /// The next lane of which a commit should and may start. It is in flight then.
+    fn begin(&mut self) -> Option<LaneKey> {
+        while self.in_flight < limits::SUBMITS_IN_FLIGHT_IN_ALL {
+            let key = self.ready.pop_front()?;
+            let Some(lane) = self.lanes.get_mut(&key) else { continue };
+            lane.queued = false;
+            if lane.wants_commit() {
+                lane.in_flight += 1;
+                self.in_flight += 1;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn finish(&mut self, key: &LaneKey, size: usize) {
+        self.tasks -= size;
+        self.in_flight -= 1;
+        if let Some(lane) = self.lanes.get_mut(key) {
+            lane.in_flight -= 1;
+            if lane.in_flight == 0 && lane.waiting.is_empty() {
+                self.lanes.remove(key);
+            }
+        }
+    }
 }
 
 impl Queue {
@@ -102,14 +163,16 @@ impl Queue {
             }
             backlog.tasks += 1;
             let limits = self.core().settings.record;
-            let lane = backlog.lanes.entry(key.clone()).or_insert_with(|| Lane::new(limits));
+            let lane = backlog.lanes.entry(key.clone());
+            let lane = lane.or_insert_with(|| Lane::new(submission.options.clone(), limits));
             lane.waiting.push_back(Waiting { draft, answer });
             drop(backlog);
         }
-        self.core().start_commits(&key, &submission.options);
-        answered
-            .await
-            .unwrap_or_else(|_| Err(Error::Closed("the queue was closed while a submit was under way".into())))
+        self.core().start_commits(&key);
+        answered.await.unwrap_or_else(|_| {
+            let message = "the queue was closed, or has failed, while a submit was under way: the task may exist";
+            Err(Error::Closed(message.into()))
+        })
     }
 
     /// Submits many tasks of one type with the same options, in as few records as possible. Returns their ids in
@@ -171,24 +234,22 @@ fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>, limits: RecordLimits)
 }
 
 impl Lane {
-    const fn new(limits: RecordLimits) -> Self {
-        Self { waiting: VecDeque::new(), in_flight: 0, limits }
+    const fn new(options: Options, limits: RecordLimits) -> Self {
+        Self { options, waiting: VecDeque::new(), in_flight: 0, queued: false, limits }
     }
 
     /// Whether a commit should start now: at once when none is in flight, and also beside others when a whole record
-    /// is waiting. It is in flight then.
-    fn begin_commit(&mut self) -> bool {
+    /// is waiting.
+    fn wants_commit(&self) -> bool {
         let size = self.next_size();
         let full = size == self.limits.tasks || size < self.waiting.len();
-        let begins = size > 0 && self.in_flight < limits::SUBMITS_IN_FLIGHT && (self.in_flight == 0 || full);
-        self.in_flight += usize::from(begins);
-        begins
+        size > 0 && self.in_flight < limits::SUBMITS_IN_FLIGHT && (self.in_flight == 0 || full)
     }
 
     /// Takes the next record's worth.
-    fn next_batch(&mut self) -> Vec<Waiting> {
+    fn next_batch(&mut self) -> (Vec<Waiting>, Options) {
         let size = self.next_size();
-        self.waiting.drain(..size).collect()
+        (self.waiting.drain(..size).collect(), self.options.clone())
     }
 
     fn next_size(&self) -> usize {
@@ -216,33 +277,24 @@ impl Core {
         Ok((LaneKey { kind: submission.kind.clone(), options, due_minute }, draft))
     }
 
-    fn start_commits(self: &Arc<Self>, key: &LaneKey, options: &Options) {
-        if !self.lanes.lock().lanes.get_mut(key).is_some_and(Lane::begin_commit) {
-            return;
-        }
-        let (core, key, options) = (Arc::clone(self), key.clone(), options.clone());
-        self.spawner.spawn(async move {
-            // Submits that are about to reach this lane travel along; nobody waits for any that are not.
-            yield_now().await;
-            let batch = core.lanes.lock().lanes.get_mut(&key).map(Lane::next_batch).unwrap_or_default();
-            core.start_commits(&key, &options);
-            let size = batch.len();
-            if size > 0 {
-                core.commit_batch(&key, &options, batch).await;
-            }
-            core.finish_commit(&key, size);
-            core.start_commits(&key, &options);
-        });
-    }
-
-    fn finish_commit(&self, key: &LaneKey, size: usize) {
-        let mut backlog = self.lanes.lock();
-        backlog.tasks -= size;
-        if let Some(lane) = backlog.lanes.get_mut(key) {
-            lane.in_flight -= 1;
-            if lane.in_flight == 0 && lane.waiting.is_empty() {
-                backlog.lanes.remove(key);
-            }
+    /// Starts the commits that should and may start, in this lane and in those that wait.
+    fn start_commits(self: &Arc<Self>, key: &LaneKey) {
+        self.lanes.lock().enqueue(key);
+        loop {
+            let begun = self.lanes.lock().begin();
+            let Some(key) = begun else { return };
+            let mut underway = Underway { core: Arc::clone(self), key, size: 0 };
+            self.spawner.spawn(async move {
+                // Submits that are about to reach this lane travel along; nobody waits for any that are not.
+                yield_now().await;
+                let next = underway.core.lanes.lock().lanes.get_mut(&underway.key).map(Lane::next_batch);
+                let (batch, options) = next.unwrap_or_default();
+                underway.size = batch.len();
+                underway.core.start_commits(&underway.key);
+                if !batch.is_empty() {
+                    underway.core.commit_batch(&underway.key, &options, batch).await;
+                }
+            });
         }
     }
 

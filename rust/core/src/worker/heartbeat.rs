@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::registry::Registration;
 use super::shared::{Phase, Shared};
+use crate::bucket::Lane;
 use crate::error::{Error, Result};
 use crate::keys;
 
@@ -24,7 +25,7 @@ impl Shared {
         let body = serde_json::to_vec(&self.registration())
             .map(Bytes::from)
             .map_err(|error| Error::Internal(format!("a heartbeat cannot be written as JSON: {error}")))?;
-        self.desk().bucket.put(&keys::worker(self.id), body).await?;
+        self.desk().bucket.on(Lane::Beat).put(&keys::worker(self.id), body).await?;
         // Counted from before the request: the server cannot have stamped it earlier.
         self.lock().last_beat = Some(began);
         Ok(())

@@ -15,6 +15,7 @@ use super::progress::Reports;
 use super::rate::Rate;
 use super::registry::Ended;
 use super::{Next, Options};
+use crate::bucket::Lane;
 use crate::entropy::Entropy;
 use crate::error::Error;
 use crate::id::{LeaseId, TaskId, WorkerId};
@@ -97,6 +98,8 @@ pub struct Inner {
 #[derive(Debug)]
 pub struct Shared {
     pub core: Arc<Core>,
+    /// For this worker's own requests.
+    desk: Desk,
     pub id: WorkerId,
     pub options: Options,
     pub started_at: Timestamp,
@@ -132,6 +135,7 @@ impl Shared {
             id: WorkerId::random(core.desk.bucket.entropy()),
             started_at: core.desk.bucket.now(),
             type_hashes: options.types.iter().map(|kind| keys::type_hash(kind)).collect(),
+            desk: core.desk.on(Lane::Work),
             core,
             options,
             spawner,
@@ -147,8 +151,8 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn desk(&self) -> &Desk {
-        &self.core.desk
+    pub const fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     pub fn settings(&self) -> &Settings {

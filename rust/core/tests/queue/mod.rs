@@ -2,6 +2,7 @@
 
 mod board;
 mod configured;
+mod crowds;
 mod dead_letters;
 mod dead_letters_many;
 mod doctor;
