@@ -71,9 +71,10 @@ impl Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error.kind {
-            StoreErrorKind::Unavailable | StoreErrorKind::Throttled | StoreErrorKind::Conflict => {
-                Self::Unavailable(error.message)
-            }
+            StoreErrorKind::Unavailable
+            | StoreErrorKind::Throttled
+            | StoreErrorKind::Conflict
+            | StoreErrorKind::Withheld => Self::Unavailable(error.message),
             StoreErrorKind::Denied | StoreErrorKind::NoBucket => Self::Denied(error.message),
             StoreErrorKind::Unsupported => Self::Unsupported(error.message),
             StoreErrorKind::Invalid => Self::Invalid(error.message),

@@ -8,9 +8,10 @@ use s3s::{S3Error, S3ErrorCode, s3_error};
 pub fn failure(error: &StoreError) -> S3Error {
     let code = match error.kind {
         StoreErrorKind::Invalid => S3ErrorCode::InvalidArgument,
-        StoreErrorKind::Unavailable | StoreErrorKind::Throttled | StoreErrorKind::Conflict => {
-            S3ErrorCode::ServiceUnavailable
-        }
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::Throttled
+        | StoreErrorKind::Conflict
+        | StoreErrorKind::Withheld => S3ErrorCode::ServiceUnavailable,
         StoreErrorKind::Denied | StoreErrorKind::NoBucket | StoreErrorKind::Unsupported => S3ErrorCode::InternalError,
     };
     S3Error::with_message(code, error.message.clone())

@@ -4,6 +4,7 @@ mod budget;
 mod commit;
 mod deleter;
 mod lanes;
+mod pace;
 mod usage;
 
 use std::future::Future;
@@ -15,11 +16,12 @@ use tokio::time::{Instant, sleep};
 
 use self::budget::RetryBudget;
 use self::lanes::Lanes;
+use self::pace::{Fared, Pace};
 use self::usage::{Counters, Request};
 use crate::clock::ServerClock;
 use crate::entropy::Entropy;
 use crate::store::{
-    Condition, EMPTY_PAGES, ETag, Got, Page, Put, Store, StoreError, StoreResult, VersionId,
+    Condition, EMPTY_PAGES, ETag, Got, Page, Put, Store, StoreError, StoreErrorKind, StoreResult, VersionId,
     VersionPage, in_time, time_limit, too_many_empty_pages,
 };
 use crate::time::Timestamp;
@@ -49,6 +51,7 @@ struct Inner {
     counters: Counters,
     budget: RetryBudget,
     lanes: Lanes,
+    pace: Pace,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -68,6 +71,7 @@ impl Bucket {
             counters: Counters::default(),
             budget: RetryBudget::default(),
             lanes: Lanes::default(),
+            pace: Pace::default(),
         });
         Self { inner, lane: Lane::Bulk }
     }
@@ -213,12 +217,19 @@ impl Bucket {
     ) -> StoreResult<T> {
         let inner = &self.inner;
         let _place = inner.lanes.enter(self.lane).await;
+        if !inner.pace.keep(self.lane).await {
+            let url = inner.store.url();
+            let message =
+                format!("{url} asks for fewer requests or fails, and too many wait already: this was not sent");
+            return Err(StoreError::new(StoreErrorKind::Withheld, message));
+        }
         let sent = Instant::now();
         let result = in_time(&*inner.store, limit, answer).await;
         if let Ok(answer) = &result {
             inner.clock.observe(answer.at, inner.store.clock_resolution_ms(), sent, Instant::now());
         }
         inner.counters.count(request, result.as_ref().map(|answer| &answer.value));
+        inner.pace.learn(result.as_ref().map_or_else(|error| Fared::of(error.kind), |_| Fared::Well));
         if result.is_ok() {
             inner.budget.earn();
         }

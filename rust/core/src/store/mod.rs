@@ -172,6 +172,8 @@ pub enum StoreErrorKind {
     Throttled,
     /// 409 `ConditionalRequestConflict`: another write was under way. Try again; it never means "exists".
     Conflict,
+    /// It was not sent: the store is overloaded or fails, and too many requests wait already. Try again, much later.
+    Withheld,
     /// Credentials are missing, wrong, or not allowed to do this.
     Denied,
     /// The bucket (or the database's folder) does not exist.

@@ -59,7 +59,9 @@ pub(super) fn judge_reach(reached: &Reached) -> Check {
         StoreErrorKind::Unavailable => {
             "check the endpoint, the network, and the server's own state; buquet config shows which endpoint counts"
         }
-        StoreErrorKind::Throttled | StoreErrorKind::Conflict => "the server is overloaded; try again later",
+        StoreErrorKind::Throttled | StoreErrorKind::Conflict | StoreErrorKind::Withheld => {
+            "the server is overloaded; try again later"
+        }
         StoreErrorKind::Denied => {
             "check which credentials count (buquet config), whether they are valid, and what they may do (see permissions)"
         }
@@ -75,7 +77,10 @@ pub(super) fn judge_reach(reached: &Reached) -> Check {
 
 const fn kind_name(kind: StoreErrorKind) -> &'static str {
     match kind {
-        StoreErrorKind::Unavailable | StoreErrorKind::Throttled | StoreErrorKind::Conflict => "unavailable",
+        StoreErrorKind::Unavailable
+        | StoreErrorKind::Throttled
+        | StoreErrorKind::Conflict
+        | StoreErrorKind::Withheld => "unavailable",
         StoreErrorKind::Denied | StoreErrorKind::NoBucket => "denied",
         StoreErrorKind::Unsupported => "unsupported",
         StoreErrorKind::Invalid => "invalid",
