@@ -133,7 +133,9 @@ impl Queue {
         let deleter = Deleter::new(bucket.clone());
         let tasks = TaskOwner::default();
         let spawner = tasks.spawner();
-        spawner.spawn(deleter.clone().run());
+        let to_run = deleter.clone();
+        let alarm = |panic: &str| tracing::error!(panic, "the deletion of index entries panicked and begins anew");
+        spawner.keep(move || to_run.clone().run(), alarm);
         let core = Arc::new(Core {
             bell: Bell::new(bucket.clone(), settings.bell_touch),
             desk: Desk { bucket, deleter, variant: settings.variant },

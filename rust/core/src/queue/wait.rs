@@ -30,6 +30,22 @@ enum Seen {
 #[derive(Debug, Default)]
 pub struct Watches(Mutex<BTreeMap<RecordId, watch::Sender<Seen>>>);
 
+/// A watch under way: those who wait are told if it panics.
+struct Following<'a> {
+    core: &'a Core,
+    id: RecordId,
+}
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let message = format!("waiting for a task of the record {} panicked; please report it", self.id);
+            self.core.tell(self.id, Seen::Error(Error::Internal(message)));
+            self.core.watches.lock().remove(&self.id);
+        }
+    }
+}
+
 impl Queue {
     /// Waits until the task is in a terminal state.
     ///
@@ -93,7 +109,10 @@ impl Core {
         watches.insert(id, sender);
         drop(watches);
         let core = Arc::clone(self);
-        self.spawner.spawn(async move { core.follow(id).await });
+        self.spawner.spawn(async move {
+            let _following = Following { core: &core, id };
+            core.follow(id).await;
+        });
         receiver
     }
 

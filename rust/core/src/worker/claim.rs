@@ -1,5 +1,6 @@
 //! Claiming: one record, read, put under a lease, committed.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +31,66 @@ enum Next {
     Again(Timestamp),
 }
 
+/// A claim under way. However it ends, what was reserved for it is free again, and its candidate known.
+struct Claiming {
+    worker: Arc<Shared>,
+    candidate: Candidate,
+    most: usize,
+    next: Option<Next>,
+}
+
+impl Claiming {
+    const fn ends(&mut self, next: Next) {
+        self.next = Some(next);
+    }
+}
+
+impl Drop for Claiming {
+    fn drop(&mut self) {
+        let (worker, candidate) = (&self.worker, self.candidate);
+        let record = candidate.entry.record;
+        let next = self.next.take().unwrap_or_else(|| {
+            if std::thread::panicking() {
+                let message = format!("a claim panicked; please report it; set aside for {} s", SET_ASIDE.as_secs());
+                worker.report(&keys::record(record), message);
+            }
+            Next::Again(worker.now().after(SET_ASIDE))
+        });
+        match next {
+            Next::Forget => {
+                let now = worker.now();
+                worker.lock().candidates.use_up(candidate.entry, now);
+            }
+            Next::Again(at) => {
+                worker.lock().candidates.done(&candidate.entry);
+                worker.add_candidate(candidate, at);
+            }
+        }
+        {
+            let mut inner = worker.lock();
+            inner.reserved -= self.most;
+            inner.claims -= 1;
+            inner.hold.tidy(record);
+        }
+        worker.wake.notify_one();
+        worker.changed.notify_waiters();
+    }
+}
+
 impl Shared {
     /// Claims up to `most` tasks of the record a candidate leads to; they were reserved before.
-    pub async fn claim(self: Arc<Self>, candidate: Candidate, most: usize) {
+    pub fn claim(self: Arc<Self>, candidate: Candidate, most: usize) -> impl Future<Output = ()> + Send {
+        let mut claiming = Claiming { worker: self, candidate, most, next: None };
+        async move {
+            let next = claiming.worker.claim_candidate(&candidate, most).await;
+            claiming.ends(next);
+        }
+    }
+
+    async fn claim_candidate(self: &Arc<Self>, candidate: &Candidate, most: usize) -> Next {
         let record = candidate.entry.record;
         let slot = self.lock().hold.slot(record);
-        let next = match self.try_claim(&candidate, &slot, most).await {
+        match self.try_claim(candidate, &slot, most).await {
             Ok(next) => next,
             Err(error @ (Error::Corrupt(_) | Error::Layout(_))) => {
                 self.report(&keys::record(record), format!("{error}; set aside for {} s", SET_ASIDE.as_secs()));
@@ -45,26 +100,7 @@ impl Shared {
                 self.warn("a claim failed, trying again", &error);
                 Next::Again(self.now().after(Duration::from_secs(1)))
             }
-        };
-        drop(slot);
-        match next {
-            Next::Forget => {
-                let now = self.now();
-                self.lock().candidates.use_up(candidate.entry, now);
-            }
-            Next::Again(at) => {
-                self.lock().candidates.done(&candidate.entry);
-                self.add_candidate(candidate, at);
-            }
         }
-        {
-            let mut inner = self.lock();
-            inner.reserved -= most;
-            inner.claims -= 1;
-            inner.hold.tidy(record);
-        }
-        self.wake.notify_one();
-        self.changed.notify_waiters();
     }
 
     #[expect(clippy::significant_drop_tightening, reason = "commits of one record go one after the other")]

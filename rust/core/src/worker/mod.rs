@@ -111,13 +111,12 @@ impl Worker {
         shared.beat().await?;
         let nearby: std::sync::Weak<Shared> = Arc::downgrade(&shared);
         queue.core().add_nearby(nearby);
-        let spawner = tasks.spawner();
-        spawner.spawn(Arc::clone(&shared).keep_beating());
-        spawner.spawn(Arc::clone(&shared).keep_finding());
-        spawner.spawn(Arc::clone(&shared).keep_firing());
-        spawner.spawn(Arc::clone(&shared).keep_sweeping());
-        spawner.spawn(Arc::clone(&shared).keep_reading_notices());
-        spawner.spawn(Arc::clone(&shared).keep_writing_progress());
+        shared.keep("writing the heartbeat panicked and begins anew", Shared::keep_beating);
+        shared.keep("looking for work panicked and begins anew", Shared::keep_finding);
+        shared.keep("firing schedules panicked and begins anew", Shared::keep_firing);
+        shared.keep("looking after lost workers panicked and begins anew", Shared::keep_sweeping);
+        shared.keep("reading cancellations panicked and begins anew", Shared::keep_reading_notices);
+        shared.keep("writing progress panicked and begins anew", Shared::keep_writing_progress);
         Ok(Self { shared, tasks, _queue: queue.clone() })
     }
 

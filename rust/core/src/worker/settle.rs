@@ -1,9 +1,11 @@
 //! Storing outcomes. Those of one record that finish together are committed together.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -16,12 +18,28 @@ use crate::error::{Error, Result};
 use crate::id::{CommitId, LeaseId, RecordId, TaskId};
 use crate::limits;
 use crate::record::{BatchRecord, Outcome, Settlement, TaskStatus};
+use crate::tasks::describe;
 use crate::time::Timestamp;
 use crate::transact::{Stored, Transacted};
 
 /// The first and the longest pause before outcomes that could not be stored are tried again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// What is said of outcomes that nobody will store any more.
+const UNSTORED: &str = "the worker was stopped, or has failed, before the outcome was stored";
+
+/// Says, as long as it lives, that somebody commits a record's outcomes.
+struct Busy<'a>(&'a Slot);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut outbox = self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        outbox.busy = false;
+        // There are any only if the committing was cut short.
+        outbox.waiting.clear();
+    }
+}
 
 /// What a handler's attempt came to, and whose it was.
 #[derive(Clone, Debug)]
@@ -91,7 +109,7 @@ impl Shared {
         }
         join_all(answers.into_iter().map(|(id, answer)| async move {
             let verdict = match answer {
-                Ok(answer) => answer.await.unwrap_or_else(|_| Verdict::LeaseLost("the worker was stopped".into())),
+                Ok(answer) => answer.await.unwrap_or_else(|_| Verdict::LeaseLost(UNSTORED.into())),
                 Err(verdict) => verdict,
             };
             Settled { id, verdict }
@@ -135,18 +153,25 @@ impl Shared {
 
     /// Commits a record's outcomes until none is left.
     async fn commit_outbox(self: &Arc<Self>, id: RecordId, slot: &Slot) {
+        let busy = Busy(slot);
         loop {
             self.await_company(id).await;
             let batch = {
                 let mut outbox = slot.outbox.lock().unwrap_or_else(PoisonError::into_inner);
                 if outbox.waiting.is_empty() {
+                    // Under the lock, so that no outcome can slip in between.
                     outbox.busy = false;
+                    std::mem::forget(busy);
                     return;
                 }
                 std::mem::take(&mut outbox.waiting)
             };
             let (outcomes, answers): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-            let verdicts = self.commit_outcomes(id, slot, &outcomes).await;
+            // Behind locks that are not held over a panic, and a cached revision that is taken out before.
+            let verdicts = AssertUnwindSafe(self.commit_outcomes(id, slot, &outcomes)).catch_unwind().await;
+            let verdicts = verdicts.unwrap_or_else(|panic| {
+                self.give_up(id, &outcomes, &format!("{}; please report it", describe(&*panic)))
+            });
             self.forget(&outcomes, &verdicts);
             for (answer, verdict) in answers.into_iter().zip(verdicts) {
                 let _ = answer.send(verdict);
@@ -204,9 +229,7 @@ impl Shared {
             match self.try_commit(id, slot, outcomes, &mut stowage, &mut doubts).await {
                 Ok(verdicts) => return verdicts,
                 Err(error @ (Error::Corrupt(_) | Error::Layout(_))) => {
-                    let message = format!("the outcome could not be stored: {error}");
-                    self.report(&crate::keys::record(id), message.clone());
-                    return vec![Verdict::LeaseLost(message); outcomes.len()];
+                    return self.give_up(id, outcomes, &error.to_string());
                 }
                 Err(error) => {
                     self.warn("outcomes are not stored yet, trying again", &error);
@@ -215,6 +238,13 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Lets outcomes go of which another try would not be the better.
+    fn give_up(&self, id: RecordId, outcomes: &[WorkOutcome], why: &str) -> Vec<Verdict> {
+        let message = format!("the outcome could not be stored: {why}");
+        self.report(&crate::keys::record(id), message.clone());
+        vec![Verdict::LeaseLost(message); outcomes.len()]
     }
 
     async fn try_commit(

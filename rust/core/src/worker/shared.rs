@@ -1,6 +1,7 @@
 //! What a worker's parts share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -288,6 +289,16 @@ impl Shared {
         inner.warnings.push(format!("{what}: {error}"));
         drop(inner);
         self.changed.notify_waiters();
+    }
+
+    /// Keeps one of the worker's loops going; the front is told with these words of a panic in it.
+    pub fn keep<F>(self: &Arc<Self>, what: &'static str, begin: fn(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (worker, told) = (Arc::clone(self), Arc::clone(self));
+        let alarm = move |panic: &str| told.warn(what, &Error::Internal(format!("{panic}; please report it")));
+        self.spawner.keep(move || begin(Arc::clone(&worker)), alarm);
     }
 
     /// Notices what a revision of a record says about the tasks held here.

@@ -8,6 +8,7 @@ mod dead_letters_many;
 mod doctor;
 mod meddled;
 mod outages;
+mod panics;
 mod payloads;
 mod protocol;
 mod schedules;
