@@ -53,16 +53,15 @@ impl ServerClock {
     }
 
     /// Learns from one answer: what the server's clock showed, how coarse it is, when the request was sent and
-    /// its answer received.
-    pub fn observe(&self, server: Timestamp, resolution_ms: i64, sent: Instant, received: Instant) {
-        let mut offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
-        *offset = Some(Offset::observe(
-            *offset,
-            server.0,
-            resolution_ms.max(1),
-            self.monotonic(sent),
-            self.monotonic(received),
-        ));
+    /// its answer received. Whether the clock has gone on by more than the local one did: then this machine stood still.
+    pub fn observe(&self, server: Timestamp, resolution_ms: i64, sent: Instant, received: Instant) -> bool {
+        let (sent, received) = (self.monotonic(sent), self.monotonic(received));
+        let mut known = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = Offset::observe(*known, server.0, resolution_ms.max(1), sent, received);
+        let jumped = known.is_some_and(|known| offset.low > known.high + (received - known.seen_at) / DRIFT_DIVISOR);
+        *known = Some(offset);
+        drop(known);
+        jumped
     }
 
     /// The server's time now: the earliest it can be, so that nothing is ever thought due too early.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use self::budget::RetryBudget;
@@ -52,6 +53,8 @@ struct Inner {
     budget: RetryBudget,
     lanes: Lanes,
     pace: Pace,
+    /// How often the server's clock was found to have run ahead.
+    jumps: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -72,6 +75,7 @@ impl Bucket {
             budget: RetryBudget::default(),
             lanes: Lanes::default(),
             pace: Pace::default(),
+            jumps: watch::Sender::default(),
         });
         Self { inner, lane: Lane::Bulk }
     }
@@ -104,6 +108,13 @@ impl Bucket {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// Tells when the server's clock is found to have gone on while the local one stood still, as when a machine is
+    /// suspended.
+    #[must_use]
+    pub fn jumps(&self) -> watch::Receiver<u64> {
+        self.inner.jumps.subscribe()
     }
 
     /// How far two of the server's own times may be wrong against each other.
@@ -226,7 +237,10 @@ impl Bucket {
         let sent = Instant::now();
         let result = in_time(&*inner.store, limit, answer).await;
         if let Ok(answer) = &result {
-            inner.clock.observe(answer.at, inner.store.clock_resolution_ms(), sent, Instant::now());
+            let jumped = inner.clock.observe(answer.at, inner.store.clock_resolution_ms(), sent, Instant::now());
+            if jumped {
+                inner.jumps.send_modify(|jumps| *jumps += 1);
+            }
         }
         inner.counters.count(request, result.as_ref().map(|answer| &answer.value));
         inner.pace.learn(result.as_ref().map_or_else(|error| Fared::of(error.kind), |_| Fared::Well));

@@ -136,6 +136,8 @@ impl Shared {
                 return Ok(Next::Forget);
             }
         }
+        // The answer to the reading may have told that this machine was suspended.
+        self.ensure_fresh_beat().await?;
         let lease = LeaseId::random(self.entropy());
         let worker = self.id;
         let mut too_late = 0;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::registry::Registration;
-use super::shared::{Phase, Shared};
+use super::shared::{Beat, Phase, Shared};
 use crate::bucket::Lane;
 use crate::error::{Error, Result};
 use crate::keys;
@@ -25,9 +25,9 @@ impl Shared {
         let body = serde_json::to_vec(&self.registration())
             .map(Bytes::from)
             .map_err(|error| Error::Internal(format!("a heartbeat cannot be written as JSON: {error}")))?;
-        self.desk().bucket.on(Lane::Beat).put(&keys::worker(self.id), body).await?;
+        let at = self.desk().bucket.on(Lane::Beat).put(&keys::worker(self.id), body).await?.at;
         // Counted from before the request: the server cannot have stamped it earlier.
-        self.lock().last_beat = Some(began);
+        self.lock().last_beat = Some(Beat { sent: began, at });
         Ok(())
     }
 
@@ -35,12 +35,18 @@ impl Shared {
     pub async fn ensure_fresh_beat(&self) -> Result<()> {
         let fresh = self.settings().heartbeat * 2;
         let last = self.lock().last_beat;
-        if last.is_some_and(|last| last.elapsed() < fresh) { Ok(()) } else { self.beat().await }
+        if last.is_some_and(|last| self.age(last) < fresh) { Ok(()) } else { self.beat().await }
+    }
+
+    fn age(&self, beat: Beat) -> Duration {
+        beat.age(self.now(), self.desk().bucket.time_margin())
     }
 
     /// Beats until the worker is stopped: often while it holds leases, seldom while it does not.
     pub async fn keep_beating(self: Arc<Self>) {
+        let mut jumps = self.desk().bucket.jumps();
         loop {
+            jumps.mark_unchanged();
             let (holds, last, phase) = {
                 let inner = self.lock();
                 (!inner.hold.tasks.is_empty() || inner.claims > 0, inner.last_beat, inner.phase)
@@ -49,11 +55,12 @@ impl Shared {
                 return;
             }
             let interval = if holds { self.settings().heartbeat } else { self.settings().idle_heartbeat };
-            let age = last.map_or(interval, |last| last.elapsed());
+            let age = last.map_or(interval, |last| self.age(last));
             if age < interval {
                 tokio::select! {
                     biased;
                     () = self.pulse.notified() => {}
+                    Ok(()) = jumps.changed() => {}
                     () = sleep(interval.saturating_sub(age)) => {}
                 }
             } else if let Err(error) = self.beat().await {

@@ -61,6 +61,22 @@ pub struct Problem {
     pub message: String,
 }
 
+/// A heartbeat that was written.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// When it was sent, by the local clock, which stands still while the machine is suspended.
+    pub sent: Instant,
+    /// When it was written, by the server's.
+    pub at: Timestamp,
+}
+
+impl Beat {
+    /// How old it is, by the clock that says more. The server's may be wrong by `margin`.
+    pub fn age(&self, server_now: Timestamp, margin: Duration) -> Duration {
+        self.sent.elapsed().max(server_now.since(self.at).saturating_sub(margin))
+    }
+}
+
 /// News kept for `next` at most.
 pub const MOST_NEWS: usize = 10_000;
 /// Between two warnings about the same kind of trouble.
@@ -89,7 +105,7 @@ pub struct Inner {
     pub ended: Ended,
     /// When each kind of trouble was last told of.
     said: BTreeMap<&'static str, Instant>,
-    pub last_beat: Option<Instant>,
+    pub last_beat: Option<Beat>,
     /// Something was claimed since the last sweep.
     pub claimed: bool,
     /// Something fetched ahead was not wanted in time: fetch nothing ahead until something is handed out again.

@@ -8,7 +8,7 @@ use buquet_core::keys;
 use buquet_core::queue::{Queue, Submission};
 use buquet_core::record::Json;
 use buquet_core::store::StoreErrorKind;
-use buquet_core::store::memory::MemoryStore;
+use buquet_core::store::memory::{Change, MemoryStore};
 use buquet_core::worker::{Options as WorkerOptions, Worker};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -92,4 +92,39 @@ async fn a_submit_that_was_told_to_slow_down_until_it_gave_up_leaves_no_entry_to
     queue.submit(submission()).await.unwrap_err();
     queue.flush().await;
     assert!(store.keys(keys::READY).is_empty(), "{:?}", store.keys(keys::READY));
+}
+
+/// Where, in what a recording store saw from `from` on, a key that begins with `prefix` was first written.
+fn first_write(store: &MemoryStore, from: usize, prefix: &str) -> Option<usize> {
+    let written = |change: &Change| change.key.starts_with(prefix) && change.body.is_some();
+    store.changes().iter().skip(from).position(written)
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_suspension_of_its_machine_a_worker_shows_that_it_lives_before_it_claims() {
+    let store = Arc::new(MemoryStore::new().recording());
+    let meddled = Arc::new(Meddled::new(&store, |_| None).with_latency(Duration::from_millis(10)));
+    let worker = worker_on(&meddled.queue(1).await).await;
+    worker.next(1, SOON).await.unwrap();
+    let before = store.changes().len();
+    // The local clock knows nothing of it.
+    meddled.suspend(Duration::from_mins(2));
+    queue_on(&store, 2).await.submit(submission()).await.unwrap();
+    assert_eq!(worker.next(1, SOON).await.unwrap().assignments.len(), 1);
+    let (beat, lease) = (first_write(&store, before, keys::WORKERS), first_write(&store, before, keys::LEASES));
+    assert!(beat.is_some() && beat < lease, "heartbeat {beat:?}, lease {lease:?} of the changes since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_suspension_of_its_machine_a_worker_that_runs_tasks_shows_at_once_that_it_lives() {
+    let store = Arc::new(MemoryStore::new().recording());
+    let meddled = Arc::new(Meddled::new(&store, |_| None).with_latency(Duration::from_millis(10)));
+    let queue = meddled.queue(1).await;
+    queue.submit(submission()).await.unwrap();
+    let worker = worker_on(&queue).await;
+    assert_eq!(worker.next(1, SOON).await.unwrap().assignments.len(), 1);
+    let before = store.changes().len();
+    meddled.suspend(Duration::from_mins(2));
+    worker.next(1, Duration::from_secs(2)).await.unwrap();
+    assert!(first_write(&store, before, keys::WORKERS).is_some(), "no heartbeat within two seconds");
 }
