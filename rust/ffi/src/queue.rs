@@ -2,6 +2,9 @@
 //!
 //! An operation is in flight while its ticket is in `running`. Whoever removes the ticket there completes the
 //! operation, which is what makes every operation complete exactly once.
+//!
+//! Completions wait in memory until they are drained. Once those that wait have [`MOST_BYTES`] nothing more begins; and
+//! of what had begun by then, an answer that only tells what is stored is let go, and made again when there is room.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -18,6 +21,9 @@ use crate::abi::{BQ_ERR_CLOSED, BQ_MAX_PENDING, BQ_OK, BQ_TIMEOUT};
 use crate::engine::{self, Engine, remaining};
 use crate::failure::Failure;
 use crate::notify::Notify;
+
+/// Bytes of answers that wait to be drained before others have to wait.
+pub const MOST_BYTES: usize = 64 << 20;
 
 /// What an operation came to.
 pub struct Completion {
@@ -36,6 +42,10 @@ pub struct Queue {
     idle: Condvar,
     /// Raised while `ready` has something in it.
     notify: Notify,
+    /// There may be room for more answers.
+    room: tokio::sync::Notify,
+    /// Held by the operation that is next to have the room.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// The caller's token and a serial number, since tokens may repeat.
@@ -45,6 +55,8 @@ type Ticket = (u64, u64);
 struct State {
     running: BTreeMap<Ticket, oneshot::Sender<()>>,
     ready: VecDeque<Completion>,
+    /// Bytes of the answers in `ready`.
+    bytes: usize,
     serial: u64,
     /// The engine is closing: nothing more is accepted.
     stopped: bool,
@@ -59,6 +71,12 @@ impl std::fmt::Debug for State {
 }
 
 impl State {
+    /// Whether an answer of so many bytes may join those that wait. One that is alone always may, and all at the end,
+    /// when nobody may be draining any more.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes == 0 || self.bytes.saturating_add(bytes) <= MOST_BYTES || self.stopped || self.closed
+    }
+
     /// Nothing is here and nothing can come any more.
     fn over(&self) -> bool {
         self.closed || (self.stopped && self.running.is_empty() && self.ready.is_empty())
@@ -73,6 +91,8 @@ impl Queue {
             arrived: Condvar::new(),
             idle: Condvar::new(),
             notify: Notify::new()?,
+            room: tokio::sync::Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -137,10 +157,12 @@ impl Queue {
         let mut state = self.state();
         let taken = max.min(state.ready.len());
         let completions: Vec<_> = state.ready.drain(..taken).collect();
+        state.bytes -= completions.iter().map(|completion| size(&completion.answer)).sum::<usize>();
         if taken > 0 && state.ready.is_empty() {
             self.notify.lower();
         }
         drop(state);
+        self.room.notify_waiters();
         completions
     }
 
@@ -150,9 +172,11 @@ impl Queue {
         state.closed = true;
         let running = std::mem::take(&mut state.running);
         let ready = std::mem::take(&mut state.ready);
+        state.bytes = 0;
         self.arrived.notify_all();
         self.idle.notify_all();
         drop(state);
+        self.room.notify_waiters();
         drop((running, ready));
     }
 
@@ -160,6 +184,7 @@ impl Queue {
     pub fn stop_accepting(&self) {
         self.state().stopped = true;
         self.arrived.notify_all();
+        self.room.notify_waiters();
     }
 
     /// Waits until nothing is in flight. False if the deadline came first.
@@ -183,18 +208,55 @@ impl Queue {
 
     /// Completes an operation, unless that has happened already.
     fn complete(&self, ticket: Ticket, answer: Result<String, Error>) {
-        let mut state = self.state();
+        self.push(self.state(), ticket, answer);
+    }
+
+    /// Completes an operation if there is room for its answer; whether there was.
+    fn complete_if_room(&self, ticket: Ticket, answer: Result<String, Error>) -> bool {
+        let state = self.state();
+        let fits = state.has_room(size(&answer));
+        if fits {
+            self.push(state, ticket, answer);
+        }
+        fits
+    }
+
+    fn push(&self, mut state: MutexGuard<'_, State>, ticket: Ticket, answer: Result<String, Error>) {
         if state.running.remove(&ticket).is_none() {
             return;
         }
         if state.ready.is_empty() {
             self.notify.raise();
         }
+        state.bytes += size(&answer);
         state.ready.push_back(Completion { token: ticket.0, answer });
         self.arrived.notify_all();
         if state.running.is_empty() {
             self.idle.notify_all();
         }
+    }
+
+    /// Waits until an answer of so many bytes may join those that wait to be drained; gives the turn, if it took one.
+    async fn wait_for_room(&self, bytes: usize) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if self.state().has_room(bytes) {
+            return None;
+        }
+        let turn = self.turn.lock().await;
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            if self.state().has_room(bytes) {
+                return Some(turn);
+            }
+            room.await;
+        }
+    }
+
+    /// Bytes of answers that wait to be drained.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        self.state().bytes
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -230,12 +292,33 @@ async fn run(
     mut cancelled: oneshot::Receiver<()>,
     running: Running,
 ) {
-    let answer = tokio::select! {
+    tokio::select! {
         biased;
-        _ = &mut cancelled => return,
-        answer = engine::call(&core, &op, &request) => answer,
-    };
-    running.complete(answer);
+        _ = &mut cancelled => {}
+        () = run_in_turn(&core, &op, &request, &running) => {}
+    }
+}
+
+/// Runs an operation and completes it, once there is room for its answer.
+async fn run_in_turn(core: &ops::Engine, op: &str, request: &[u8], running: &Running) {
+    if let Some(queue) = running.queue.upgrade() {
+        queue.wait_for_room(1).await;
+    }
+    let answer = engine::call(core, op, request).await;
+    let Some(queue) = running.queue.upgrade() else { return };
+    if !engine::only_looks(op) {
+        return queue.complete(running.ticket, answer);
+    }
+    let bytes = size(&answer);
+    if queue.complete_if_room(running.ticket, answer) {
+        return;
+    }
+    let _turn = queue.wait_for_room(bytes).await;
+    queue.complete(running.ticket, engine::call(core, op, request).await);
+}
+
+fn size(answer: &Result<String, Error>) -> usize {
+    answer.as_ref().map_or(0, String::len)
 }
 
 /// The completions as a JSON array.

@@ -186,6 +186,25 @@ impl Engine {
     }
 }
 
+/// Whether an operation only looks, so that it can be run again where its answer was not kept.
+#[must_use]
+pub fn only_looks(op: &str) -> bool {
+    matches!(
+        op,
+        "get"
+            | "list"
+            | "history"
+            | "failed"
+            | "wait"
+            | "workers"
+            | "schedule.get"
+            | "schedule.list"
+            | "schema.get"
+            | "schema.list"
+            | "payload.read"
+    )
+}
+
 /// The error for an operation that there is not.
 #[must_use]
 pub fn unknown(op: &str) -> Error {

@@ -4,10 +4,14 @@
 use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::*;
+use crate::handles;
+use crate::queue::MOST_BYTES;
 use crate::testing::{readable, with_panics};
 
 const SOON: i64 = 30_000;
@@ -176,6 +180,44 @@ fn a_full_queue_refuses_until_it_is_drained() {
     assert_eq!(submit(queue, "test.never", 0), BQ_ERR_OVERLOADED);
     assert_eq!(drain(queue, 1).len(), 1);
     assert_eq!(submit(queue, "test.never", 0), BQ_OK);
+}
+
+#[test]
+fn answers_that_nobody_drains_take_no_more_memory_than_they_may_and_each_still_comes() {
+    const ANSWER: usize = 4 << 20;
+    let queue = queue_on(engine());
+    let request = format!("\"{}\"", "x".repeat(ANSWER - 2));
+    let count = 3 * MOST_BYTES / ANSWER;
+    for token in 0..count as u64 {
+        assert_eq!(submit_with(queue, "test.echo", request.as_bytes(), token, ptr::null_mut()), BQ_OK);
+    }
+    let (mut tokens, mut most) = (Vec::new(), 0);
+    while tokens.len() < count {
+        assert_eq!(bq_queue_wait(queue, SOON), BQ_OK);
+        let full = || handles::queue(queue.addr()).unwrap().bytes() + ANSWER > MOST_BYTES;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !full() && tokens.len() + MOST_BYTES / ANSWER <= count && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        most = most.max(handles::queue(queue.addr()).unwrap().bytes());
+        tokens.extend(drain(queue, 1).iter().map(|one| one["token"].as_u64().unwrap()));
+    }
+    assert!(most <= MOST_BYTES + ANSWER, "{most} bytes waited");
+    tokens.sort_unstable();
+    assert_eq!(tokens, (0..count as u64).collect::<Vec<_>>(), "each once");
+    assert_eq!(handles::queue(queue.addr()).unwrap().bytes(), 0);
+}
+
+#[test]
+fn what_waits_for_room_is_over_when_its_engine_closes() {
+    let engine = engine();
+    let queue = queue_on(engine);
+    let request = format!("\"{}\"", "x".repeat(MOST_BYTES));
+    for token in 0..3 {
+        assert_eq!(submit_with(queue, "test.echo", request.as_bytes(), token, ptr::null_mut()), BQ_OK);
+    }
+    assert_eq!(bq_engine_close(engine, SOON), BQ_OK, "nothing was left to be given up");
+    assert_eq!(collect(queue, 3).len(), 3);
 }
 
 #[test]
