@@ -166,7 +166,10 @@ class DeniedError(BuquetError):
 
 
 class UnsupportedError(BuquetError):
-    """The store lacks conditional writes or another thing that buquet's promises rest on."""
+    """The store lacks conditional writes or another thing that buquet's promises rest on.
+
+    Also when this build of buquet leaves the operation out.
+    """
 
     code = "unsupported"
 

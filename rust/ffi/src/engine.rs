@@ -39,6 +39,22 @@ pub struct Engine {
     queues: Mutex<Queues>,
 }
 
+/// The operations of `buquet dev`.
+#[cfg(feature = "dev-server")]
+fn dev_servers() -> DevServers {
+    DevServers::default()
+}
+
+/// What stands for the operations of `buquet dev`.
+#[cfg(not(feature = "dev-server"))]
+const fn dev_servers() -> ops::LeftOut {
+    ops::LeftOut {
+        prefix: "dev_server.",
+        message: "this build of buquet leaves out the S3 server for development; install a released wheel, or build \
+                  with BUQUET_FEATURES=dev-server",
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queues {
     closed: bool,
@@ -62,9 +78,7 @@ impl Engine {
             ops::Engine::new(if config.is_empty() { b"{}" } else { config })
         };
         let core = core.map_err(|error| Failure::from_open(&error))?;
-        #[cfg(feature = "dev-server")]
-        let core = core.with(DevServers::default());
-        let core = Arc::new(core);
+        let core = Arc::new(core.with(dev_servers()));
         let handle = runtime.handle().clone();
         Ok(Self { core, handle, runtime: Mutex::new(Some(runtime)), queues: Mutex::default() })
     }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Operations that an engine carries besides its own.
 #[async_trait]
@@ -20,4 +20,26 @@ pub trait Extension: Debug + Send + Sync + 'static {
 
     /// Ends what it has running: the engine is closing.
     async fn shutdown(&self);
+}
+
+/// Stands for operations that were left out of this build; calling one says so, and what to do.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// What their names begin with.
+    pub prefix: &'static str,
+    /// The error's text.
+    pub message: &'static str,
+}
+
+#[async_trait]
+impl Extension for LeftOut {
+    fn prefix(&self) -> &'static str {
+        self.prefix
+    }
+
+    async fn call(&self, _op: &str, _request: &[u8]) -> Result<String> {
+        Err(Error::Unsupported(self.message.into()))
+    }
+
+    async fn shutdown(&self) {}
 }

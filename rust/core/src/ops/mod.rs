@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, watch};
 
-pub use self::extension::Extension;
+pub use self::extension::{Extension, LeftOut};
 pub use self::span::Span;
 use crate::config::{EngineConfig, Resolved, resolve};
 use crate::entropy::Entropy;
@@ -253,6 +253,15 @@ mod tests {
     fn what_is_no_object_is_refused() {
         assert!(matches!(Engine::new(b"[]"), Err(Error::Config(_))));
         assert!(matches!(parse::<request::Empty>("usage", b" []"), Err(Error::Invalid(_))));
+    }
+
+    #[tokio::test]
+    async fn operations_that_were_left_out_of_the_build_say_so() {
+        let left_out = LeftOut { prefix: "dev_server.", message: "built without it" };
+        let engine = Engine::new(b"{\"url\": \"memory:\"}").unwrap().with(left_out);
+        let refused = engine.call("dev_server.start", b"{}").await;
+        assert!(matches!(refused, Err(Error::Unsupported(text)) if text == "built without it"));
+        assert!(matches!(engine.call("devserver", b"{}").await, Err(Error::Invalid(_))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -201,6 +201,36 @@ async fn missing_credentials_are_refused_with_what_to_do() {
     assert!(asked.lock().unwrap().is_empty(), "sent without a signature");
 }
 
+fn profile(name: &str) -> [(&str, &str); 3] {
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/aws_config");
+    [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_CONFIG_FILE", config), ("AWS_PROFILE", name)]
+}
+
+#[cfg(not(feature = "sso"))]
+#[tokio::test]
+async fn a_profile_of_identity_center_says_how_to_get_a_build_that_knows_it() {
+    if !in_environment(
+        "store::s3::a_profile_of_identity_center_says_how_to_get_a_build_that_knows_it",
+        &profile("center"),
+    ) {
+        return;
+    }
+    let error = store("http://127.0.0.1:1").get("x", None).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
+    assert!(error.message.contains("BUQUET_FEATURES=sso"), "{error}");
+}
+
+#[tokio::test]
+async fn a_profile_of_a_kind_that_no_build_knows_says_what_helps() {
+    if !in_environment("store::s3::a_profile_of_a_kind_that_no_build_knows_says_what_helps", &profile("console")) {
+        return;
+    }
+    let error = store("http://127.0.0.1:1").get("x", None).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
+    assert!(error.message.contains("credentials-login"), "{error}");
+    assert!(error.message.contains("credential_process"), "{error}");
+}
+
 #[tokio::test]
 async fn an_unknown_region_is_refused_with_what_to_do() {
     let variables = [CREDENTIALS[0], CREDENTIALS[1], ("AWS_EC2_METADATA_DISABLED", "true")];

@@ -163,6 +163,9 @@ impl Address {
 
     fn no_credentials(&self, what: &str, error: &CredentialsError) -> StoreError {
         let advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give this machine a role";
+        if let Some(feature) = left_out(error) {
+            return self.error(StoreErrorKind::Denied, what, &without(&feature));
+        }
         match error {
             CredentialsError::ProviderTimedOut(_) => self.no_answer(what, &format!("{error}; {advice}")),
             CredentialsError::CredentialsNotLoaded(_) => {
@@ -174,6 +177,25 @@ impl Address {
             }
         }
     }
+}
+
+/// The feature of the SDK that the profile needs and this build does not have. Only the SDK's words tell.
+fn left_out(error: &CredentialsError) -> Option<String> {
+    let reason = error.source()?.to_string();
+    let (_, feature) = reason.split_once("cargo feature(s) enabled: ")?;
+    feature.split('.').next().map(str::to_owned)
+}
+
+fn without(feature: &str) -> String {
+    let instead = "name a profile with credential_process = aws configure export-credentials --profile NAME --format \
+                   process";
+    if feature == "sso" {
+        return format!(
+            "the AWS profile signs in with IAM Identity Center, which this build of buquet leaves out; install a \
+             released wheel, build with BUQUET_FEATURES=sso, or {instead}"
+        );
+    }
+    format!("the AWS profile needs {feature}, which buquet does not have; {instead}")
 }
 
 fn kind(status: u16, code: &str) -> StoreErrorKind {
