@@ -57,6 +57,13 @@ impl RecordId {
     pub fn shard(self) -> char {
         char::from_digit(u32::from(self.0.as_bytes()[0] >> 4), 16).unwrap_or('0')
     }
+
+    /// Its bits, those of both halves together.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        let (high, low) = self.0.as_u64_pair();
+        high ^ low
+    }
 }
 
 impl TaskId {
@@ -148,6 +155,12 @@ macro_rules! hex_id {
             #[must_use]
             pub fn random(entropy: &Entropy) -> Self {
                 Self(Hex(entropy.bits()))
+            }
+
+            /// Its bits.
+            #[must_use]
+            pub const fn bits(self) -> u64 {
+                self.0.0
             }
         }
 

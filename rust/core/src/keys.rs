@@ -37,10 +37,21 @@ pub const SCHEDULES: &str = "schedules/";
 pub const SCHEDULES_MARK: &str = "ready/!schedules";
 /// Payloads too large for their records, in pieces.
 pub const PAYLOADS: &str = "payloads/";
+/// What is written to try a store out, and deleted again.
+pub const PROBE: &str = "probe/";
+/// Runs of workflows.
+const WORKFLOW: &str = "workflow/";
 /// The shards: the first hex digit of a record's id.
 pub const SHARDS: &str = "0123456789abcdef";
 
 const MINUTE_MS: i64 = 60_000;
+
+/// Whether a key is one that a queue may have.
+#[must_use]
+pub fn is_ours(key: &str) -> bool {
+    const FOLDERS: [&str; 9] = [TASKS, READY, LEASES, FAILED, WORKERS, SCHEDULES, PAYLOADS, PROBE, WORKFLOW];
+    [MARKER, BELL, CANCELS, SCHEMAS].contains(&key) || FOLDERS.iter().any(|folder| key.starts_with(folder))
+}
 
 /// The key of a batch record.
 #[must_use]
@@ -112,6 +123,32 @@ pub fn minute_start(index: &str, shard: char, minute: i64) -> String {
 /// A number that can have been reached by counting; from any other a record would be written that nobody can read.
 fn counted(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number| *number < limits::COUNTABLE)
+}
+
+/// Where, in an index, the shard after that of `key` begins: to be used as `start_after`. `None` after the last.
+#[must_use]
+pub fn next_shard(index: &str, key: &str) -> Option<String> {
+    let shard = key.strip_prefix(index)?.chars().next()?;
+    let next = SHARDS.chars().find(|next| *next > shard)?;
+    Some(shard_prefix(index, next))
+}
+
+/// A place in an index, from 0 for its beginning to 1 for its end, as far as shards go and as entries are spread over
+/// the minutes of `from` to `to`: to be used as `start_after`.
+#[must_use]
+pub fn place(index: &str, fraction: f64, from: i64, to: i64) -> String {
+    /// The whole part of a number that is not negative, less than 2^32, and the rest.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the number is in the range of a u32")]
+    fn split(number: f64) -> (u32, f64) {
+        (number.trunc().clamp(0.0, f64::from(u32::MAX)) as u32, number.fract())
+    }
+    let (shard, rest) = split(fraction.clamp(0.0, 0.999_999) * 16.0);
+    let shard = char::from_digit(shard, 16).unwrap_or('0');
+    let minutes = u32::try_from(to.saturating_sub(from).max(0)).unwrap_or(u32::MAX - 1) + 1;
+    let (minute, rest) = split(rest * f64::from(minutes));
+    let (digits, _) = split(rest * f64::from(u32::MAX));
+    let begin = minute_start(index, shard, from.saturating_add(i64::from(minute)));
+    if digits == 0 { begin } else { format!("{begin}/{shard}{digits:08x}") }
 }
 
 /// A short hash of a task type, so that a worker knows from the key whether an entry concerns it.
@@ -272,6 +309,24 @@ mod tests {
             assert_eq!(ReadyEntry::parse(&entry(number).to_string()).is_some(), ours, "{number}");
             assert_eq!(FailedEntry::parse(&failed(number).to_string()).is_some(), ours, "{number}");
         }
+    }
+
+    #[test]
+    fn places_lie_in_the_order_of_their_fractions_from_the_beginning_of_the_first_shard_to_the_last() {
+        let places: Vec<String> = (0..1_000).map(|n| place(READY, f64::from(n) / 1_000.0, 100, 104)).collect();
+        assert!(
+            places.is_sorted() && places[0] == "ready/0/0000000100" && places[999].starts_with("ready/f/0000000104/f")
+        );
+        assert!(places.iter().any(|place| place.starts_with("ready/8/0000000102/8")));
+        assert_eq!(place(READY, 0.5, 100, 100), "ready/8/0000000100");
+        assert!(place(READY, 2.0, i64::MIN, i64::MAX).starts_with("ready/f/"), "nonsense stays in the index");
+    }
+
+    #[test]
+    fn after_a_shard_comes_the_next() {
+        assert_eq!(next_shard(READY, "ready/9/0000000100/x").as_deref(), Some("ready/a/"));
+        assert_eq!(next_shard(READY, SCHEDULES_MARK).as_deref(), Some("ready/0/"));
+        assert_eq!((next_shard(READY, "ready/f/"), next_shard(READY, "leases/0/")), (None, None));
     }
 
     #[test]

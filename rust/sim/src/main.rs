@@ -33,6 +33,9 @@ struct Arguments {
     /// Run the mix of everything, ten workers and so many tasks, instead of what each seed draws
     #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     mix: Option<u64>,
+    /// Run a fleet of twenty workers and so many records that come at once, instead of what each seed draws
+    #[arg(long, value_name = "RECORDS", conflicts_with = "mix", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    fleet: Option<u64>,
     /// Go on after a failure
     #[arg(long)]
     keep_going: bool,
@@ -62,8 +65,12 @@ enum Broken {
 
 impl Arguments {
     fn scenario(&self, seed: u64) -> Scenario {
-        let mix = |tasks| Scenario::mix(seed, usize::try_from(tasks).unwrap_or(usize::MAX));
-        self.mix.map_or_else(|| Scenario::draw(seed), mix)
+        let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        match (self.mix, self.fleet) {
+            (Some(tasks), _) => Scenario::mix(seed, size(tasks)),
+            (None, Some(records)) => Scenario::fleet(seed, size(records)),
+            (None, None) => Scenario::draw(seed),
+        }
     }
 }
 
@@ -193,12 +200,14 @@ fn print_run(arguments: &Arguments, report: &Report) -> std::io::Result<()> {
         let variant = arguments.variant.to_possible_value().map(|value| value.get_name().to_owned());
         let variant = variant.filter(|_| arguments.variant != Broken::None).map(|name| format!(" --variant {name}"));
         let mix = arguments.mix.map(|tasks| format!(" --mix {tasks}"));
+        let fleet = arguments.fleet.map(|records| format!(" --fleet {records}"));
         writeln!(
             out,
-            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}{}",
+            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}{}{}",
             report.seed,
             variant.unwrap_or_default(),
-            mix.unwrap_or_default()
+            mix.unwrap_or_default(),
+            fleet.unwrap_or_default()
         )?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What shall happen in a run, all of it drawn from one seed.
 
 mod about;
+mod fleet;
 mod mix;
 mod operators;
 
@@ -12,6 +13,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 pub use self::about::{AboutPlan, KEYED, UniquePlan};
+pub use self::fleet::{LATE_LABEL, LATE_WORKER, URGENT_LABEL};
 pub use self::operators::{Care, Operation};
 use crate::schedules::{SchedulePlan, scheduled};
 use crate::script::{Script, Step};
@@ -50,6 +52,8 @@ pub enum Kind {
     Idle,
     /// No fault but one: a worker that holds many tasks dies, and another one is idle.
     Recovery,
+    /// No fault; many workers, and very many records at once.
+    Fleet,
 }
 
 /// A process: a producer, a worker, or both.

@@ -24,6 +24,8 @@ pub struct Settings {
     pub busy_sweep: Duration,
     /// Between two looks at the bell by an idle worker.
     pub bell_watch: Duration,
+    /// How long a worker leaves a record to each of those that go first, one after the other: about a claim's time.
+    pub patience: Duration,
     /// Between two touches of the bell by one process.
     pub bell_touch: Duration,
     /// First and longest pause between two looks at a task somebody waits for.
@@ -105,6 +107,7 @@ impl Settings {
             busy_sweep: Duration::from_secs(20),
             // Not quite a second, so that a task is picked up within one.
             bell_watch: Duration::from_millis(900),
+            patience: Duration::from_millis(250),
             bell_touch: Duration::from_secs(1),
             result_watch: (Duration::from_millis(100), Duration::from_secs(2)),
             cancel_watch: Duration::from_secs(10),
@@ -120,6 +123,7 @@ impl Settings {
             StoreKind::Sqlite | StoreKind::Memory => Self {
                 // Of a file it is known without a look whether anybody has written to it.
                 bell_watch: Duration::from_millis(4),
+                patience: Duration::from_millis(10),
                 bell_touch: Duration::from_millis(5),
                 result_watch: (Duration::from_millis(2), Duration::from_millis(50)),
                 cancel_watch: Duration::from_secs(1),

@@ -10,13 +10,43 @@ use crate::time::Timestamp;
 /// Entries remembered although they lead to nothing any more.
 const USED_UP: usize = 4_096;
 
-/// An entry and when it was written, if it was seen in a listing.
+/// An entry and where it is known from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The entry.
     pub entry: ReadyEntry,
-    /// Server time of its write.
-    pub written: Option<Timestamp>,
+    /// Where from.
+    pub source: Source,
+    /// Others were to go first and did not.
+    pub left_over: bool,
+}
+
+impl Candidate {
+    /// An entry that this worker may claim as soon as it is due.
+    pub const fn new(entry: ReadyEntry, source: Source) -> Self {
+        Self { entry, source, left_over: false }
+    }
+}
+
+/// Where an entry is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A listing, which told the server time of its write.
+    Listed(Timestamp),
+    /// This process has just written it, and its record.
+    Nearby,
+    /// The bell told of it: a hint. If it leads nowhere there is nothing to be done about it.
+    Told,
+}
+
+impl Source {
+    /// Server time of the entry's write, if that is known.
+    pub const fn written(self) -> Option<Timestamp> {
+        match self {
+            Self::Listed(at) => Some(at),
+            Self::Nearby | Self::Told => None,
+        }
+    }
 }
 
 /// The entries, each at most once.
@@ -37,6 +67,24 @@ impl Candidates {
     /// How many may be claimed now.
     pub fn due(&self) -> usize {
         self.due.values().map(Vec::len).sum()
+    }
+
+    /// Whether there is anything to be done about an entry: it is neither here, nor being claimed, nor used up.
+    pub fn is_new(&self, entry: &ReadyEntry) -> bool {
+        !self.known.contains(entry)
+    }
+
+    /// The highest priority of those that may be claimed now.
+    pub fn most_urgent(&self) -> Option<u8> {
+        self.due.iter().rfind(|(_, candidates)| !candidates.is_empty()).map(|(priority, _)| *priority)
+    }
+
+    /// Forgets those that may be claimed now: it turned out that others claim them. What is left of them is looked for again.
+    pub fn give_up_due(&mut self, now: Timestamp) {
+        for candidate in std::mem::take(&mut self.due).into_values().flatten() {
+            self.known.remove(&candidate.entry);
+        }
+        self.refuse(now);
     }
 
     /// Adds an entry to be looked at when it is due, but not before `not_before`. One that is known stays as it is.
@@ -76,7 +124,8 @@ impl Candidates {
         true
     }
 
-    fn refuse(&mut self, at: Timestamp) {
+    /// Remembers that there is no place for an entry that is due at this moment.
+    pub fn refuse(&mut self, at: Timestamp) {
         self.refused = Some(self.refused.map_or(at, |earliest| earliest.min(at)));
     }
 
@@ -156,7 +205,7 @@ mod tests {
     fn candidate(entropy: &Entropy, priority: u8, due: i64) -> Candidate {
         let record = RecordId::random(entropy);
         let entry = ReadyEntry { due: Timestamp(due), record, seq: 1, priority, type_hash: 0, pending: 1 };
-        Candidate { entry, written: None }
+        Candidate::new(entry, Source::Nearby)
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::candidates::Candidate;
+use super::candidates::{Candidate, Source};
 use super::hold::Slot;
 use super::settle::WorkOutcome;
 use super::shared::{Phase, Shared};
@@ -22,6 +22,11 @@ use crate::transact::{Stored, Transacted};
 const STEP_ASIDE: Duration = Duration::from_millis(100);
 /// How long a record that cannot be read is left alone.
 const SET_ASIDE: Duration = Duration::from_mins(10);
+
+/// So many of the last 16 claims that somebody else was first at are too many.
+const BEATEN: u32 = 6;
+/// So many workers are not waited for at most; more than are ever looked at.
+const MOST_GREED: usize = 128;
 
 /// What to do with a candidate after a claim.
 enum Next {
@@ -98,6 +103,7 @@ impl Shared {
             }
             Err(error) => {
                 self.warn("a claim failed, trying again", &error);
+                self.doubt_leases();
                 Next::Again(self.now().after(Duration::from_secs(1)))
             }
         }
@@ -133,6 +139,7 @@ impl Shared {
             EntryState::Ahead => return self.look_ahead(candidate, stored).await,
             EntryState::Stale => {
                 self.desk().deleter.delete([entry.to_string()]);
+                self.note_claim(candidate, false);
                 return Ok(Next::Forget);
             }
         }
@@ -159,6 +166,7 @@ impl Shared {
         }
         match claimed {
             Transacted::Done(claimed, Some(stored)) => {
+                self.note_claim(candidate, true);
                 let filled = self.fill_inputs(&stored, &claimed).await;
                 let next = self.take_in(entry, filled.as_ref().unwrap_or(&stored), lease, &claimed);
                 *cached = Some(stored);
@@ -171,7 +179,10 @@ impl Shared {
                 Ok(self.take_in(entry, filled.as_ref().unwrap_or(&stored), lease, &claimed))
             }
             Transacted::Unchanged(stored) => Ok(again_when_due(&stored.record, self.now())),
-            Transacted::Overtaken => Ok(Next::Again(self.now().after(self.jittered(STEP_ASIDE)))),
+            Transacted::Overtaken => {
+                self.note_claim(candidate, false);
+                Ok(Next::Again(self.now().after(self.jittered(STEP_ASIDE))))
+            }
             Transacted::Missing => Ok(Next::Forget),
             Transacted::Unknown(claimed, commit, error) => {
                 self.warn("a claim's outcome is unknown, looking again", &error);
@@ -206,7 +217,7 @@ impl Shared {
         match record.ready_entry() {
             Some(current) if current == *entry => Next::Again(Timestamp(0)),
             Some(entry) => {
-                self.add_candidate(Candidate { entry, written: None }, Timestamp(0));
+                self.add_candidate(Candidate::new(entry, Source::Nearby), Timestamp(0));
                 Next::Forget
             }
             None => Next::Forget,
@@ -226,15 +237,37 @@ impl Shared {
             let filled = self.fill_inputs(&stored, claimed).await;
             return Ok(self.take_in(entry, filled.as_ref().unwrap_or(&stored), lease, claimed));
         }
+        self.doubt_leases();
         Ok(Next::Again(self.now().after(limits::GRACE)))
+    }
+
+    /// Remembers whether this worker was the first at a candidate.
+    fn note_claim(&self, candidate: &Candidate, first: bool) {
+        let now = self.now();
+        let mut inner = self.lock();
+        if candidate.left_over {
+            // As long as others leave what is theirs, ever more of it is claimed without waiting for them.
+            inner.greed = if first { (inner.greed.max(1) * 2).min(MOST_GREED) } else { inner.greed / 2 };
+            return;
+        }
+        inner.beaten = (inner.beaten << 1) | u16::from(!first);
+        if inner.beaten.count_ones() >= BEATEN {
+            // More workers reach for the same records than this one knows of.
+            inner.beaten = 0;
+            inner.candidates.give_up_due(now);
+            inner.recount = true;
+        }
     }
 
     /// An entry without a record: a submit under way, or one that was abandoned. After the grace period its place is
     /// taken by a void record, so that a late commit of it cannot land; only then is the entry surely stale.
     async fn look_into_nowhere(&self, candidate: &Candidate) -> Result<Next, Error> {
-        let now = self.now();
-        if !candidate.written.is_some_and(|written| is_overdue(written, now)) {
-            return Ok(Next::Again(soon(candidate.written, now)));
+        let (now, written) = (self.now(), candidate.source.written());
+        if candidate.source == Source::Told {
+            return Ok(Next::Forget);
+        }
+        if !written.is_some_and(|written| is_overdue(written, now)) {
+            return Ok(Next::Again(soon(written, now)));
         }
         let commit = CommitId::random(self.entropy());
         let entry = &candidate.entry;
@@ -253,10 +286,13 @@ impl Shared {
     /// again, it was a replay, and after the grace period one that was abandoned half way: then the entry's number is
     /// passed over, so that a late commit of it cannot land.
     async fn look_ahead(&self, candidate: &Candidate, stored: Stored) -> Result<Next, Error> {
-        let (entry, now) = (&candidate.entry, self.now());
-        let overdue = candidate.written.is_some_and(|written| is_overdue(written, now));
+        let (entry, now, written) = (&candidate.entry, self.now(), candidate.source.written());
+        if candidate.source == Source::Told {
+            return Ok(Next::Forget);
+        }
+        let overdue = written.is_some_and(|written| is_overdue(written, now));
         if !(overdue && stored.record.is_finished()) {
-            return Ok(Next::Again(soon(candidate.written, now)));
+            return Ok(Next::Again(soon(written, now)));
         }
         match self.desk().transact(stored, false, |record, _| record.pass_over(entry.seq)).await? {
             Transacted::Done((), _) => {
@@ -264,7 +300,7 @@ impl Shared {
                 self.desk().deleter.delete([entry.to_string()]);
                 Ok(Next::Forget)
             }
-            _ => Ok(Next::Again(soon(candidate.written, now))),
+            _ => Ok(Next::Again(soon(written, now))),
         }
     }
 

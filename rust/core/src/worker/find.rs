@@ -1,76 +1,72 @@
 //! Finding work: what the process itself submits, what the bell tells, what falls due, and a regular look.
+//!
+//! [`super::look`] says what to look at next; here it is looked at.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::candidates::Candidate;
+use super::candidates::{Candidate, Source};
+use super::fleet::Work;
+use super::look::{Facts, Look, Lookout, Rhythm, Seen, Stretch, plan_look};
 use super::settle::WorkOutcome;
 use super::shared::{Phase, Shared};
 use crate::error::Result;
-use crate::keys::{self, ReadyEntry, SHARDS};
+use crate::keys::{self, READY, ReadyEntry};
 use crate::limits;
-use crate::queue::Rung;
+use crate::queue::{BellRead, Rung};
 use crate::store::{ETag, Page};
 use crate::time::Timestamp;
 
-/// Minutes counted as recent: a shard's latest entries are looked at as well as its oldest, so that urgent new work
-/// is seen behind a long backlog.
-const RECENT_MINUTES: i64 = 1;
-/// Shard pages a regular look may read of an index that does not fit into one page; the rest is the next look's, so
-/// that a long index costs an idle worker little.
-const PAGES_PER_LOOK: usize = 4;
-/// Shard pages that may be read when the bell rang: new work can be in any shard.
-const PAGES_PER_RING: usize = 32;
-/// Candidates kept in hand for each task there is room for.
-const CHOICE: usize = 4;
 /// How long after somebody wrote the bell is still looked at: what a watched store tells of can be read only once it is
 /// synced, and that is not told.
 const SETTLING: Duration = Duration::from_secs(2);
 /// The wait after the store could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
+/// So many entries told at once are the beginning of more.
+const BURST: usize = 3;
+/// Workers that look at once when there is more in the index than the bell told of; the others do so a little later.
+const FIRST_TO_LOOK: usize = 3;
+/// The longest that one of those waits.
+const LATEST_TO_LOOK: Duration = Duration::from_secs(3);
+/// Between two counts of the workers because others were first too often.
+const RECOUNT: Duration = Duration::from_secs(2);
 
 /// What the finder knows between its rounds.
 #[derive(Debug)]
 struct Finder {
-    bell: Option<ETag>,
+    lookout: Lookout,
+    /// The tag of the bell when it was read last, and up to where it was read.
+    bell: (Option<ETag>, Option<BellRead>),
     /// Tells when anybody writes, if the store can; without it the bell is looked at regularly.
     changes: Option<watch::Receiver<()>>,
     /// Until when what was written may not have been seen.
     unsettled: Instant,
-    next_bell: Instant,
-    next_full: Instant,
-    /// A look at the index is wanted.
-    look: bool,
-    /// Shards still to be read in this round, each from a place on.
-    shards: VecDeque<(char, Option<String>)>,
-    /// Shard pages that may still be read before the next look.
-    pages: usize,
 }
 
 impl Shared {
     /// Finds work until the worker stops running.
     pub async fn keep_finding(self: Arc<Self>) {
         let now = Instant::now();
+        let rhythm = Rhythm { bell: self.settings().bell_watch, full: self.settings().full_look };
         let mut finder = Finder {
-            bell: None,
+            lookout: Lookout::new(now, rhythm),
+            bell: (None, None),
             changes: self.desk().bucket.store().changes(),
             unsettled: now + SETTLING,
-            next_bell: now,
-            next_full: now,
-            look: true,
-            shards: VecDeque::new(),
-            pages: 0,
         };
+        // Who does not know of others reaches for everything.
+        self.count_workers().await;
         loop {
             if self.lock().phase != Phase::Running {
                 return;
             }
             self.give_back_old();
             self.end_called_off();
+            self.recount_if_beaten().await;
             if self.room() > 0
                 && let Err(error) = self.find(&mut finder).await
             {
@@ -79,18 +75,31 @@ impl Shared {
                 continue;
             }
             if self.room() > 0 {
-                let now = self.now();
-                let mut inner = self.lock();
-                let idle = inner.candidates.due() == 0 && inner.claims == 0;
-                // Entries there was no place for are looked for once they are due and the others used up.
-                finder.look |= idle && inner.candidates.take_refused(now);
-                drop(inner);
-                if idle && finder.is_hungry() {
+                self.consider_others(&mut finder.lookout);
+                if !plan_look(&finder.lookout, &self.facts(&finder)).is_empty() {
                     continue;
                 }
             }
             let (deadline, settled) = (self.next_deadline(&finder), finder.is_settled());
             self.rest(deadline, finder.changes.clone().filter(|_| settled)).await;
+        }
+    }
+
+    async fn count_workers(&self) {
+        if let Err(error) = self.recount().await {
+            self.warn("the workers could not be counted, trying again", &error);
+        }
+    }
+
+    /// Counts the workers anew if others were often first at what this one wanted to claim.
+    async fn recount_if_beaten(&self) {
+        let due = {
+            let mut inner = self.lock();
+            let long_ago = inner.counted.is_none_or(|counted| counted.elapsed() >= RECOUNT);
+            long_ago && std::mem::take(&mut inner.recount)
+        };
+        if due {
+            self.count_workers().await;
         }
     }
 
@@ -113,100 +122,144 @@ impl Shared {
         }
     }
 
+    fn facts(&self, finder: &Finder) -> Facts {
+        let wanted = self.wanted();
+        let hungry = self.lock().candidates.due() < wanted;
+        Facts { now: Instant::now(), hungry, settled: finder.is_settled() }
+    }
+
     /// One step: look where it is time to, then claim what is due, whatever the looking came to.
     async fn find(self: &Arc<Self>, finder: &mut Finder) -> Result<()> {
+        finder.note_changes(Instant::now());
         let looked = self.look_around(finder).await;
         let claimed = self.claim_due().await;
         looked.and(claimed)
     }
 
     async fn look_around(&self, finder: &mut Finder) -> Result<()> {
-        let now = Instant::now();
-        if now >= finder.next_full {
-            finder.look = true;
-            finder.pages = finder.pages.max(PAGES_PER_LOOK);
+        let mut looks = plan_look(&finder.lookout, &self.facts(finder)).into_iter().peekable();
+        if looks.next_if_eq(&Look::Bell).is_some() {
+            self.look_at_bell(finder).await?;
         }
-        finder.note_changes(now);
-        if now >= finder.next_bell && !finder.is_settled() {
-            finder.next_bell = now + self.settings().bell_watch;
-            if let Rung::Yes(etag) = self.core.bell.look(finder.bell.as_ref()).await? {
-                finder.bell = etag;
-                finder.look = true;
-                finder.pages = PAGES_PER_RING;
+        let lookout = &mut finder.lookout;
+        let mut stretches = Vec::new();
+        for look in looks {
+            match look {
+                Look::Bell => {}
+                Look::Beginning => self.look_at_beginning(lookout).await?,
+                Look::Page(after) => self.look_at_page(lookout, &after).await?,
+                Look::Lately(stretch) => stretches.push(stretch),
             }
         }
-        if finder.look {
-            self.look_at_all(finder).await?;
-            finder.look = false;
-            // Later rather than sooner: what the bell tells costs less.
-            finder.next_full = now + self.settings().full_look.mul_f64(self.entropy().unit().mul_add(0.1, 1.0));
-        }
-        let wanted = self.room().saturating_mul(CHOICE).min(limits::CANDIDATES / 4);
-        while finder.pages > 0 && self.lock().candidates.due() < wanted {
-            let Some((shard, start)) = finder.shards.pop_front() else { break };
-            match self.look_at_shard(shard, start.as_deref()).await {
-                Ok(ShardLook { found, next }) => {
-                    finder.shards.extend(next.map(|next| (shard, Some(next))));
-                    // What brings work pays for itself.
-                    finder.pages = if found { finder.pages.max(PAGES_PER_LOOK) } else { finder.pages - 1 };
-                }
-                Err(error) => {
-                    finder.shards.push_front((shard, start));
-                    return Err(error);
-                }
-            }
+        let pages = join_all(stretches.iter().map(|stretch| self.read_stretch(stretch))).await;
+        for (stretch, page) in stretches.iter().zip(pages) {
+            let page = page?;
+            let seen = self.take_page(&page, lookout.shares());
+            lookout.saw_lately(stretch, &seen, self.horizon().minute());
         }
         Ok(())
     }
 
-    /// One LIST of the whole index; where that is not all, the shards are read one by one, each going on where the
-    /// last look left it.
-    async fn look_at_all(&self, finder: &mut Finder) -> Result<()> {
-        let page = self.desk().bucket.list(keys::READY, None, limits::PAGE).await?.value;
-        self.take_page(&page);
-        if !page.more {
-            finder.shards.clear();
-        } else if finder.shards.is_empty() || finder.pages >= PAGES_PER_RING {
-            let mut shards: Vec<char> = SHARDS.chars().collect();
-            self.entropy().shuffle(&mut shards);
-            finder.shards = shards.into_iter().map(|shard| (shard, None)).collect();
+    /// Takes in what the bell tells, and expects more in the index if it does not tell all.
+    async fn look_at_bell(&self, finder: &mut Finder) -> Result<()> {
+        finder.lookout.saw_bell(Instant::now());
+        let Rung::Yes(etag, told) = self.core.bell.look(finder.bell.0.as_ref()).await? else { return Ok(()) };
+        let began = finder.bell.0.is_none() && finder.bell.1.is_none();
+        let news = told.as_ref().map(|told| told.news(finder.bell.1.as_ref(), |hash| self.concerns(hash)));
+        finder.bell = (etag, told.as_ref().map(crate::queue::Told::read));
+        let (entries, more) = news.map_or_else(|| (Vec::new(), true), |news| (news.entries, news.more));
+        let (fleet, horizon) = (self.fleet(), self.horizon());
+        let due: Vec<ReadyEntry> = entries.into_iter().filter(|entry| entry.due <= horizon).collect();
+        for entry in &due {
+            self.offer_candidate(Candidate::new(*entry, Source::Told), &fleet, 1);
+        }
+        // Who has just begun looks at all of the index anyway.
+        if (more && !began) || due.len() >= BURST {
+            let touch = told.map_or(0, |told| told.number());
+            let turn = u32::try_from(fleet.rank(Work::Ring(touch)) / FIRST_TO_LOOK).unwrap_or(u32::MAX);
+            let wait = self.settings().patience.saturating_mul(turn).min(LATEST_TO_LOOK);
+            let (minute, place) = (self.now().minute(), fleet.place(self.entropy().unit()));
+            finder.lookout.expect(Instant::now() + wait, minute, place);
         }
         Ok(())
     }
 
-    /// One page of a shard, from a place on; and its latest entries, if the page does not reach them.
-    async fn look_at_shard(&self, shard: char, start: Option<&str>) -> Result<ShardLook> {
-        let prefix = keys::shard_prefix(keys::READY, shard);
-        let bucket = &self.desk().bucket;
-        let page = bucket.list(&prefix, start, limits::PAGE).await?.value;
-        let mut found = self.take_page(&page);
-        let horizon = keys::minute_start(keys::READY, shard, self.horizon().minute() + 1);
-        let last = page.entries.last().filter(|last| page.more && last.key < horizon).map(|last| last.key.clone());
-        if start.is_none()
-            && let Some(last) = &last
-        {
-            let recent = keys::minute_start(keys::READY, shard, self.now().minute() - RECENT_MINUTES);
-            if *last < recent {
-                found |= self.take_page(&bucket.list(&prefix, Some(&recent), limits::PAGE).await?.value);
-            }
-        }
-        Ok(ShardLook { found, next: last })
-    }
-
-    /// Remembers a page's entries; whether it brought anything new to claim now.
-    fn take_page(&self, page: &Page) -> bool {
-        let horizon = self.horizon();
-        let mut found = false;
+    /// One LIST of the index from its beginning. If that is all of it, it is taken in; else the walk through it begins
+    /// elsewhere, so that not all workers meet here.
+    async fn look_at_beginning(&self, lookout: &mut Lookout) -> Result<()> {
+        let page = self.desk().bucket.list(READY, None, limits::PAGE).await?.value;
         if let Some(mark) = page.entries.first().filter(|first| first.key == keys::SCHEDULES_MARK) {
             self.schedules.marked(mark.last_modified);
         }
+        let fleet = self.fleet();
+        let seen = if page.more && fleet.size() > 1 {
+            Seen { last: page.entries.last().map(|last| last.key.as_str()), more: true, fresh: false }
+        } else {
+            self.take_page(&page, 1)
+        };
+        let start = || {
+            let first = page.entries.iter().find_map(|listed| ReadyEntry::parse(&listed.key));
+            let (now, random) = (self.now().minute(), self.entropy().unit());
+            keys::place(READY, fleet.place(random), first.map_or(now, |first| first.due.minute()), now)
+        };
+        lookout.saw_beginning(Instant::now(), &seen, start, self.entropy().unit());
+        Ok(())
+    }
+
+    /// The next page of the walk through the index.
+    async fn look_at_page(&self, lookout: &mut Lookout, after: &str) -> Result<()> {
+        let page = self.desk().bucket.list(READY, Some(after), limits::PAGE).await?.value;
+        let seen = self.take_page(&page, lookout.shares());
+        lookout.saw_page(after, &seen, self.now().minute(), self.horizon().minute());
+        Ok(())
+    }
+
+    async fn read_stretch(&self, stretch: &Stretch) -> Result<Page> {
+        let prefix = keys::shard_prefix(READY, stretch.shard);
+        Ok(self.desk().bucket.list(&prefix, Some(&stretch.after), limits::PAGE).await?.value)
+    }
+
+    /// Remembers a page's entries, as far as they are this worker's to claim, for now or for later.
+    fn take_page<'a>(&self, page: &'a Page, shares: usize) -> Seen<'a> {
+        let (fleet, horizon) = (self.fleet(), self.horizon());
+        let mut fresh = false;
         for listed in &page.entries {
             let Some(entry) = ReadyEntry::parse(&listed.key) else { continue };
             if self.knows(&entry) && entry.due <= horizon {
-                found |= self.add_candidate(Candidate { entry, written: Some(listed.last_modified) }, Timestamp(0));
+                let candidate = Candidate::new(entry, Source::Listed(listed.last_modified));
+                fresh |= self.offer_candidate(candidate, &fleet, shares);
             }
         }
-        found
+        Seen { last: page.entries.last().map(|last| last.key.as_str()), more: page.more, fresh }
+    }
+
+    /// Takes what others were to claim first and left, and looks again for what there was no place for.
+    fn consider_others(&self, lookout: &mut Lookout) {
+        let (now, wanted) = (self.now(), self.wanted());
+        let mut inner = self.lock();
+        let (due, urgent) = (inner.candidates.due(), inner.candidates.most_urgent());
+        let mut left = inner.deferred.take_few(now, due < wanted, urgent);
+        if inner.deferred.forget_old(now) {
+            inner.candidates.refuse(now);
+        }
+        let idle = due == 0 && inner.claims == 0 && left.is_empty();
+        if idle && lookout.is_walking() {
+            // The walk does not come by again soon, so some are tried without being listed again.
+            left = inner.deferred.sample(now);
+        }
+        // Entries there was no place for are looked for once they are due and the others used up.
+        let more = idle && (inner.deferred.doubt(now) | inner.candidates.take_refused(now));
+        let taken = !left.is_empty();
+        for candidate in left {
+            inner.candidates.add(candidate, Timestamp(0), now);
+        }
+        drop(inner);
+        if more {
+            lookout.want_more(Instant::now());
+        }
+        if taken {
+            self.wake.notify_one();
+        }
     }
 
     /// Starts claims for what is due, as far as there is room.
@@ -250,29 +303,21 @@ impl Shared {
     }
 
     fn next_deadline(&self, finder: &Finder) -> Instant {
+        let now = self.now();
         let (next_due, oldest, claiming) = {
             let inner = self.lock();
             let oldest = inner.hold.fetched.front().map(|(fetched, _)| *fetched + limits::FETCHED_AHEAD);
-            (inner.candidates.next_due(), oldest, inner.claims > 0 && inner.candidates.due() > 0)
+            let next_due = inner.candidates.next_due().into_iter().chain(inner.deferred.next(now)).min();
+            (next_due, oldest, inner.claims > 0 && inner.candidates.due() > 0)
         };
         let mut deadline = Instant::now() + self.settings().full_look;
         if self.room() > 0 && !claiming {
-            let now = self.now();
             // The clock shows the earliest the server's time can be, so the moment may have to be waited for again.
             let due = next_due.map(|due| Instant::now() + due.since(now).max(Duration::from_millis(1)));
-            let bell = if finder.is_settled() { deadline } else { finder.next_bell };
-            deadline = deadline.min(bell).min(finder.next_full).min(due.unwrap_or(deadline));
+            deadline = deadline.min(finder.lookout.next_look(finder.is_settled())).min(due.unwrap_or(deadline));
         }
         deadline.min(oldest.unwrap_or(deadline))
     }
-}
-
-/// What a look at a shard brought.
-struct ShardLook {
-    /// There was something new to claim now.
-    found: bool,
-    /// Where it goes on, if it does.
-    next: Option<String>,
 }
 
 impl Finder {
@@ -289,10 +334,5 @@ impl Finder {
     /// Whether the store would tell of anything new, so that looking at the bell can wait until it does.
     fn is_settled(&self) -> bool {
         self.changes.is_some() && Instant::now() >= self.unsettled
-    }
-
-    /// Whether there is something to read at once.
-    fn is_hungry(&self) -> bool {
-        self.look || (self.pages > 0 && !self.shards.is_empty())
     }
 }

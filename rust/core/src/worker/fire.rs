@@ -1,8 +1,9 @@
-//! Firing schedules: every worker does, and each slot's task is stored once all the same.
+//! Firing schedules: any worker does, and each slot's task is stored once all the same.
 //!
 //! A worker whose queue has no schedules does nothing here, and asks for nothing: it learns of schedules from the mark
 //! that stands among the ready entries. It then knows all of them and when each is due. At that time it reads the one
-//! object again, if it has changed: who fired last goes first, and the others most often find that it is done.
+//! object again, if it has changed: who fired last goes first, a few stand in for it, and the others come late; most often
+//! they find that it is done.
 
 mod known;
 
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::known::Known;
+use super::fleet::Work;
 use super::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::keys;
@@ -28,6 +30,8 @@ use crate::time::Timestamp;
 const IN_FLIGHT: usize = 16;
 /// Slots of one schedule stored at the same time.
 const SLOTS_IN_FLIGHT: usize = 8;
+/// Workers that stand in for the one that fired a schedule's last slot.
+const STAND_INS: usize = 3;
 /// The wait after the store could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at all schedules while none is known to have changed: whoever changed one may have died before
@@ -156,6 +160,9 @@ impl Shared {
                 break;
             }
         }
+        if let Some(last) = cursor {
+            self.warn("some schedules are not fired", &too_many_schedules(&last));
+        }
         firing.known.retain(|name, _| names.contains(name));
         let reads = stream::iter(changed).map(|(name, etag)| async move {
             let read_at = self.now();
@@ -185,7 +192,8 @@ impl Shared {
 
     fn know(&self, stored: StoredSchedule, read_at: Timestamp) -> Known {
         let mine = stored.schedule.last_run.as_ref().is_some_and(|run| run.worker == self.id);
-        let mut known = Known::new(stored, read_at, mine);
+        let stands_in = self.fleet().rank(Work::Schedule(&stored.schedule.name)) < STAND_INS;
+        let mut known = Known::new(stored, read_at, mine, stands_in);
         known.wait_for_next(self.entropy().unit());
         known
     }
@@ -329,4 +337,12 @@ impl Schedule {
         }
         true
     }
+}
+
+/// What is said where a queue has more schedules than a worker reads.
+fn too_many_schedules(last: &str) -> Error {
+    let most = limits::SCHEDULE_PAGES * limits::PAGE;
+    Error::Invalid(format!(
+        "there are more than {most} schedules; those after {last} are left out: delete some, or use another queue"
+    ))
 }

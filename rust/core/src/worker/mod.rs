@@ -1,15 +1,21 @@
 //! A worker: claims tasks, hands them out, stores their outcomes, and looks after what others left behind.
 
+mod areas;
 mod cancels;
 mod candidates;
 mod claim;
+mod deferred;
 mod find;
 mod fire;
+mod fleet;
 mod heartbeat;
 mod hold;
+mod look;
+mod moved;
 mod progress;
 mod rate;
 mod registry;
+mod roster;
 mod settle;
 mod shared;
 mod stow;
@@ -117,6 +123,7 @@ impl Worker {
         shared.keep("looking after lost workers panicked and begins anew", Shared::keep_sweeping);
         shared.keep("reading cancellations panicked and begins anew", Shared::keep_reading_notices);
         shared.keep("writing progress panicked and begins anew", Shared::keep_writing_progress);
+        shared.keep("watching the store panicked and begins anew", Shared::keep_to_the_store);
         Ok(Self { shared, tasks, _queue: queue.clone() })
     }
 

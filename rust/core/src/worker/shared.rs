@@ -9,8 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::cancels::CalledOff;
-use super::candidates::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates, Source};
+use super::deferred::{Deferred, patience};
 use super::fire::Notice;
+use super::fleet::{Fleet, Work};
 use super::hold::Hold;
 use super::progress::Reports;
 use super::rate::Rate;
@@ -79,6 +81,10 @@ impl Beat {
 
 /// News kept for `next` at most.
 pub const MOST_NEWS: usize = 10_000;
+/// Workers that try for a record of which the bell tells.
+const MOST_TRIES: usize = 16;
+/// Candidates kept in hand for each task there is room for.
+const CHOICE: usize = 4;
 /// Between two warnings about the same kind of trouble.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -87,6 +93,17 @@ pub struct Inner {
     pub phase: Phase,
     pub hold: Hold,
     pub candidates: Candidates,
+    /// Entries that are for others to claim first.
+    pub deferred: Deferred,
+    /// How many of the workers may go first at a record besides this one without its waiting for them, because lately
+    /// they left theirs.
+    pub greed: usize,
+    /// Of the last 16 claims, those that somebody else was first at, as bits.
+    pub beaten: u16,
+    /// The workers are to be counted again soon.
+    pub recount: bool,
+    /// When they were counted last.
+    pub counted: Option<Instant>,
     /// Tasks that claims under way may bring.
     pub reserved: usize,
     pub claims: usize,
@@ -108,6 +125,8 @@ pub struct Inner {
     pub last_beat: Option<Beat>,
     /// Something was claimed since the last sweep.
     pub claimed: bool,
+    /// When the first and the last claim came to an end that may have left a lease that nobody knows of.
+    pub doubted: Option<(Instant, Instant)>,
     /// Something fetched ahead was not wanted in time: fetch nothing ahead until something is handed out again.
     pub overfetched: bool,
 }
@@ -121,8 +140,10 @@ pub struct Shared {
     pub options: Options,
     pub started_at: Timestamp,
     pub spawner: Spawner,
-    type_hashes: BTreeSet<u32>,
+    type_hashes: Arc<BTreeSet<u32>>,
     inner: Mutex<Inner>,
+    /// Who else works here, as far as is known.
+    fleet: Mutex<Arc<Fleet>>,
     /// Wakes the finder.
     pub wake: Notify,
     /// Wakes those who wait for work or for claims to end.
@@ -148,11 +169,15 @@ impl Drop for Demand<'_> {
 
 impl Shared {
     pub fn new(core: Arc<Core>, options: Options, spawner: Spawner) -> Self {
+        let id = WorkerId::random(core.desk.bucket.entropy());
+        let type_hashes: Arc<BTreeSet<u32>> =
+            Arc::new(options.types.iter().map(|kind| keys::type_hash(kind)).collect());
         Self {
-            id: WorkerId::random(core.desk.bucket.entropy()),
+            id,
             started_at: core.desk.bucket.now(),
-            type_hashes: options.types.iter().map(|kind| keys::type_hash(kind)).collect(),
             desk: core.desk.on(Lane::Work),
+            fleet: Mutex::new(Arc::new(Fleet::alone(id, Arc::clone(&type_hashes)))),
+            type_hashes,
             core,
             options,
             spawner,
@@ -184,9 +209,30 @@ impl Shared {
         self.core.desk.bucket.entropy()
     }
 
+    /// The workers as they were counted last.
+    pub fn fleet(&self) -> Arc<Fleet> {
+        Arc::clone(&self.fleet.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn set_fleet(&self, fleet: Fleet) {
+        *self.fleet.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(fleet);
+    }
+
     /// Whether an entry may concern this worker's types.
     pub fn knows(&self, entry: &ReadyEntry) -> bool {
-        self.type_hashes.contains(&entry.type_hash)
+        self.concerns(entry.type_hash)
+    }
+
+    /// Whether types with this hash may be this worker's.
+    pub fn concerns(&self, type_hash: u32) -> bool {
+        self.type_hashes.contains(&type_hash)
+    }
+
+    /// A lease of this worker may lie in the store without its knowing.
+    pub fn doubt_leases(&self) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        inner.doubted = Some((inner.doubted.map_or(now, |(first, _)| first), now));
     }
 
     pub fn set_phase(&self, phase: Phase) {
@@ -272,6 +318,11 @@ impl Shared {
         wanted.saturating_sub(inner.hold.fetched.len()).min(most).saturating_sub(inner.reserved)
     }
 
+    /// How many entries to have in hand, to choose from.
+    pub fn wanted(&self) -> usize {
+        self.room().saturating_mul(CHOICE).min(limits::CANDIDATES / 4)
+    }
+
     /// What is due later is left to a later look: there may be any number of it.
     pub fn horizon(&self) -> Timestamp {
         self.now().after(self.settings().horizon())
@@ -281,6 +332,34 @@ impl Shared {
     pub fn add_candidate(&self, candidate: Candidate, not_before: Timestamp) -> bool {
         let now = self.now();
         self.lock().candidates.add(candidate, not_before, now)
+    }
+
+    /// Remembers an entry that is to be claimed by the first `shares` of the workers at once, and by the others if those
+    /// do not; whether it is new, due and for this one.
+    pub fn offer_candidate(&self, candidate: Candidate, fleet: &Fleet, shares: usize) -> bool {
+        let (entry, now) = (candidate.entry, self.now());
+        let greed = {
+            let inner = self.lock();
+            if !inner.candidates.is_new(&entry) {
+                return false;
+            }
+            inner.greed
+        };
+        let rank = fleet.rank(Work::Record(entry.record, entry.type_hash));
+        if rank < shares {
+            return self.lock().candidates.add(candidate, Timestamp(0), now);
+        }
+        if rank < greed {
+            return self.lock().candidates.add(Candidate { left_over: true, ..candidate }, Timestamp(0), now);
+        }
+        // A hint is worth no more tries: who comes so late finds the entry at the next regular look.
+        if candidate.source == Source::Told && rank >= MOST_TRIES {
+            return false;
+        }
+        let wait = patience(self.settings().patience, rank, fleet.size(), self.entropy().unit());
+        let mut inner = self.lock();
+        let still_there = inner.deferred.see(candidate, now.max(entry.due).after(wait), now);
+        still_there && inner.candidates.add(Candidate { left_over: true, ..candidate }, Timestamp(0), now)
     }
 
     pub fn report(&self, key: &str, message: String) {
@@ -356,7 +435,15 @@ impl Shared {
 impl Nearby for Shared {
     fn offer(&self, entry: ReadyEntry) {
         if self.knows(&entry) && entry.due <= self.horizon() {
-            self.add_candidate(Candidate { entry, written: None }, Timestamp(0));
+            let candidate = Candidate::new(entry, Source::Nearby);
+            let wanted = self.wanted();
+            let hungry = self.lock().candidates.due() < wanted;
+            if hungry {
+                self.add_candidate(candidate, Timestamp(0));
+            } else {
+                // Who has enough in hand leaves it to whoever would be first.
+                self.offer_candidate(candidate, &self.fleet(), 1);
+            }
             let now = self.now();
             self.lock().candidates.bring_forward(&entry, now);
             self.wake.notify_one();

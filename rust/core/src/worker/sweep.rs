@@ -1,7 +1,7 @@
 //! Looking after what others left behind: leases of lost workers, leases past their time, stale entries.
 //!
-//! Every worker sweeps; there is no leader. Two that do the same thing at the same time are one commit and one
-//! refusal.
+//! The workers share the lease index among them; there is no leader. Two that do the same thing at the same time are one
+//! commit and one refusal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,10 +11,12 @@ use futures::StreamExt;
 use futures::stream;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::areas::{Areas, REGISTRATIONS, shards_to_sweep};
+use super::roster::Roster;
 use super::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::id::{LeaseId, RecordId, WorkerId};
-use crate::keys::{self, LeaseEntry};
+use crate::keys::{self, LeaseEntry, SHARDS};
 use crate::limits;
 use crate::record::{BatchRecord, EntryState, Fall, Outcome, is_overdue, lease_entry_state};
 use crate::store::Got;
@@ -26,26 +28,45 @@ const PAGES: usize = 10;
 /// Between the parts of a sweep over an index that is longer.
 const GO_ON: Duration = Duration::from_secs(2);
 /// Records looked into at the same time.
-const IN_FLIGHT: usize = 16;
-/// Workers watched between sweeps: each worker watches the next few after itself, so that each is watched by a few.
-const PEERS: usize = 3;
+const IN_FLIGHT: usize = 64;
+/// A holder whose last heartbeat is older has missed one: it is watched until it beats again, or counts as dead.
+/// Together with the time between two sweeps this is less than the age at which it does.
+const SUSPECT: Duration = Duration::from_secs(18);
+/// Most holders watched between sweeps.
+const PEERS: usize = 64;
 /// A registration this many times as old as a stale one is taken off the list.
 const FORGOTTEN: u32 = 10;
 /// How far the watchers of one worker are spread, so that they do not all sweep at once.
 const SPREAD: Duration = Duration::from_secs(2);
-/// Between two looks at the registrations of workers that nobody else asks about.
-const REGISTRY: u32 = 60;
-/// The wait before the same dead peer makes this worker sweep again.
+/// How long after a claim that came to no clear end its lease is looked for: by then it lies there, or never will.
+const DOUBT: Duration = Duration::from_secs(limits::GRACE.as_secs() + 5);
+/// The wait before a sweep that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// The time until the workers are counted again, if they were others than before; it grows so many times with each count
+/// that finds the same.
+const COUNT_FIRST: Duration = Duration::from_secs(5);
+const COUNT_GROWS: u32 = 12;
+/// The longest time between two counts, and that while there is work.
+const COUNT_LAST: Duration = Duration::from_mins(5);
+const COUNT_BUSY: Duration = Duration::from_mins(1);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Sweeper {
     /// Sweeps so far.
     rounds: u32,
-    /// Where the last sweep stopped, if the index was too long for one.
-    cursor: Option<String>,
-    /// Workers that hold leases, and when each has to have beaten again.
+    /// What is left of a sweep that was too long for one go.
+    areas: Areas,
+    /// The last sweep began at this moment.
+    began: Instant,
+    next_sweep: Instant,
+    /// The lease index does not fit into one page.
+    long: bool,
+    /// Others hold leases.
+    others_hold: bool,
+    /// Holders that have missed a beat, and when each has to have beaten again.
     peers: BTreeMap<WorkerId, Timestamp>,
+    /// Between two counts of the workers.
+    count_every: Duration,
 }
 
 /// What one sweep found in the lease index, and who is lost.
@@ -55,46 +76,107 @@ struct Findings {
     records: BTreeMap<RecordId, Vec<(LeaseEntry, Timestamp)>>,
     /// Workers whose heartbeat is stale.
     lost: BTreeSet<WorkerId>,
+    /// Every lease that there is was read.
+    whole: bool,
 }
 
 impl Shared {
     /// Sweeps until the worker is stopped.
     pub async fn keep_sweeping(self: Arc<Self>) {
-        let mut sweeper = Sweeper::default();
-        let mut next_sweep = Instant::now();
-        let mut last_sweep = next_sweep;
+        let now = Instant::now();
+        let mut sweeper = Sweeper {
+            rounds: 0,
+            areas: Areas::default(),
+            began: now,
+            next_sweep: now,
+            long: false,
+            others_hold: false,
+            peers: BTreeMap::new(),
+            count_every: COUNT_FIRST,
+        };
         while self.lock().phase != Phase::Stopped {
-            let now = self.now();
-            let next_peer = sweeper.peers.values().min().map(|at| Instant::now() + at.since(now));
-            let tick = Instant::now() + AGAIN;
-            sleep_until(next_peer.map_or(next_sweep, |at| at.min(next_sweep)).min(tick)).await;
-            if self.lock().claimed {
-                next_sweep = next_sweep.min(last_sweep + self.settings().busy_sweep);
-            }
-            let due = Instant::now() >= next_sweep;
-            let outcome = if due { Ok(true) } else { self.check_peers(&mut sweeper).await };
-            let outcome = match outcome {
-                Ok(true) => {
-                    // Who is found dead may have left leases anywhere in the index.
-                    sweeper.cursor = sweeper.cursor.filter(|_| due);
-                    last_sweep = Instant::now();
-                    next_sweep = last_sweep + self.settings().sweep;
-                    self.lock().claimed = false;
-                    let swept = self.sweep(&mut sweeper).await;
-                    if sweeper.cursor.is_some() {
-                        next_sweep = Instant::now() + self.jittered(GO_ON);
-                    }
-                    swept
-                }
-                other => other.map(|_| ()),
-            };
-            if let Err(error) = outcome {
+            self.await_next(&mut sweeper).await;
+            if let Err(error) = self.look_after(&mut sweeper).await {
                 self.warn("a sweep failed, trying again", &error);
                 let pause = self.jittered(AGAIN);
-                next_sweep = next_sweep.min(Instant::now() + pause);
+                sweeper.next_sweep = sweeper.next_sweep.min(Instant::now() + pause);
                 sleep(pause).await;
             }
         }
+    }
+
+    /// Waits until there is something to be done, but not for long: much may change meanwhile.
+    async fn await_next(&self, sweeper: &mut Sweeper) {
+        let now = self.now();
+        let next_peer = sweeper.peers.values().min().map(|at| Instant::now() + at.since(now));
+        let tick = Instant::now() + AGAIN;
+        let until = next_peer.map_or(sweeper.next_sweep, |at| at.min(sweeper.next_sweep)).min(tick);
+        sleep_until(until.min(self.next_count(sweeper))).await;
+        let (claimed, doubted) = {
+            let inner = self.lock();
+            (inner.claimed, inner.doubted)
+        };
+        if claimed || sweeper.others_hold {
+            sweeper.next_sweep = sweeper.next_sweep.min(sweeper.began + self.settings().busy_sweep);
+        }
+        if let Some((first, _)) = doubted {
+            sweeper.next_sweep = sweeper.next_sweep.min((first + DOUBT).max(sweeper.began + AGAIN));
+        }
+    }
+
+    fn next_count(&self, sweeper: &Sweeper) -> Instant {
+        let inner = self.lock();
+        let busy = inner.claimed || sweeper.others_hold;
+        let every = if busy { sweeper.count_every.min(COUNT_BUSY) } else { sweeper.count_every };
+        inner.counted.unwrap_or(sweeper.began) + every
+    }
+
+    /// Counts, watches and sweeps, whatever it is time for.
+    async fn look_after(self: &Arc<Self>, sweeper: &mut Sweeper) -> Result<()> {
+        if Instant::now() >= self.next_count(sweeper) {
+            let changed = self.recount().await?;
+            sweeper.count_every =
+                if changed { COUNT_FIRST } else { (sweeper.count_every * COUNT_GROWS).min(COUNT_LAST) };
+        }
+        if Instant::now() < sweeper.next_sweep {
+            if !self.check_peers(sweeper).await? {
+                return Ok(());
+            }
+            // Whoever else died at the same time sweeps no more: others do instead.
+            self.recount().await?;
+            sweeper.areas = Areas::default();
+        }
+        if sweeper.areas.next().is_none() {
+            self.begin_sweep(sweeper);
+        }
+        self.sweep(sweeper).await?;
+        let go_on = sweeper.areas.next().is_some();
+        let pause = if go_on { self.jittered(GO_ON) } else { self.settings().sweep };
+        sweeper.next_sweep = if go_on { Instant::now() } else { sweeper.began } + pause;
+        Ok(())
+    }
+
+    fn begin_sweep(&self, sweeper: &mut Sweeper) {
+        sweeper.began = Instant::now();
+        let doubted = {
+            let mut inner = self.lock();
+            inner.claimed = false;
+            let doubted = inner.doubted.take_if(|(first, _)| first.elapsed() >= DOUBT);
+            // The last of them may be too young to be judged.
+            inner.doubted = inner
+                .doubted
+                .or_else(|| doubted.map(|(_, last)| (last, last)).filter(|(_, last)| last.elapsed() < DOUBT));
+            drop(inner);
+            doubted.is_some()
+        };
+        sweeper.others_hold = false;
+        let shards = if doubted {
+            SHARDS.chars().collect()
+        } else {
+            shards_to_sweep(&self.fleet(), sweeper.rounds, self.entropy().bits())
+        };
+        sweeper.rounds = sweeper.rounds.wrapping_add(1);
+        sweeper.areas = Areas::new(shards, sweeper.long);
     }
 
     /// Looks at the heartbeats that are due; whether one of them is stale.
@@ -104,19 +186,25 @@ impl Shared {
         let mut stale = false;
         for peer in due {
             let answer = self.desk().bucket.get(&keys::worker(peer), None).await?;
-            match answer.value {
-                Got::Found(object) => {
-                    let lost = self.is_stale(object.last_modified, answer.at);
-                    stale |= lost;
-                    let next = if lost { answer.at.after(AGAIN) } else { self.deadline(object.last_modified) };
-                    sweeper.peers.insert(peer, next.max(now.after(Duration::from_secs(1))));
-                }
-                Got::Missing | Got::NotModified => {
-                    sweeper.peers.remove(&peer);
-                }
+            sweeper.peers.remove(&peer);
+            if let Got::Found(object) = answer.value {
+                stale |= self.is_stale(object.last_modified, answer.at);
+                self.watch(sweeper, peer, object.last_modified, answer.at);
             }
         }
         Ok(stale)
+    }
+
+    /// Watches a holder that has missed a beat and is not lost.
+    fn watch(&self, sweeper: &mut Sweeper, holder: WorkerId, beat: Timestamp, at: Timestamp) {
+        let suspicious = at.since(beat) > SUSPECT && !self.is_stale(beat, at);
+        if suspicious && sweeper.peers.len() < PEERS {
+            // The clock may show the same second again.
+            let next = self.deadline(beat).max(self.now().after(Duration::from_secs(1)));
+            sweeper.peers.insert(holder, next);
+        } else {
+            sweeper.peers.remove(&holder);
+        }
     }
 
     /// Both times are the server's: no other clock has a say in whether a worker lives.
@@ -132,16 +220,15 @@ impl Shared {
     async fn sweep(self: &Arc<Self>, sweeper: &mut Sweeper) -> Result<()> {
         // The leases first, then the heartbeats: a worker beats before it claims, so a listed lease of a living
         // worker is always followed by a fresh heartbeat.
-        let mut findings = Findings::default();
-        let whole = self.list_leases(sweeper, &mut findings).await?;
-        let foreign: BTreeSet<WorkerId> =
+        let mut findings = self.list_leases(sweeper).await?;
+        let holders: BTreeSet<WorkerId> =
             findings.records.values().flatten().map(|(entry, _)| entry.worker).filter(|id| *id != self.id).collect();
-        let look_at_registry = sweeper.rounds.is_multiple_of(REGISTRY);
-        sweeper.rounds = sweeper.rounds.wrapping_add(1);
-        if foreign.is_empty() && !look_at_registry {
-            sweeper.peers.clear();
-        } else {
-            self.judge_workers(sweeper, &foreign, &mut findings, whole).await?;
+        sweeper.others_hold |= !holders.is_empty();
+        let for_registrations = findings.whole && sweeper.rounds % REGISTRATIONS == 1;
+        if !holders.is_empty() || for_registrations {
+            let roster = self.read_roster().await?;
+            self.judge_workers(sweeper, &roster, &holders, &mut findings);
+            self.take_count(&roster).await;
         }
         let now = self.now();
         let mut records: Vec<_> = findings
@@ -168,45 +255,42 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads the lease index, as far as one sweep goes; whether that was all of it.
-    async fn list_leases(&self, sweeper: &mut Sweeper, findings: &mut Findings) -> Result<bool> {
-        let from_start = sweeper.cursor.is_none();
+    /// Reads of the sweep's areas as much as goes into one go.
+    async fn list_leases(&self, sweeper: &mut Sweeper) -> Result<Findings> {
+        let mut findings = Findings::default();
+        let areas = &mut sweeper.areas;
+        let from_start = areas.is_all() && areas.next().is_some_and(|part| part.after.is_none());
+        let mut gaps = false;
         for _ in 0..PAGES {
-            let page = self.desk().bucket.list(keys::LEASES, sweeper.cursor.as_deref(), limits::PAGE).await?.value;
+            let Some(part) = areas.next() else { break };
+            let page = self.desk().bucket.list(&part.prefix, part.after.as_deref(), limits::PAGE).await?.value;
             for listed in &page.entries {
-                if let Some(entry) = LeaseEntry::parse(&listed.key) {
+                if let Some(entry) = LeaseEntry::parse(&listed.key)
+                    && areas.has(entry.record.shard())
+                {
                     findings.records.entry(entry.record).or_default().push((entry, listed.last_modified));
                 }
             }
-            sweeper.cursor = page.entries.last().filter(|_| page.more).map(|last| last.key.clone());
-            if sweeper.cursor.is_none() {
-                return Ok(from_start);
+            if part.prefix == keys::LEASES {
+                sweeper.long = page.more || part.after.is_some();
             }
+            let last = page.entries.last().map(|last| last.key.as_str());
+            gaps |= page.more && last.is_none();
+            let end = areas.went_on(last, page.more);
+            findings.whole = from_start && end && !gaps;
         }
-        Ok(false)
+        Ok(findings)
     }
 
     /// Finds out which of the holders are lost, and whom to watch until the next sweep.
-    async fn judge_workers(
+    fn judge_workers(
         &self,
         sweeper: &mut Sweeper,
+        roster: &Roster,
         holders: &BTreeSet<WorkerId>,
         findings: &mut Findings,
-        whole: bool,
-    ) -> Result<()> {
-        let (mut beats, mut start_after, mut at) = (BTreeMap::new(), None, Timestamp(0));
-        for _ in 0..PAGES {
-            let page = self.desk().bucket.list(keys::WORKERS, start_after.as_deref(), limits::PAGE).await?;
-            at = page.at;
-            let parsed =
-                page.value.entries.iter().map(|listed| (keys::parse_worker(&listed.key), listed.last_modified));
-            beats.extend(parsed.filter_map(|(id, beat)| id.map(|id| (id, beat))));
-            start_after = page.value.entries.last().filter(|_| page.value.more).map(|last| last.key.clone());
-            if start_after.is_none() {
-                break;
-            }
-        }
-        let all_read = start_after.is_none();
+    ) {
+        let (beats, at) = (&roster.beats, roster.at);
         // A registration that is gone says nothing by itself: it may have been deleted while its worker was suspended.
         // Then the worker is as old as its youngest lease.
         let mut leased: BTreeMap<WorkerId, Timestamp> = BTreeMap::new();
@@ -214,19 +298,21 @@ impl Shared {
             let youngest = leased.entry(entry.worker).or_insert(*written);
             *youngest = (*youngest).max(*written);
         }
-        let sign_of_life = |id: &WorkerId| beats.get(id).or_else(|| leased.get(id).filter(|_| all_read)).copied();
-        findings.lost =
-            holders.iter().copied().filter(|id| sign_of_life(id).is_some_and(|beat| self.is_stale(beat, at))).collect();
-        let alive = |id: &WorkerId| Some((*id, self.deadline(*beats.get(id)?)));
-        let after = holders.range(self.id..).chain(holders.range(..self.id));
-        sweeper.peers = after.filter(|id| !findings.lost.contains(id)).filter_map(alive).take(PEERS).collect();
-        if whole {
+        for id in holders {
+            let sign_of_life = beats.get(id).or_else(|| leased.get(id).filter(|_| roster.complete)).copied();
+            if sign_of_life.is_some_and(|beat| self.is_stale(beat, at)) {
+                findings.lost.insert(*id);
+            }
+            if let Some(beat) = beats.get(id) {
+                self.watch(sweeper, *id, *beat, at);
+            }
+        }
+        if findings.whole {
             let forgotten = beats
                 .iter()
                 .filter(|(id, beat)| !holders.contains(id) && at > beat.after(self.settings().stale * FORGOTTEN));
             self.desk().deleter.delete(forgotten.map(|(id, _)| keys::worker(*id)));
         }
-        Ok(())
     }
 
     /// Whether an entry is worth a look at its record.

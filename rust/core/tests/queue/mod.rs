@@ -6,6 +6,7 @@ mod crowds;
 mod dead_letters;
 mod dead_letters_many;
 mod doctor;
+mod finding;
 mod meddled;
 mod outages;
 mod panics;

@@ -38,6 +38,10 @@ pub(super) fn check(evidence: &Evidence<'_>, found: &mut Findings) {
         Kind::Burst(_) => within("PUTs", work + bell, tasks / 5 + 10),
         Kind::Bulk(_) => within("PUTs", work + bell, tasks / 10 + 10),
         Kind::Idle => check_idle(evidence, found),
+        Kind::Fleet => {
+            within("GETs", reads, tasks * 13 / 10);
+            within("LISTs", of(&tally.lists, &["ready"]), tasks / 10 + 1_000);
+        }
     }
 }
 

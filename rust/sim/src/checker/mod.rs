@@ -6,6 +6,7 @@
 mod budget;
 mod cancels;
 mod dead;
+mod fleet;
 mod history;
 mod index;
 mod keys;
@@ -99,6 +100,7 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     schedules::check(&history, evidence, &mut found);
     remains::check(&history, evidence, &mut found);
     dead::check(&history, evidence, &mut found);
+    fleet::check(&history, evidence, &mut found);
     budget::check(evidence, &mut found);
     Verdict { violations: found.0, happened: history.happened() }
 }

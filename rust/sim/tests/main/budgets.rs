@@ -45,3 +45,9 @@ fn the_tasks_of_a_dead_worker_are_back_within_a_minute() {
         assert_eq!(report.happened.get("workers lost"), Some(&100), "while it held all tasks");
     }
 }
+
+#[test]
+fn a_fleet_finds_its_work_soon_wherever_it_lies_and_seldom_two_find_the_same() {
+    let report = run(Scenario::fleet(0, 20_000));
+    assert_eq!(report.tasks, 20_017);
+}
