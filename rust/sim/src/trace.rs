@@ -180,7 +180,7 @@ impl Tally {
                 self.not_modified += u64::from(unchanged);
             }
             Request::List { prefix: key, .. } | Request::ListOn { prefix: key, .. } | Request::Versions { key, .. } => {
-                add(&mut self.lists, key)
+                add(&mut self.lists, key);
             }
             Request::Delete { .. } => self.deletes += 1,
             Request::KeepsVersions => {}

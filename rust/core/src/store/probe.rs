@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::join;
 use tokio::time::sleep;
 
-use super::{Condition, ETag, Got, Put, Store, StoreError, StoreResult, in_time, time_limit};
+use super::{Condition, EMPTY_PAGES, ETag, Got, Put, Store, StoreError, StoreResult, in_time, time_limit};
 use crate::error::Error;
 
 /// How often a probe that a passing failure spoilt is begun anew.
@@ -147,7 +147,12 @@ impl Probe<'_> {
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<(Vec<String>, bool), Finding> {
-        let page = self.value(self.store.list(prefix, after, limit)).await?;
+        let mut page = self.value(self.store.list(prefix, after, limit)).await?;
+        // An empty page that is not the last is allowed: S3 shows one where many keys were deleted.
+        for _ in 0..EMPTY_PAGES {
+            let Some(token) = page.token.take() else { break };
+            page = self.value(self.store.list_on(prefix, &token, limit)).await?;
+        }
         Ok((page.entries.into_iter().map(|entry| entry.key).collect(), page.more))
     }
 

@@ -61,7 +61,8 @@ async fn settle(worker: &Worker, task: &Assignment) -> Verdict {
 
 #[tokio::test(start_paused = true)]
 async fn a_loop_of_a_worker_that_panics_begins_anew_and_says_so() {
-    let loops: [(fn(Ask<'_>) -> bool, &str); 5] = [
+    type Meets = fn(Ask<'_>) -> bool;
+    let loops: [(Meets, &str); 5] = [
         (|ask| ask.lists(keys::READY), "looking for work panicked"),
         (|ask| ask == Ask::Get(keys::BELL), "looking for work panicked"),
         (|ask| ask.writes(keys::WORKERS), "writing the heartbeat panicked"),

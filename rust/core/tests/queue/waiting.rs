@@ -56,7 +56,7 @@ async fn a_wait_whose_time_is_up_says_that_nobody_takes_the_task() {
 async fn a_task_that_is_not_due_waits_for_its_time_and_a_short_look_costs_no_more() {
     let store = Arc::new(MemoryStore::new());
     let queue = queue_on(&store, 1).await;
-    let later = Submission { when: When::After(Duration::from_secs(3600)), ..submission("t") };
+    let later = Submission { when: When::After(Duration::from_hours(1)), ..submission("t") };
     let id = queue.submit(later).await.unwrap();
     let due = queue.get(&[id]).await.unwrap()[0].as_ref().unwrap().task.available_at;
     assert_eq!(queue.explain(id).await.unwrap().unwrap(), format!("it is not to start before {due}"));

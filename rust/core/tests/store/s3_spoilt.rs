@@ -40,13 +40,10 @@ async fn store(handler: Handler) -> Arc<dyn Store> {
 }
 
 fn listing(keys: &[&str], token: Option<&str>) -> Vec<u8> {
-    let contents: String = keys
-        .iter()
-        .map(|key| {
-            let modified = "<LastModified>2026-11-23T22:00:00.000Z</LastModified>";
-            format!("<Contents><Key>team/{key}</Key>{modified}<Size>2</Size></Contents>")
-        })
-        .collect();
+    let modified = "<LastModified>2026-11-23T22:00:00.000Z</LastModified>";
+    let contents: Vec<String> =
+        keys.iter().map(|key| format!("<Contents><Key>team/{key}</Key>{modified}<Size>2</Size></Contents>")).collect();
+    let contents = contents.concat();
     let next = token.map(|token| format!("<NextContinuationToken>{token}</NextContinuationToken>")).unwrap_or_default();
     let head = format!("<IsTruncated>{}</IsTruncated>{next}", token.is_some());
     response(200, &WHOLE[..1], &format!("<ListBucketResult>{head}{contents}</ListBucketResult>"))

@@ -23,7 +23,10 @@ fn open(path: &Path) -> Arc<dyn Store> {
 
 fn child_of(test: &str, database: &Path) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args([&format!("store::sqlite::{test}"), "--exact", "--nocapture"]).env(CHILD, database).stdout(Stdio::piped());
+    command
+        .args([&format!("store::sqlite::{test}"), "--exact", "--nocapture"])
+        .env(CHILD, database)
+        .stdout(Stdio::piped());
     command
 }
 
@@ -162,7 +165,9 @@ async fn after_its_file_was_replaced_a_store_works_on_the_new_one() {
     let generation = store.generation();
     fs::rename(&other, &path).unwrap();
     // A log that stays behind would be taken for the new database's.
-    ["q.db-wal", "q.db-shm"].map(|name| fs::remove_file(folder.path().join(name)).unwrap());
+    for name in ["q.db-wal", "q.db-shm"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
     store.put("new", Bytes::new(), &Condition::Always).await.unwrap();
     assert!(is_there(&path, "new").await && is_there(&path, "theirs").await);
     assert!(matches!(store.get("theirs", None).await.unwrap().value, Got::Found(_)));

@@ -91,11 +91,10 @@ fn compile(schema: &Value) -> std::result::Result<Validator, String> {
     compiler.set_default_draft(Draft::V2020_12);
     compiler.use_loader(Box::new(Offline));
     let mut schemas = Schemas::new();
-    compiler
-        .add_resource(ADDRESS, schema.clone())
-        .and_then(|()| compiler.compile(ADDRESS, &mut schemas))
-        .map(|root| Validator { schemas, root })
-        .map_err(|error| shorten(&describe(&error, schema)))
+    let problem = |error: CompileError| shorten(&describe(&error, schema));
+    compiler.add_resource(ADDRESS, schema.clone()).map_err(problem)?;
+    let root = compiler.compile(ADDRESS, &mut schemas).map_err(problem)?;
+    Ok(Validator { schemas, root })
 }
 
 fn describe(error: &CompileError, schema: &Value) -> String {

@@ -125,10 +125,8 @@ impl Location {
 
     /// Whether everybody who opens the database works on the same files as `link`.
     pub(super) fn is_current(&self, link: &Link) -> bool {
-        match &link.files {
-            Some(files) => files.are_current(),
-            None => matches!(Identity::at(&self.path), Ok(None)),
-        }
+        let is_absent = || matches!(Identity::at(&self.path), Ok(None));
+        link.files.as_ref().map_or_else(is_absent, Files::are_current)
     }
 
     /// The error for a request that met the end of the files.
@@ -172,7 +170,10 @@ impl Location {
             ErrorKind::NotADirectory => StoreErrorKind::NoBucket,
             _ => StoreErrorKind::Unavailable,
         };
-        StoreError::new(kind, format!("{}: {error}; name a file in a folder that you may write to", self.path.display()))
+        StoreError::new(
+            kind,
+            format!("{}: {error}; name a file in a folder that you may write to", self.path.display()),
+        )
     }
 
     fn create_folder(&self) -> Result<(), StoreError> {
