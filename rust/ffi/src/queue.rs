@@ -29,8 +29,6 @@ pub const MOST_BYTES: usize = 64 << 20;
 pub struct Completion {
     token: u64,
     answer: Result<String, Error>,
-    /// What the engine had to tell by then, and no completion before has told.
-    notices: Vec<ops::Notice>,
 }
 
 /// A queue, shared by its handle and the calls that are under way.
@@ -75,7 +73,7 @@ impl std::fmt::Debug for State {
 impl State {
     /// Whether an answer of so many bytes may join those that wait. One that is alone always may, and all at the end,
     /// when nobody may be draining any more.
-    const fn has_room(&self, bytes: usize) -> bool {
+    fn has_room(&self, bytes: usize) -> bool {
         self.bytes == 0 || self.bytes.saturating_add(bytes) <= MOST_BYTES || self.stopped || self.closed
     }
 
@@ -204,32 +202,26 @@ impl Queue {
     fn abort(&self, range: impl RangeBounds<Ticket>, message: &str) {
         let tickets: Vec<_> = self.state().running.range(range).map(|(ticket, _)| *ticket).collect();
         for ticket in tickets {
-            self.complete(ticket, Err(Error::Closed(message.into())), Vec::new());
+            self.complete(ticket, Err(Error::Closed(message.into())));
         }
     }
 
     /// Completes an operation, unless that has happened already.
-    fn complete(&self, ticket: Ticket, answer: Result<String, Error>, notices: Vec<ops::Notice>) {
-        self.push(self.state(), ticket, answer, notices);
+    fn complete(&self, ticket: Ticket, answer: Result<String, Error>) {
+        self.push(self.state(), ticket, answer);
     }
 
     /// Completes an operation if there is room for its answer; whether there was.
-    fn complete_if_room(&self, ticket: Ticket, answer: Result<String, Error>, core: &ops::Engine) -> bool {
+    fn complete_if_room(&self, ticket: Ticket, answer: Result<String, Error>) -> bool {
         let state = self.state();
         let fits = state.has_room(size(&answer));
         if fits {
-            self.push(state, ticket, answer, core.take_notices());
+            self.push(state, ticket, answer);
         }
         fits
     }
 
-    fn push(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        ticket: Ticket,
-        answer: Result<String, Error>,
-        notices: Vec<ops::Notice>,
-    ) {
+    fn push(&self, mut state: MutexGuard<'_, State>, ticket: Ticket, answer: Result<String, Error>) {
         if state.running.remove(&ticket).is_none() {
             return;
         }
@@ -237,7 +229,7 @@ impl Queue {
             self.notify.raise();
         }
         state.bytes += size(&answer);
-        state.ready.push_back(Completion { token: ticket.0, answer, notices });
+        state.ready.push_back(Completion { token: ticket.0, answer });
         self.arrived.notify_all();
         if state.running.is_empty() {
             self.idle.notify_all();
@@ -280,16 +272,16 @@ struct Running {
 }
 
 impl Running {
-    fn complete(&self, answer: Result<String, Error>, notices: Vec<ops::Notice>) {
+    fn complete(&self, answer: Result<String, Error>) {
         if let Some(queue) = self.queue.upgrade() {
-            queue.complete(self.ticket, answer, notices);
+            queue.complete(self.ticket, answer);
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.complete(Err(Error::Closed("the engine ended before the operation was done".into())), Vec::new());
+        self.complete(Err(Error::Closed("the engine ended before the operation was done".into())));
     }
 }
 
@@ -315,15 +307,14 @@ async fn run_in_turn(core: &ops::Engine, op: &str, request: &[u8], running: &Run
     let answer = engine::call(core, op, request).await;
     let Some(queue) = running.queue.upgrade() else { return };
     if !engine::only_looks(op) {
-        return queue.complete(running.ticket, answer, core.take_notices());
+        return queue.complete(running.ticket, answer);
     }
     let bytes = size(&answer);
-    if queue.complete_if_room(running.ticket, answer, core) {
+    if queue.complete_if_room(running.ticket, answer) {
         return;
     }
     let _turn = queue.wait_for_room(bytes).await;
-    let answer = engine::call(core, op, request).await;
-    queue.complete(running.ticket, answer, core.take_notices());
+    queue.complete(running.ticket, engine::call(core, op, request).await);
 }
 
 fn size(answer: &Result<String, Error>) -> usize {
@@ -348,10 +339,6 @@ pub fn render(completions: &[Completion]) -> Vec<u8> {
                 text.push_str(",\"error\":");
                 text.push_str(&error.to_string());
             }
-        }
-        if !completion.notices.is_empty() {
-            text.push_str(",\"notices\":");
-            text.push_str(&serde_json::json!(completion.notices).to_string());
         }
         text.push('}');
     }
