@@ -107,7 +107,7 @@ def test_a_worker_that_drains_ends_once_what_it_waits_for_is_called_off(
     assert handle.cancel("no longer needed", by="the test").state == "requested"
     assert worker.running.wait(60) == 0, worker.running.output()
     assert handle.refresh().status is TaskStatus.CANCELLED
-    assert "called off by the test: no longer needed" in worker.running.output()
+    assert "called off by 'the test': 'no longer needed'" in worker.running.output()
 
 
 def test_the_last_of_many_reports_is_stored_while_the_handler_goes_on(app: Buquet) -> None:

@@ -78,7 +78,7 @@ async def test_calls_of_several_tasks_are_submitted_with_requests_by_the_hundred
         members = group(members, *own)
         further = app.usage().requests
         assert further.put - submitted.put <= tagged // 2
-        assert further.get == before.get
+        assert further.get - before.get <= 20, "only the bell is read, once a second"
         async with app.worker(concurrency=200):
             results = await members.results_async(timeout=100)
     assert results[: 2 * many] == [value for number in range(many) for value in (number, 4 * number)]
