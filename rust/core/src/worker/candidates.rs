@@ -70,7 +70,8 @@ impl Candidates {
     }
 
     /// Whether there is anything to be done about an entry: it is neither here, nor being claimed, nor used up.
-    pub fn is_new(&self, entry: &ReadyEntry) -> bool {
+    pub fn is_new(&mut self, entry: &ReadyEntry, now: Timestamp) -> bool {
+        self.forget_used_up(now);
         !self.known.contains(entry)
     }
 
@@ -279,6 +280,17 @@ mod tests {
             drawn[usize::from(candidates.draw(&entropy).unwrap().entry.priority)] += 1;
         }
         assert!((50..200).contains(&drawn[0]), "about 1 in 101, was {drawn:?}");
+    }
+
+    #[test]
+    fn an_entry_that_is_listed_long_after_it_was_used_up_is_new_again_whatever_else_happens() {
+        let (entropy, mut candidates) = (Entropy::seeded(1), Candidates::default());
+        let one = candidate(&entropy, 5, 0);
+        candidates.add(one, Timestamp(0), Timestamp(10));
+        candidates.draw(&entropy);
+        candidates.use_up(one.entry, Timestamp(10));
+        assert!(!candidates.is_new(&one.entry, Timestamp(10).after(limits::GRACE)), "it may not be deleted yet");
+        assert!(candidates.is_new(&one.entry, Timestamp(11).after(limits::GRACE)));
     }
 
     #[test]

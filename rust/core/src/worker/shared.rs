@@ -339,8 +339,8 @@ impl Shared {
     pub fn offer_candidate(&self, candidate: Candidate, fleet: &Fleet, shares: usize) -> bool {
         let (entry, now) = (candidate.entry, self.now());
         let greed = {
-            let inner = self.lock();
-            if !inner.candidates.is_new(&entry) {
+            let mut inner = self.lock();
+            if !inner.candidates.is_new(&entry, now) {
                 return false;
             }
             inner.greed
