@@ -25,8 +25,8 @@ const SET_ASIDE: Duration = Duration::from_mins(10);
 
 /// So many of the last 16 claims that somebody else was first at are too many.
 const BEATEN: u32 = 6;
-/// So many workers are not waited for at most; more than are ever looked at.
-const MOST_GREED: usize = 128;
+/// Steps of patience until greed may grow again.
+const GREED_GROWS: u32 = 4;
 
 /// What to do with a candidate after a claim.
 enum Next {
@@ -34,6 +34,8 @@ enum Next {
     Forget,
     /// Look at it again, but not before this moment.
     Again(Timestamp),
+    /// It was only a hint: look into the index for what there is.
+    List,
 }
 
 /// A claim under way. However it ends, what was reserved for it is free again, and its candidate known.
@@ -69,6 +71,12 @@ impl Drop for Claiming {
             Next::Again(at) => {
                 worker.lock().candidates.done(&candidate.entry);
                 worker.add_candidate(candidate, at);
+            }
+            Next::List => {
+                let now = worker.now();
+                let mut inner = worker.lock();
+                inner.candidates.done(&candidate.entry);
+                inner.candidates.refuse(now);
             }
         }
         {
@@ -246,8 +254,8 @@ impl Shared {
         let now = self.now();
         let mut inner = self.lock();
         if candidate.left_over {
-            // As long as others leave what is theirs, ever more of it is claimed without waiting for them.
-            inner.greed = if first { (inner.greed.max(1) * 2).min(MOST_GREED) } else { inner.greed / 2 };
+            let every = self.settings().patience * GREED_GROWS;
+            inner.greed_for(candidate.source).note(first, Instant::now(), every);
             return;
         }
         inner.beaten = (inner.beaten << 1) | u16::from(!first);
@@ -264,7 +272,7 @@ impl Shared {
     async fn look_into_nowhere(&self, candidate: &Candidate) -> Result<Next, Error> {
         let (now, written) = (self.now(), candidate.source.written());
         if candidate.source == Source::Told {
-            return Ok(Next::Forget);
+            return Ok(Next::List);
         }
         if !written.is_some_and(|written| is_overdue(written, now)) {
             return Ok(Next::Again(soon(written, now)));
@@ -288,7 +296,7 @@ impl Shared {
     async fn look_ahead(&self, candidate: &Candidate, stored: Stored) -> Result<Next, Error> {
         let (entry, now, written) = (&candidate.entry, self.now(), candidate.source.written());
         if candidate.source == Source::Told {
-            return Ok(Next::Forget);
+            return Ok(Next::List);
         }
         let overdue = written.is_some_and(|written| is_overdue(written, now));
         if !(overdue && stored.record.is_finished()) {

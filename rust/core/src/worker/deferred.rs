@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::candidates::Candidate;
 use crate::keys::ReadyEntry;
 use crate::time::Timestamp;
@@ -16,16 +18,48 @@ const WAITING: usize = 1_000;
 const FEW: usize = 8;
 /// How long an entry is good for after its wait.
 const KEEP: Duration = Duration::from_secs(5);
-/// Workers that come one step after the other; those behind them come when they like.
-const STEPS: usize = 8;
-/// The longest that those behind them wait.
-const LONGEST: Duration = Duration::from_secs(10);
+/// More workers are not counted anyway.
+const MOST_GREED: usize = 128;
+/// Workers that come one step after the other.
+const STEPS: usize = 4;
+/// Those behind them come together with whatever else they wait for, once in so many steps.
+const TOGETHER: i64 = 8;
 
-/// How long to let `rank` others go first, of so many workers.
-pub fn patience(step: Duration, rank: usize, workers: usize, random: f64) -> Duration {
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let behind = if rank > STEPS { (step * count(workers) / 4).min(LONGEST).mul_f64(random) } else { Duration::ZERO };
-    step * count(rank.min(STEPS)) + behind
+/// Until when a worker leaves an entry to `rank` others that go first. `phase` keeps those who come late apart.
+pub fn leave_until(now: Timestamp, step: Duration, rank: usize, phase: u64) -> Timestamp {
+    let count = u32::try_from(rank.min(STEPS)).unwrap_or(u32::MAX);
+    let least = now.after(step * count);
+    if rank < STEPS {
+        return least;
+    }
+    let period = TOGETHER * i64::try_from(step.as_millis()).unwrap_or(i64::MAX / TOGETHER).max(1);
+    let phase = i64::try_from(phase % period.unsigned_abs()).unwrap_or(0);
+    Timestamp(least.0 + (phase - least.0).rem_euclid(period))
+}
+
+/// How many workers' entries are claimed without waiting for them, because lately they left what was theirs.
+#[derive(Debug, Default)]
+pub struct Greed {
+    workers: usize,
+    grew: Option<Instant>,
+}
+
+impl Greed {
+    /// Whether an entry is not left to the `rank` others that go first.
+    pub const fn covers(&self, rank: usize) -> bool {
+        rank < self.workers
+    }
+
+    /// This worker was the first at an entry that was left to others, or was not. As long as they leave theirs it doubles,
+    /// once in `every`.
+    pub fn note(&mut self, first: bool, now: Instant, every: Duration) {
+        if !first {
+            self.workers /= 2;
+        } else if self.grew.is_none_or(|grew| now.saturating_duration_since(grew) >= every) {
+            self.workers = (self.workers.max(1) * 2).min(MOST_GREED);
+            self.grew = Some(now);
+        }
+    }
 }
 
 /// The entries, each at most once.
@@ -57,9 +91,9 @@ impl Deferred {
         false
     }
 
-    /// Those whose wait is over, if they are few; with `hungry` all of them, else only the more urgent ones.
-    pub fn take_few(&mut self, now: Timestamp, hungry: bool, most_urgent_in_hand: Option<u8>) -> Vec<Candidate> {
-        let wanted = |entry: &ReadyEntry| hungry || most_urgent_in_hand.is_none_or(|urgent| entry.priority > urgent);
+    /// Those whose wait is over, if they are few; of these only what is more urgent than all that is in hand.
+    pub fn take_few(&mut self, now: Timestamp, most_urgent_in_hand: Option<u8>) -> Vec<Candidate> {
+        let wanted = |entry: &ReadyEntry| most_urgent_in_hand.is_none_or(|urgent| entry.priority > urgent);
         let ripe: Vec<_> = self.ripe(now).filter(|(_, entry)| wanted(entry)).collect();
         if ripe.len() > FEW {
             return Vec::new();
@@ -96,10 +130,13 @@ impl Deferred {
         self.waiting.len() < before
     }
 
-    /// When the first wait ends; if it has, when that entry is forgotten.
-    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let from = self.waiting.first_key_value().map(|((from, _), _)| *from)?;
-        Some(if from > now { from } else { from.after(KEEP + Duration::from_millis(1)) })
+    /// When the first wait ends that has not ended yet, or the first entry is forgotten; and whether any wait has ended.
+    pub fn next(&self, now: Timestamp) -> (Option<Timestamp>, bool) {
+        let first = self.waiting.keys().next().map(|(from, _)| *from);
+        let ripe = first.is_some_and(|from| from <= now);
+        let forgotten = first.map(|from| from.after(KEEP + Duration::from_millis(1)));
+        let next = self.waiting.keys().map(|(from, _)| *from).find(|from| *from > now);
+        (next.into_iter().chain(forgotten).min(), ripe)
     }
 
     /// Those whose wait is over.
@@ -136,21 +173,38 @@ mod tests {
     }
 
     #[test]
-    fn workers_come_one_after_the_other_and_the_last_ones_when_they_like() {
-        assert_eq!(patience(STEP, 0, 12, 0.5), Duration::ZERO);
-        assert_eq!(patience(STEP, 3, 12, 0.5), STEP * 3);
-        assert_eq!(patience(STEP, 11, 12, 1.0), STEP * 8 + STEP * 3);
-        assert_eq!(patience(STEP, 64, 100_000, 1.0), STEP * 8 + LONGEST);
+    fn workers_come_one_after_the_other_and_the_last_ones_now_and_then() {
+        let until = |now, rank, phase| leave_until(Timestamp(now), STEP, rank, phase).0;
+        assert_eq!((until(100, 0, 7), until(100, 3, 7)), (100, 850));
+        for now in 0..3_000 {
+            let late = until(now, 9, 7);
+            assert!(late % 2_000 == 7 && (now + 1_000..now + 3_000).contains(&late), "{late}");
+        }
+    }
+
+    #[test]
+    fn greed_grows_while_others_leave_theirs_and_shrinks_when_they_do_not() {
+        let (mut greed, now, every) = (Greed::default(), Instant::now(), Duration::from_secs(1));
+        greed.note(true, now, every);
+        greed.note(true, now, every);
+        assert!(greed.covers(1) && !greed.covers(2), "not more than once in so long");
+        (1..20).for_each(|n| greed.note(true, now + every * n, every));
+        assert!(greed.covers(MOST_GREED - 1) && !greed.covers(MOST_GREED));
+        (0..7).for_each(|_| greed.note(false, now, every));
+        assert!(greed.covers(0) && !greed.covers(1));
+        greed.note(false, now, every);
+        assert!(!greed.covers(0));
     }
 
     #[test]
     fn a_few_are_taken_once_their_wait_is_over() {
         let entropy = Entropy::seeded(1);
         let (mut deferred, all) = deferred(&entropy, FEW);
-        assert_eq!(deferred.next(Timestamp(0)), Some(Timestamp(250)));
-        assert!(deferred.take_few(Timestamp(249), true, None).is_empty(), "the others go first");
-        assert_eq!(deferred.take_few(Timestamp(250), true, Some(9)).len(), all.len());
-        assert_eq!((deferred.next(Timestamp(250)), deferred.doubt(Timestamp(250))), (None, false));
+        assert_eq!(deferred.next(Timestamp(0)), (Some(Timestamp(250)), false));
+        assert_eq!(deferred.next(Timestamp(250)), (Some(Timestamp(251).after(KEEP)), true));
+        assert!(deferred.take_few(Timestamp(249), None).is_empty(), "the others go first");
+        assert_eq!(deferred.take_few(Timestamp(250), None).len(), all.len());
+        assert_eq!((deferred.next(Timestamp(250)), deferred.doubt(Timestamp(250))), ((None, false), false));
     }
 
     #[test]
@@ -159,16 +213,16 @@ mod tests {
         let (mut deferred, _) = deferred(&entropy, 3);
         let urgent = candidate(&entropy, 9);
         deferred.see(urgent, Timestamp(250), Timestamp(0));
-        assert_eq!(deferred.take_few(Timestamp(300), false, Some(5)), [urgent]);
-        assert!(deferred.take_few(Timestamp(300), false, Some(5)).is_empty());
+        assert_eq!(deferred.take_few(Timestamp(300), Some(5)), [urgent]);
+        assert!(deferred.take_few(Timestamp(300), Some(5)).is_empty());
     }
 
     #[test]
     fn of_many_those_are_taken_that_are_listed_again() {
         let entropy = Entropy::seeded(1);
         let (mut deferred, all) = deferred(&entropy, FEW + 1);
-        assert!(deferred.take_few(Timestamp(250), true, None).is_empty());
-        assert!(deferred.doubt(Timestamp(250)) && deferred.next(Timestamp(250)).is_none());
+        assert!(deferred.take_few(Timestamp(250), None).is_empty());
+        assert!(deferred.doubt(Timestamp(250)) && deferred.next(Timestamp(250)) == (None, false));
         assert!(deferred.see(all[0], Timestamp(900), Timestamp(300)), "still there");
         assert!(!deferred.see(all[0], Timestamp(900), Timestamp(300)), "once");
         assert!(!deferred.see(all[1], Timestamp(99_000), Timestamp(90_000)), "that was long ago");

@@ -26,12 +26,13 @@ use crate::time::Timestamp;
 const SETTLING: Duration = Duration::from_secs(2);
 /// The wait after the store could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
-/// So many entries told at once are the beginning of more.
+/// So many entries told at once are the beginning of more; then as many workers look into the index.
 const BURST: usize = 3;
-/// Workers that look at once when there is more in the index than the bell told of; the others do so a little later.
-const FIRST_TO_LOOK: usize = 3;
+/// Workers that look at once when there is more in the index than the bell has room to tell of; as many others do so a
+/// little later each time.
+const CROWD: usize = 64;
 /// The longest that one of those waits.
-const LATEST_TO_LOOK: Duration = Duration::from_secs(3);
+const LATEST: Duration = Duration::from_secs(3);
 /// Between two counts of the workers because others were first too often.
 const RECOUNT: Duration = Duration::from_secs(2);
 
@@ -174,10 +175,11 @@ impl Shared {
             self.offer_candidate(Candidate::new(*entry, Source::Told), &fleet, 1);
         }
         // Who has just begun looks at all of the index anyway.
-        if (more && !began) || due.len() >= BURST {
-            let touch = told.map_or(0, |told| told.number());
-            let turn = u32::try_from(fleet.rank(Work::Ring(touch)) / FIRST_TO_LOOK).unwrap_or(u32::MAX);
-            let wait = self.settings().patience.saturating_mul(turn).min(LATEST_TO_LOOK);
+        let more = more && !began;
+        let rank = fleet.rank(Work::Ring(told.map_or(0, |told| told.number())));
+        if more || (due.len() >= BURST && rank < due.len()) {
+            let turn = u32::try_from(rank / CROWD).unwrap_or(u32::MAX);
+            let wait = self.settings().patience.saturating_mul(turn).min(LATEST);
             let (minute, place) = (self.now().minute(), fleet.place(self.entropy().unit()));
             finder.lookout.expect(Instant::now() + wait, minute, place);
         }
@@ -235,27 +237,33 @@ impl Shared {
 
     /// Takes what others were to claim first and left, and looks again for what there was no place for.
     fn consider_others(&self, lookout: &mut Lookout) {
-        let (now, wanted) = (self.now(), self.wanted());
+        let now = self.now();
         let mut inner = self.lock();
-        let (due, urgent) = (inner.candidates.due(), inner.candidates.most_urgent());
-        let mut left = inner.deferred.take_few(now, due < wanted, urgent);
+        let urgent = inner.candidates.most_urgent();
+        let mut left = inner.deferred.take_few(now, urgent);
         if inner.deferred.forget_old(now) {
             inner.candidates.refuse(now);
         }
-        let idle = due == 0 && inner.claims == 0 && left.is_empty();
-        if idle && lookout.is_walking() {
+        let idle = urgent.is_none() && inner.claims == 0 && left.is_empty();
+        let doubts = idle && Instant::now() >= lookout.next_doubt();
+        if doubts && lookout.is_long() {
             // The walk does not come by again soon, so some are tried without being listed again.
             left = inner.deferred.sample(now);
         }
+        let doubts = doubts && inner.deferred.doubt(now);
         // Entries there was no place for are looked for once they are due and the others used up.
-        let more = idle && (inner.deferred.doubt(now) | inner.candidates.take_refused(now));
+        let refused = idle && inner.candidates.take_refused(now);
         let taken = !left.is_empty();
         for candidate in left {
             inner.candidates.add(candidate, Timestamp(0), now);
         }
         drop(inner);
-        if more {
+        if doubts {
+            lookout.doubt(Instant::now());
+        } else if refused {
             lookout.want_more(Instant::now());
+        } else if idle && !taken {
+            lookout.used_up(Instant::now());
         }
         if taken {
             self.wake.notify_one();
@@ -304,17 +312,21 @@ impl Shared {
 
     fn next_deadline(&self, finder: &Finder) -> Instant {
         let now = self.now();
-        let (next_due, oldest, claiming) = {
+        let (next_due, ripe, oldest, claiming) = {
             let inner = self.lock();
             let oldest = inner.hold.fetched.front().map(|(fetched, _)| *fetched + limits::FETCHED_AHEAD);
-            let next_due = inner.candidates.next_due().into_iter().chain(inner.deferred.next(now)).min();
-            (next_due, oldest, inner.claims > 0 && inner.candidates.due() > 0)
+            let (deferred, ripe) = inner.deferred.next(now);
+            let next_due = inner.candidates.next_due().into_iter().chain(deferred).min();
+            (next_due, ripe, oldest, inner.claims > 0 && inner.candidates.due() > 0)
         };
-        let mut deadline = Instant::now() + self.settings().full_look;
+        let moment = Instant::now();
+        let mut deadline = moment + self.settings().full_look;
         if self.room() > 0 && !claiming {
             // The clock shows the earliest the server's time can be, so the moment may have to be waited for again.
-            let due = next_due.map(|due| Instant::now() + due.since(now).max(Duration::from_millis(1)));
-            deadline = deadline.min(finder.lookout.next_look(finder.is_settled())).min(due.unwrap_or(deadline));
+            let due = next_due.map(|due| moment + due.since(now).max(Duration::from_millis(1)));
+            let doubt = Some(finder.lookout.next_doubt()).filter(|at| ripe && *at > moment);
+            let look = finder.lookout.next_look(finder.is_settled());
+            deadline = [due, doubt].into_iter().flatten().fold(deadline.min(look), Instant::min);
         }
         deadline.min(oldest.unwrap_or(deadline))
     }

@@ -26,7 +26,7 @@ const AT_ONCE: usize = 4;
 const LATELY: i64 = 1;
 /// Pages of the index for each worker that may claim a record at once. Workers are then spread so thin over the index that
 /// they seldom meet.
-const PAGES_A_WORKER: usize = 4;
+const PAGES_A_WORKER: usize = 8;
 
 /// Something to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,7 @@ pub struct Lookout {
     rhythm: Rhythm,
     next_bell: Instant,
     next_full: Instant,
+    next_doubt: Instant,
     /// From when on a look at the beginning is wanted, before the regular one.
     beginning: Option<Instant>,
     /// Shards whose latest entries are wanted.
@@ -101,6 +102,8 @@ pub struct Lookout {
     allowed: usize,
     /// About how many pages the index has.
     pages: usize,
+    /// A short index brought something when it was read last.
+    brought: bool,
 }
 
 /// A circle through the index.
@@ -143,12 +146,14 @@ impl Lookout {
             rhythm,
             next_bell: now,
             next_full: now,
+            next_doubt: now,
             beginning: None,
             lately: VecDeque::new(),
             walk: None,
             owed: 0,
             allowed: 0,
             pages: 1,
+            brought: false,
         }
     }
 
@@ -161,9 +166,9 @@ impl Lookout {
         self.beginning.map_or(self.next_full, |at| at.min(self.next_full))
     }
 
-    /// Whether the index is so long that it is walked through.
-    pub const fn is_walking(&self) -> bool {
-        self.walk.is_some()
+    /// Whether the index is so long that the walk does not come by all of it again soon.
+    pub const fn is_long(&self) -> bool {
+        self.pages > PAGES
     }
 
     /// How many workers may reach for one record at the same time.
@@ -194,7 +199,27 @@ impl Lookout {
         }
     }
 
-    /// More is wanted of what was seen before: there was no place for it, or it was others' to claim first.
+    /// From when on it may be looked again whether others have left what is theirs: not more often than the bell is
+    /// looked at.
+    pub const fn next_doubt(&self) -> Instant {
+        self.next_doubt
+    }
+
+    /// It is wanted to know what others have left of what is theirs.
+    pub fn doubt(&mut self, now: Instant) {
+        self.next_doubt = now + self.rhythm.bell;
+        self.want_more(now);
+    }
+
+    /// All that was found is used up. Where there was something there may be more of it by now: who has written it rings
+    /// only once a second.
+    pub fn used_up(&mut self, now: Instant) {
+        if std::mem::take(&mut self.brought) {
+            self.beginning = Some(now);
+        }
+    }
+
+    /// More is wanted of what was seen before, and there was no place for.
     pub fn want_more(&mut self, now: Instant) {
         if self.walk.is_some() {
             self.allowed = self.allowed.max(PAGES);
@@ -207,6 +232,7 @@ impl Lookout {
     /// to 1 keeps workers from looking at the same time.
     pub fn saw_beginning(&mut self, now: Instant, seen: &Seen<'_>, start: impl FnOnce() -> String, random: f64) {
         self.beginning = None;
+        self.brought = seen.fresh && !seen.more;
         let due = now >= self.next_full;
         let long_ago = now.saturating_duration_since(self.next_full) > self.rhythm.full * 2;
         if due {
@@ -218,7 +244,7 @@ impl Lookout {
             return;
         }
         let covered = seen.last.and_then(shard_of).unwrap_or(0);
-        self.pages = if covered == 0 { self.pages.max(SHARDS.len()) } else { SHARDS.len().div_ceil(covered) };
+        self.pages = guess(self.pages, covered, covered + 1);
         if self.walk.is_none() {
             self.walk = Some(Walk::from(start()));
             (self.owed, self.allowed) = (PAGES_AT_FIRST, PAGES);
@@ -237,8 +263,8 @@ impl Lookout {
         self.allowed = if seen.fresh { self.allowed.max(PAGES) } else { self.allowed.saturating_sub(1) };
         walk.fresh |= seen.fresh;
         let covered = seen.last.and_then(shard_of).zip(shard_of(after)).map_or(0, |(to, from)| to.saturating_sub(from));
-        if seen.more && covered > 1 {
-            self.pages = SHARDS.len().div_ceil(covered - 1);
+        if seen.more {
+            self.pages = guess(self.pages, covered.saturating_sub(1), covered + 1);
         }
         if let Some(round) = walk.go_on(onward(after, seen, minute, horizon)) {
             self.pages = round.pages.max(1);
@@ -257,6 +283,12 @@ impl Lookout {
             self.lately.push_back(Stretch { shard: stretch.shard, after: last.to_owned(), left: stretch.left - 1 });
         }
     }
+}
+
+/// How many pages an index has of which one covers at least and at most so many shards: `known`, if that can be.
+fn guess(known: usize, least: usize, most: usize) -> usize {
+    let pages = |shards: usize| SHARDS.len().checked_div(shards).map_or(usize::MAX, |pages| pages + 1);
+    known.clamp(SHARDS.len().div_ceil(most), pages(least))
 }
 
 /// The place of a key's shard among the shards.

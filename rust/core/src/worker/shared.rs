@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::cancels::CalledOff;
 use super::candidates::{Candidate, Candidates, Source};
-use super::deferred::{Deferred, patience};
+use super::deferred::{Deferred, Greed, leave_until};
 use super::fire::Notice;
 use super::fleet::{Fleet, Work};
 use super::hold::Hold;
@@ -81,6 +81,8 @@ impl Beat {
 
 /// News kept for `next` at most.
 pub const MOST_NEWS: usize = 10_000;
+/// How many times longer a record is left to others that was found in a listing.
+const LISTED: u32 = 4;
 /// Workers that try for a record of which the bell tells.
 const MOST_TRIES: usize = 16;
 /// Candidates kept in hand for each task there is room for.
@@ -95,9 +97,10 @@ pub struct Inner {
     pub candidates: Candidates,
     /// Entries that are for others to claim first.
     pub deferred: Deferred,
-    /// How many of the workers may go first at a record besides this one without its waiting for them, because lately
-    /// they left theirs.
-    pub greed: usize,
+    /// For what the bell told of.
+    pub greed_for_told: Greed,
+    /// For what was listed.
+    pub greed_for_listed: Greed,
     /// Of the last 16 claims, those that somebody else was first at, as bits.
     pub beaten: u16,
     /// The workers are to be counted again soon.
@@ -152,6 +155,16 @@ pub struct Shared {
     pub pulse: Notify,
     /// Tells of schedules and wakes who fires them.
     pub schedules: Notice,
+}
+
+impl Inner {
+    /// The greed for entries that are known from there.
+    pub const fn greed_for(&mut self, source: Source) -> &mut Greed {
+        match source {
+            Source::Told | Source::Nearby => &mut self.greed_for_told,
+            Source::Listed(_) => &mut self.greed_for_listed,
+        }
+    }
 }
 
 /// The capacity of one waiting `next`, withdrawn when it ends.
@@ -338,27 +351,27 @@ impl Shared {
     /// do not; whether it is new, due and for this one.
     pub fn offer_candidate(&self, candidate: Candidate, fleet: &Fleet, shares: usize) -> bool {
         let (entry, now) = (candidate.entry, self.now());
-        let greed = {
-            let mut inner = self.lock();
-            if !inner.candidates.is_new(&entry, now) {
-                return false;
-            }
-            inner.greed
-        };
-        let rank = fleet.rank(Work::Record(entry.record, entry.type_hash));
-        if rank < shares {
-            return self.lock().candidates.add(candidate, Timestamp(0), now);
+        if !self.lock().candidates.is_new(&entry, now) {
+            return false;
         }
-        if rank < greed {
-            return self.lock().candidates.add(Candidate { left_over: true, ..candidate }, Timestamp(0), now);
+        let rank = fleet.rank(Work::Record(entry.record, entry.type_hash));
+        {
+            let mut inner = self.lock();
+            if rank < shares || inner.greed_for(candidate.source).covers(rank) {
+                let left_over = rank >= shares;
+                return inner.candidates.add(Candidate { left_over, ..candidate }, Timestamp(0), now);
+            }
         }
         // A hint is worth no more tries: who comes so late finds the entry at the next regular look.
         if candidate.source == Source::Told && rank >= MOST_TRIES {
             return false;
         }
-        let wait = patience(self.settings().patience, rank, fleet.size(), self.entropy().unit());
+        // The bell tells of lone tasks; what is listed may be part of what another is busy with.
+        let step = self.settings().patience * if candidate.source == Source::Told { 1 } else { LISTED };
+        let from = leave_until(now.max(entry.due), step, rank, self.id.bits());
+        let wanted = self.wanted();
         let mut inner = self.lock();
-        let still_there = inner.deferred.see(candidate, now.max(entry.due).after(wait), now);
+        let still_there = inner.deferred.see(candidate, from, now) && inner.candidates.due() < wanted;
         still_there && inner.candidates.add(Candidate { left_over: true, ..candidate }, Timestamp(0), now)
     }
 

@@ -1,6 +1,6 @@
 //! How workers find work: behind other types' backlogs, in fleets, and for how many requests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,15 +8,16 @@ use async_trait::async_trait;
 use buquet_core::entropy::Entropy;
 use buquet_core::id::{LeaseId, RecordId, WorkerId};
 use buquet_core::keys::{LeaseEntry, ReadyEntry, type_hash, worker as worker_key};
-use buquet_core::queue::{Queue, Settings, Submission};
+use buquet_core::queue::{About, Queue, Settings, Submission, When};
 use buquet_core::record::{Json, Options, Outcome};
 use buquet_core::store::faulty::{Fault, FaultPlan, Network, Observer, Request, Step};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Condition, ETag, Got, Page, Put, Store, StoreKind, StoreResult, VersionId, VersionPage};
-use buquet_core::time::Timestamp;
 use buquet_core::worker::{Options as WorkerOptions, WorkOutcome, Worker};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
+
+use crate::queue::support::queue_on;
 
 const SOON: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -65,9 +66,13 @@ impl Fleet {
     }
 
     async fn queue(&self, name: &str) -> Queue {
+        self.queue_with(name, Settings::for_store(StoreKind::S3)).await
+    }
+
+    async fn queue_with(&self, name: &str, settings: Settings) -> Queue {
         let seed = name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte));
         let store: Arc<dyn Store> = self.network.connect(name);
-        Queue::open(store, Entropy::seeded(seed), Settings::for_store(StoreKind::S3)).await.unwrap()
+        Queue::open(store, Entropy::seeded(seed), settings).await.unwrap()
     }
 
     async fn worker(&self, name: &str, kind: &str) -> Worker {
@@ -176,14 +181,14 @@ async fn a_fresh_task_is_found_at_once_behind_a_backlog_of_another_type() {
 async fn an_urgent_task_starts_soon_wherever_it_lies() {
     let fleet = Fleet::new();
     let producer = fleet.queue("producer").await;
-    for n in 0..4_000 {
+    for n in 0..6_000 {
         let mut submission = submission("a", 5);
         submission.options.timeout_ms += n; // each in a record of its own
         let producer = producer.clone();
         tokio::spawn(async move { producer.submit(submission).await.unwrap() });
     }
     let workers: Vec<_> = fleet.workers(4, "a").await.into_iter().map(Arc::new).collect();
-    let started: Vec<_> = workers.iter().map(|worker| keep_working(worker, 10, Duration::from_secs(2))).collect();
+    let started: Vec<_> = workers.iter().map(|worker| keep_working(worker, 10, Duration::from_millis(500))).collect();
     sleep(Duration::from_secs(20)).await;
     for _ in 0..5 {
         sleep(Duration::from_millis(2_300)).await;
@@ -242,17 +247,19 @@ async fn of_an_idle_fleet_few_look_for_a_lone_task_and_it_starts_within_a_second
 #[tokio::test(start_paused = true)]
 async fn a_fleet_seldom_reaches_for_the_same_record() {
     let fleet = Fleet::new();
-    let producer = fleet.queue("producer").await;
+    let mut settings = Settings::for_store(StoreKind::S3);
+    settings.record.tasks = 1;
+    let producer = fleet.queue_with("producer", settings).await;
     let workers: Vec<_> = fleet.workers(12, "a").await.into_iter().map(Arc::new).collect();
     let started: Vec<_> = workers.iter().map(|worker| keep_working(worker, 10, Duration::from_millis(10))).collect();
     let (tasks, gets_before) = (3_000, fleet.counts.of("get tasks"));
-    for n in 0..tasks {
-        let mut submission = submission("a", 5);
-        submission.options.timeout_ms += n;
+    for n in 0..20 {
+        let inputs = (0..tasks / 20).map(|_| Json::parse("0").unwrap()).collect();
+        let options = Options { timeout_ms: 300_000 + n, ..Options::default() };
         let producer = producer.clone();
-        tokio::spawn(async move { producer.submit(submission).await.unwrap() });
+        let about = About::default();
+        tokio::spawn(async move { producer.submit_many("a", inputs, options, When::Now, &about).await.unwrap() });
     }
-    let tasks = usize::try_from(tasks).unwrap();
     let begun = Instant::now();
     let count = || started.iter().map(|one| one.lock().unwrap().len()).sum::<usize>();
     while count() < tasks {
@@ -283,10 +290,16 @@ async fn sweeping_costs_a_large_fleet_no_more_than_a_small_one() {
         }
     };
     let measure = async {
-        let workers = fleet.workers(50, "a").await;
+        // That they look at the bell is of no interest here.
+        let settings = Settings { bell_watch: MINUTE, ..Settings::for_store(StoreKind::S3) };
+        let mut workers = Vec::new();
+        for n in 0..60 {
+            let queue = fleet.queue_with(&format!("worker{n}"), settings).await;
+            workers.push(worker_on(&queue, "a").await);
+        }
         sleep(MINUTE * 2).await;
         let before = fleet.counts.of("list leases");
-        sleep(MINUTE * 5).await;
+        sleep(MINUTE * 3).await;
         drop(workers);
         fleet.counts.of("list leases") - before
     };
@@ -294,11 +307,11 @@ async fn sweeping_costs_a_large_fleet_no_more_than_a_small_one() {
         lists = measure => lists,
         () = keep_alive => 0,
     };
-    // Each of the 16 shards by three workers, two or three times a minute.
-    assert!(lists / 5 <= 180, "{} LISTs of the leases a minute", lists / 5);
+    // Each of the 16 shards by three workers, or a few more that think so, three times a minute.
+    assert!(lists / 3 <= 16 * 5 * 3, "{} LISTs of the leases a minute", lists / 3);
 }
 
-/// A store that answers the listing of a prefix with an empty page now and then, and says that there is more.
+/// A store that begins listings with an empty page and says that there is more.
 struct Gappy {
     store: Arc<MemoryStore>,
     gaps: Mutex<usize>,
@@ -332,8 +345,7 @@ impl Store for Gappy {
 
     async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> StoreResult<Page> {
         let mut answer = self.store.list(prefix, start_after, limit).await?;
-        let whole = prefix == "ready/" || prefix == "leases/" || prefix == "workers/";
-        if whole && start_after.is_none() {
+        if start_after.is_none() && !prefix.starts_with("leases/") {
             *self.gaps.lock().unwrap() += 1;
             answer.value = Page { entries: Vec::new(), more: true, token: None };
         }
@@ -362,6 +374,7 @@ impl std::fmt::Debug for Gappy {
 #[tokio::test(start_paused = true)]
 async fn an_empty_page_that_says_there_is_more_hides_no_work_and_kills_no_worker() {
     let memory = Arc::new(MemoryStore::new());
+    queue_on(&memory, 9).await.flush().await; // the probe wants no gaps
     let store = Arc::new(Gappy { store: Arc::clone(&memory), gaps: Mutex::new(0) });
     let open = |seed| {
         let store: Arc<dyn Store> = Arc::clone(&store) as _;
@@ -395,19 +408,17 @@ async fn the_tasks_of_several_dead_workers_of_a_fleet_are_back_within_a_minute()
     let fleet = Fleet::new();
     let producer = fleet.queue("producer").await;
     let workers = fleet.workers(20, "a").await;
-    let inputs = (0..40).map(|_| Json::parse("0").unwrap()).collect();
-    let about = buquet_core::queue::About::default();
     let options = Options { timeout_ms: 3_600_000, ..Options::default() };
     for _ in 0..20 {
-        let inputs: Vec<Json> = Vec::clone(&inputs);
-        producer.submit_many("a", inputs, options.clone(), buquet_core::queue::When::Now, &about).await.unwrap();
+        let inputs = (0..40).map(|_| Json::parse("0").unwrap()).collect();
+        producer.submit_many("a", inputs, options.clone(), When::Now, &About::default()).await.unwrap();
     }
-    let mut held = BTreeSet::new();
-    let mut living = Vec::new();
+    let (mut held, mut living) = (0, Vec::new());
     for (n, worker) in workers.into_iter().enumerate() {
         let tasks = worker.next(10, Duration::from_secs(3)).await.unwrap().assignments;
         if n % 2 == 0 {
-            held.extend(tasks.into_iter().map(|task| task.id));
+            // It dies here, with what it holds.
+            held += tasks.len();
         } else {
             for task in tasks {
                 let outcome = Outcome::Complete { output: Json::parse("0").unwrap() };
@@ -416,7 +427,7 @@ async fn the_tasks_of_several_dead_workers_of_a_fleet_are_back_within_a_minute()
             living.push(Arc::new(worker));
         }
     }
-    assert!(!held.is_empty(), "the dead held something");
+    assert!(held > 0, "the dead held something");
     let died = Instant::now();
     let started: Vec<_> = living.iter().map(|worker| keep_working(worker, 40, Duration::from_millis(10))).collect();
     let leases = || fleet.store.keys("leases/").len();
@@ -424,6 +435,5 @@ async fn the_tasks_of_several_dead_workers_of_a_fleet_are_back_within_a_minute()
         assert!(died.elapsed() <= MINUTE, "{} leases were left after a minute", leases());
         sleep(Duration::from_secs(1)).await;
     }
-    assert!(started.iter().any(|one| !one.lock().unwrap().is_empty()));
-    assert_ne!(fleet.store.now(), Timestamp(0));
+    assert!(started.iter().any(|one| !one.lock().unwrap().is_empty()), "they run again");
 }

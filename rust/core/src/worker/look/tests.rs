@@ -222,7 +222,8 @@ fn whoever_has_enough_in_hand_reads_only_what_is_owed() {
     index.look(&mut lookout, &full);
     assert_eq!(index.lists, 1, "the beginning");
     index.look(&mut lookout, &later(&full, RHYTHM.full * 2));
-    assert_eq!(index.lists, 1 + 1 + 60_usize.div_ceil(LOOKS_A_ROUND));
+    assert_eq!(index.lists, 1 + 1 + lookout.pages.div_ceil(LOOKS_A_ROUND));
+    assert!((60..=61).contains(&lookout.pages));
 }
 
 #[test]
@@ -252,6 +253,30 @@ fn in_a_short_index_more_is_found_by_reading_it_again() {
     lookout.want_more(facts.now);
     index.look(&mut lookout, &facts);
     assert_eq!(index.lists, 2);
+}
+
+#[test]
+fn whether_others_have_left_something_is_looked_at_no_more_often_than_the_bell() {
+    let (mut index, mut lookout, facts) = walked(0);
+    assert!(lookout.next_doubt() <= facts.now);
+    lookout.doubt(facts.now);
+    index.look(&mut lookout, &facts);
+    assert_eq!((index.lists, lookout.next_doubt()), (1, facts.now + RHYTHM.bell));
+}
+
+#[test]
+fn a_short_index_that_brought_something_is_read_once_more_when_that_is_used_up() {
+    let (mut lookout, facts) = begin();
+    let mut index = Index::new(3, MINUTE..=MINUTE);
+    index.fresh = true;
+    index.look(&mut lookout, &facts);
+    assert_eq!(index.lists, 1, "not before");
+    lookout.used_up(facts.now);
+    index.fresh = false;
+    index.look(&mut lookout, &facts);
+    lookout.used_up(facts.now);
+    index.look(&mut lookout, &facts);
+    assert_eq!(index.lists, 2, "and no further, since that brought nothing");
 }
 
 #[test]
@@ -289,7 +314,7 @@ fn an_empty_page_that_says_there_is_more_ends_no_walk() {
 #[test]
 fn the_fewer_pages_there_are_the_fewer_workers_reach_for_one_record() {
     let shares = |pages: usize| walked(pages).1.shares();
-    assert_eq!((shares(3), shares(16), shares(80)), (1, 4, 20));
+    assert_eq!((shares(3), shares(16), shares(80)), (1, 2, 10));
     let (mut lookout, facts) = begin();
     Index::new(5, MINUTE..=MINUTE).look(&mut lookout, &facts);
     assert_eq!(lookout.shares(), 1);
@@ -301,6 +326,7 @@ fn the_length_of_the_index_is_guessed_from_how_far_a_page_reaches() {
     let mut index = Index::new(3 * PAGE, MINUTE..=MINUTE);
     index.perform(&mut lookout, facts.now, Look::Beginning);
     assert!((3..=4).contains(&lookout.pages), "{}", lookout.pages);
+    assert_eq!((guess(1, 0, 1), guess(60, 0, 1), guess(60, 4, 6), guess(1, 4, 6)), (16, 60, 5, 3));
 }
 
 proptest! {
