@@ -1,6 +1,5 @@
 //! How workers find work: behind other types' backlogs, in fleets, and for how many requests.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,45 +9,19 @@ use buquet_core::id::{LeaseId, RecordId, WorkerId};
 use buquet_core::keys::{LeaseEntry, ReadyEntry, type_hash, worker as worker_key};
 use buquet_core::queue::{About, Queue, Settings, Submission, When};
 use buquet_core::record::{Json, Options, Outcome};
-use buquet_core::store::faulty::{Fault, FaultPlan, Network, Observer, Request, Step};
+use buquet_core::store::faulty::{FaultPlan, Network, Observer};
 use buquet_core::store::memory::MemoryStore;
 use buquet_core::store::{Condition, ETag, Got, Page, Put, Store, StoreKind, StoreResult, VersionId, VersionPage};
 use buquet_core::worker::{Options as WorkerOptions, WorkOutcome, Worker};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
-use crate::queue::support::queue_on;
+use crate::queue::support::{Counts, queue_on};
 
 const SOON: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_mins(1);
 /// What an idle worker may cost in a month of 30 days.
 const IDLE_DOLLARS: f64 = 2.0;
-
-/// Counts requests by kind and the first part of the key.
-#[derive(Debug, Default)]
-struct Counts(Mutex<BTreeMap<String, usize>>);
-
-impl Counts {
-    fn of(&self, what: &str) -> usize {
-        self.0.lock().unwrap().get(what).copied().unwrap_or(0)
-    }
-}
-
-impl Observer for Counts {
-    fn note(&self, _: &str, _: u64, request: &Request, _: Option<Fault>, step: Step<'_>) {
-        if !matches!(step, Step::Landed(_)) {
-            return;
-        }
-        let (kind, key) = match request {
-            Request::Get { key, .. } => ("get", key),
-            Request::Put { key, .. } => ("put", key),
-            Request::List { prefix, .. } => ("list", prefix),
-            _ => return,
-        };
-        let first = key.split('/').next().unwrap_or_default();
-        *self.0.lock().unwrap().entry(format!("{kind} {first}")).or_default() += 1;
-    }
-}
 
 /// A queue of many processes: each has a way of its own to one store.
 struct Fleet {

@@ -105,7 +105,7 @@ mod tests {
     async fn a_write_by_another_store_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let [mine, other] = [(); 2].map(|()| SqliteStore::open(&folder.path().join("q.db")).unwrap());
-        mine.get("x", None).await.unwrap();
+        mine.put("x", "0".into(), &Condition::Always).await.unwrap();
         let mut changes = mine.changes().unwrap();
         other.put("x", "1".into(), &Condition::Always).await.unwrap();
         timeout(Duration::from_secs(20), changes.changed()).await.expect("a write was not told").unwrap();
