@@ -73,7 +73,7 @@ impl std::fmt::Debug for State {
 impl State {
     /// Whether an answer of so many bytes may join those that wait. One that is alone always may, and all at the end,
     /// when nobody may be draining any more.
-    fn has_room(&self, bytes: usize) -> bool {
+    const fn has_room(&self, bytes: usize) -> bool {
         self.bytes == 0 || self.bytes.saturating_add(bytes) <= MOST_BYTES || self.stopped || self.closed
     }
 

@@ -39,13 +39,13 @@ impl Fleet {
     }
 
     async fn queue(&self, name: &str) -> Queue {
-        self.queue_with(name, Settings::for_store(StoreKind::S3)).await
+        self.queue_with(name, &Settings::for_store(StoreKind::S3)).await
     }
 
-    async fn queue_with(&self, name: &str, settings: Settings) -> Queue {
+    async fn queue_with(&self, name: &str, settings: &Settings) -> Queue {
         let seed = name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte));
         let store: Arc<dyn Store> = self.network.connect(name);
-        Queue::open(store, Entropy::seeded(seed), settings).await.unwrap()
+        Queue::open(store, Entropy::seeded(seed), *settings).await.unwrap()
     }
 
     async fn worker(&self, name: &str, kind: &str) -> Worker {
@@ -222,7 +222,7 @@ async fn a_fleet_seldom_reaches_for_the_same_record() {
     let fleet = Fleet::new();
     let mut settings = Settings::for_store(StoreKind::S3);
     settings.record.tasks = 1;
-    let producer = fleet.queue_with("producer", settings).await;
+    let producer = fleet.queue_with("producer", &settings).await;
     let workers: Vec<_> = fleet.workers(12, "a").await.into_iter().map(Arc::new).collect();
     let started: Vec<_> = workers.iter().map(|worker| keep_working(worker, 10, Duration::from_millis(10))).collect();
     let (tasks, gets_before) = (3_000, fleet.counts.of("get tasks"));
@@ -267,7 +267,7 @@ async fn sweeping_costs_a_large_fleet_no_more_than_a_small_one() {
         let settings = Settings { bell_watch: MINUTE, ..Settings::for_store(StoreKind::S3) };
         let mut workers = Vec::new();
         for n in 0..60 {
-            let queue = fleet.queue_with(&format!("worker{n}"), settings).await;
+            let queue = fleet.queue_with(&format!("worker{n}"), &settings).await;
             workers.push(worker_on(&queue, "a").await);
         }
         sleep(MINUTE * 2).await;

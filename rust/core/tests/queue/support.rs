@@ -36,8 +36,8 @@ impl Observer for Counts {
             _ => return,
         };
         let first = key.split('/').next().unwrap_or_default();
-        let mut counts = self.0.lock().unwrap();
-        *counts.entry(kind.into()).or_default() += 1;
-        *counts.entry(format!("{kind} {first}")).or_default() += 1;
+        for counted in [kind.to_owned(), format!("{kind} {first}")] {
+            *self.0.lock().unwrap().entry(counted).or_default() += 1;
+        }
     }
 }

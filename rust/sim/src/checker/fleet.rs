@@ -13,8 +13,8 @@ use crate::scenario::{Kind, LATE_LABEL, LATE_WORKER, URGENT_LABEL};
 const SOON: Duration = Duration::from_secs(5);
 /// The first claims: while very many records wait.
 const FIRST: usize = 1_000;
-/// How many of these each of the sixteen shards sees at least: a third of an even share.
-const SHARE: usize = FIRST / 16 / 3;
+/// No more of these are in any four shards that follow each other. Workers that all begin at the first shard exceed it.
+const MOST_IN_A_QUARTER: usize = FIRST * 6 / 10;
 
 pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Findings) {
     if evidence.scenario.kind != Kind::Fleet {
@@ -42,10 +42,12 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
     let mut claims: Vec<(Timestamp, &str)> =
         history.beginnings.iter().map(|((task, _), beginning)| (beginning.at, task.as_str())).collect();
     claims.sort_unstable();
-    let mut shards: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut shards = [0_usize; 16];
     for (_, task) in claims.iter().take(FIRST) {
-        *shards.entry(task.get(..1).unwrap_or_default()).or_default() += 1;
+        let shard = task.chars().next().and_then(|digit| digit.to_digit(16)).unwrap_or(0);
+        shards[shard as usize] += 1;
     }
-    let even = claims.len() < FIRST || (shards.len() == 16 && shards.values().all(|count| *count >= SHARE));
+    let quarters = (0..16).map(|from| (from..from + 4).map(|shard| shards[shard % 16]).sum::<usize>());
+    let even = claims.len() < FIRST || quarters.max() <= Some(MOST_IN_A_QUARTER);
     found.require(even, "spread over the shards", || format!("the first {FIRST} claims: {shards:?}"));
 }
