@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from buquet import Buquet, BuquetError, _background, _cpus, _places
@@ -224,11 +225,9 @@ app.task(name="t")(lambda: None)
 
 
 def test_worker_processes_log_as_the_app_says_and_their_queue_is_on_no_command_line(tmp_path: Path) -> None:
-    import psutil  # noqa: PLC0415 - one test needs it
-
     (tmp_path / "app_that_logs.py").write_text(APP)
     url = f"sqlite:{tmp_path}/secret.db"
-    command = ["buquet", "worker", "app_that_logs:app", "--processes", "2", "--url", url]
+    command = [sys.executable, "-m", "buquet", "worker", "app_that_logs:app", "--processes", "2", "--url", url]
     with background(command, cwd=tmp_path, env=clean_environment()) as worker:
         wait_until(lambda: worker.output().count("OWN worker ") == 2, within=60, what="both to take tasks")
         assert worker.output().count(f"OWN the queue is {url}") == 2
