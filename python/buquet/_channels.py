@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import threading
 import time
@@ -23,6 +24,9 @@ _SLICE_MS = 100
 
 DRAIN_LIMIT = 512
 _A_LONG_TIME = 3600.0
+
+_logger = logging.getLogger("buquet.engine")
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
 
 _UNREADABLE = (msgspec.DecodeError, RecursionError)
 _STRING_OR_MARK = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
@@ -91,11 +95,18 @@ class ThreadChannel:
 
 
 def read_completions(drained: bytes) -> list[Completion]:
-    """Decode what a drain gave. A completion that cannot be read fails alone: the others are gone from the queue."""
+    """Decode what a drain gave, and log what the engine tells besides.
+
+    A completion that cannot be read fails alone: the others are gone from the queue.
+    """
     try:
-        return completions.decode(drained)
+        arrived = completions.decode(drained)
     except _UNREADABLE:
-        return [completion for part in _split(drained) if (completion := _read_one(part)) is not None]
+        arrived = [completion for part in _split(drained) if (completion := _read_one(part)) is not None]
+    for completion in arrived:
+        for notice in completion.notices:
+            _logger.log(_LEVELS.get(notice.level, logging.WARNING), "%s", notice.message)
+    return arrived
 
 
 def _read_one(raw: bytes) -> Completion | None:

@@ -62,12 +62,20 @@ class ReportedError(msgspec.Struct, frozen=True):
 NO_ANSWER = msgspec.Raw(b"")
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """Something the engine tells people, which belongs to no operation."""
+
+    level: str
+    message: str
+
+
 class Completion(msgspec.Struct, frozen=True):
     """How one operation ended."""
 
     token: int
     ok: msgspec.Raw = NO_ANSWER
     error: ReportedError | None = None
+    notices: list[Notice] = []
 
 
 completions = msgspec.json.Decoder(list[Completion])

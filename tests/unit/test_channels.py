@@ -96,3 +96,13 @@ async def test_more_calls_than_a_queue_takes_wait_for_their_turn(
 )
 def test_the_librarys_own_codes_have_their_exceptions(code: str, kind: type[BuquetError]) -> None:
     assert type(from_code(code, "why")) is kind
+
+
+def test_what_the_engine_tells_besides_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    notices = b'[{"level":"info","message":"a new queue"},{"level":"warning","message":"among others"}]'
+    with caplog.at_level("INFO", "buquet.engine"):
+        assert len(read_completions(b'[{"token":1,"ok":{},"notices":' + notices + b"}]")) == 1
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", "a new queue"),
+        ("WARNING", "among others"),
+    ]

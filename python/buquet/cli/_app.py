@@ -45,6 +45,7 @@ from buquet.cli._output import (
     print_rows,
     read_argument,
     shared,
+    show_notices,
     styled,
     wants_json,
 )
@@ -156,6 +157,7 @@ def main(
     """
     del version
     shared.url, shared.json = url, json
+    show_notices()
 
 
 @cli.command(rich_help_panel=_TASKS)

@@ -30,9 +30,9 @@ def show(
     if shared.json:
         print_json(found)
         return
-    rows = [["OPTION", "VALUE", "FROM", "VARIABLE"]]
+    rows = [["OPTION", "VALUE", "VARIABLE", "FROM"]]
     rows += [_row(option) for option in (*found.store, *found.options)]
-    print_rows(*rows)
+    print_rows(*rows, cut=False)
     out.print()
     out.print(f"file: {plain(found.file) if found.file else 'none'}", soft_wrap=True)
     if found.credentials is not None:
@@ -48,4 +48,4 @@ def read(url: str | None = None, profile: str | None = None) -> Configuration:
 def _row(option: ConfigOption) -> list[str]:
     value = "" if option.value is None else plain(str(option.value))
     source = plain(option.source)
-    return [option.name, value, f"[dim]{source}[/]" if option.source == "default" else source, option.variable]
+    return [option.name, value, option.variable, f"[dim]{source}[/]" if option.source == "default" else source]

@@ -1,5 +1,6 @@
 """What all commands share: exit codes, options, JSON and error output."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -173,6 +174,23 @@ def print_warning(code: str, message: str) -> None:
     _print_note("warning", "yellow", code, message)
 
 
+class Notices(logging.Handler):
+    """Prints on stderr what the engine tells besides its answers."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one notice."""
+        kind, colour = ("note", "cyan") if record.levelno < logging.WARNING else ("warning", "yellow")
+        _print_note(kind, colour, "engine", record.getMessage())
+
+
+def show_notices() -> None:
+    """Print on stderr what the engine tells besides its answers, from now on."""
+    logger = logging.getLogger("buquet.engine")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, Notices) for handler in logger.handlers):
+        logger.addHandler(Notices())
+
+
 def print_corrupt(corrupt: Iterable[CorruptObject]) -> None:
     """Print a warning for each stored object that cannot be read."""
     for item in corrupt:
@@ -180,8 +198,11 @@ def print_corrupt(corrupt: Iterable[CorruptObject]) -> None:
         print_warning("corrupt", item.message if named else f"{item.key}: {item.message}")
 
 
-def print_rows(*rows: Sequence[str]) -> None:
-    """Print rows of markup under their headers, the first row. A narrow terminal cuts lines at their end."""
+def print_rows(*rows: Sequence[str], cut: bool = True) -> None:
+    """Print rows of markup under their headers, the first row.
+
+    A narrow terminal cuts lines at their end, or goes on in the next line where nothing may be ``cut``.
+    """
     texts = [[Text.from_markup(cell) for cell in row] for row in rows]
     widths = [max(text.cell_len for text in column) for column in zip(*texts, strict=True)]
     for row in texts:
@@ -190,7 +211,10 @@ def print_rows(*rows: Sequence[str]) -> None:
             text.pad_right(width - text.cell_len + 2)
             line.append_text(text)
         line.rstrip()
-        out.print(line, no_wrap=True, overflow="ellipsis")
+        if cut:
+            out.print(line, no_wrap=True, overflow="ellipsis")
+        else:
+            out.print(line, soft_wrap=True)
 
 
 def plain(text: str, *, lines: bool = False) -> str:

@@ -25,7 +25,8 @@ pub use self::value::{Value, span_text};
 use self::value::{Written, read};
 use crate::error::{Error, Result};
 
-/// The store that is used where nothing is configured.
+/// The folder of the store that is used where nothing is configured, and that store in it.
+const DEFAULT_FOLDER: &str = ".buquet";
 const DEFAULT_URL: &str = "sqlite:.buquet/buquet.db";
 const NO_NAME: &str = "the default, as nothing is configured";
 
@@ -41,6 +42,8 @@ pub struct EngineConfig {
     pub endpoint: Option<String>,
     /// Which table of `.buquet.toml` to use: `[profiles.NAME]`.
     pub profile: Option<String>,
+    /// Where relative paths begin, and from where `.buquet.toml` is looked for; the working directory if left out.
+    pub folder: Option<PathBuf>,
     /// Options by name, such as `worker.concurrency`.
     pub options: BTreeMap<String, serde_json::Value>,
 }
@@ -77,8 +80,8 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 ///
 /// The store is named by the first of these that is there: `config.url`; `config.profile`; `BUQUET_URL`; `S3_BUCKET` with
 /// `S3_REGION`, `S3_ENDPOINT` and `S3_PREFIX`; `.buquet.toml` in `cwd` or the nearest folder above it (the table that
-/// `BUQUET_PROFILE` names, else `[default]`); else `sqlite:.buquet/buquet.db`. Empty variables count as unset. Relative paths of
-/// databases begin at `cwd`, those in a file at the file's folder.
+/// `BUQUET_PROFILE` names, else `[default]`); else `sqlite:.buquet/buquet.db` in `cwd` or the nearest folder above it that has a
+/// `.buquet`. Empty variables count as unset. Relative paths of databases begin at `cwd`, those in a file at the file's folder. `config.folder` stands in for `cwd`.
 ///
 /// An S3 store without an endpoint takes `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, as all AWS tools do. An option is taken
 /// from `config`, its variable, or the table of `.buquet.toml`, whatever named the store.
@@ -89,6 +92,10 @@ pub fn resolve(config: &EngineConfig, env: Env<'_>, cwd: &Path) -> Result<Resolv
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
     if config.url.is_some() && config.profile.is_some() {
         return Err(Error::Config("both url and profile are given; give one of them".to_owned()));
+    }
+    let cwd = config.folder.as_deref().unwrap_or(cwd);
+    if !cwd.is_absolute() && config.folder.is_some() {
+        return Err(Error::Config(format!("folder={:?} must be an absolute path", cwd.display().to_string())));
     }
     let search = Search { config, env: &env, cwd };
     let profile = search.profile();
@@ -102,6 +109,7 @@ pub fn resolve(config: &EngineConfig, env: Env<'_>, cwd: &Path) -> Result<Resolv
             }
         }
     }
+    target.check_name(&source)?;
     let options = search.options(&target, found.as_ref())?;
     let profile = profile.filter(|_| found.as_ref().is_some_and(|found| found.profile.is_some()));
     let file = found.map(|found| found.path);
@@ -170,7 +178,10 @@ impl Search<'_> {
             (Some(found), None) if profile.is_some() => {
                 Err(Error::Config(format!("{} has no url; add url = \"s3://BUCKET/PREFIX\" or another", found.source)))
             }
-            _ => url(DEFAULT_URL, NO_NAME, &none, self.cwd),
+            _ => {
+                let folder = self.cwd.ancestors().find(|folder| folder.join(DEFAULT_FOLDER).is_dir());
+                url(DEFAULT_URL, NO_NAME, &none, folder.unwrap_or(self.cwd))
+            }
         }
     }
 
@@ -225,6 +236,19 @@ pub fn unknown_option(name: &str) -> String {
     let (hint, known) = (did_you_mean(&shown, &known), known.join(", "));
     format!("there is no option {shown:?}{hint}; known are {known}")
 }
+
+/// Of the names of environment variables those that are nearly the name of one of ours: what to tell a person.
+#[must_use]
+pub fn misspelt(names: impl Iterator<Item = String>) -> Vec<String> {
+    let options: Vec<String> = OPTIONS.iter().map(Definition::variable).collect();
+    let known: Vec<&str> = ADDRESS_VARIABLES.into_iter().chain(options.iter().map(String::as_str)).collect();
+    let strange = names.filter(|name| name.starts_with("BUQUET_") && !known.contains(&name.as_str()));
+    let hinted = strange.map(|name| (did_you_mean(&name, &known), name)).filter(|(hint, _)| !hint.is_empty());
+    hinted.map(|(hint, name)| format!("there is no variable {name}, so it is ignored{hint}")).collect()
+}
+
+/// The variables that name the store.
+const ADDRESS_VARIABLES: [&str; 4] = ["BUQUET_URL", "BUQUET_REGION", "BUQUET_ENDPOINT", "BUQUET_PROFILE"];
 
 fn is_s3(url: &str) -> bool {
     url.trim().get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3:"))

@@ -96,8 +96,8 @@ pub const PAYLOAD_GRACE: Duration = Duration::from_hours(24);
 /// An index entry that leads nowhere is an accident after this long.
 pub const GRACE: Duration = Duration::from_mins(1);
 
-/// Most pages of schedules a worker reads.
-pub const SCHEDULE_PAGES: usize = 10;
+/// Most pages of schedules a worker reads; of more it warns.
+pub const SCHEDULE_PAGES: usize = 100;
 /// Most slots of a schedule that are caught up with, or filled in by one call.
 pub const CATCH_UP: u32 = 1_000;
 /// Most slots shown by one preview.

@@ -29,6 +29,8 @@ pub const MOST_BYTES: usize = 64 << 20;
 pub struct Completion {
     token: u64,
     answer: Result<String, Error>,
+    /// What the engine had to tell by then, and no completion before has told.
+    notices: Vec<ops::Notice>,
 }
 
 /// A queue, shared by its handle and the calls that are under way.
@@ -202,26 +204,32 @@ impl Queue {
     fn abort(&self, range: impl RangeBounds<Ticket>, message: &str) {
         let tickets: Vec<_> = self.state().running.range(range).map(|(ticket, _)| *ticket).collect();
         for ticket in tickets {
-            self.complete(ticket, Err(Error::Closed(message.into())));
+            self.complete(ticket, Err(Error::Closed(message.into())), Vec::new());
         }
     }
 
     /// Completes an operation, unless that has happened already.
-    fn complete(&self, ticket: Ticket, answer: Result<String, Error>) {
-        self.push(self.state(), ticket, answer);
+    fn complete(&self, ticket: Ticket, answer: Result<String, Error>, notices: Vec<ops::Notice>) {
+        self.push(self.state(), ticket, answer, notices);
     }
 
     /// Completes an operation if there is room for its answer; whether there was.
-    fn complete_if_room(&self, ticket: Ticket, answer: Result<String, Error>) -> bool {
+    fn complete_if_room(&self, ticket: Ticket, answer: Result<String, Error>, core: &ops::Engine) -> bool {
         let state = self.state();
         let fits = state.has_room(size(&answer));
         if fits {
-            self.push(state, ticket, answer);
+            self.push(state, ticket, answer, core.take_notices());
         }
         fits
     }
 
-    fn push(&self, mut state: MutexGuard<'_, State>, ticket: Ticket, answer: Result<String, Error>) {
+    fn push(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        ticket: Ticket,
+        answer: Result<String, Error>,
+        notices: Vec<ops::Notice>,
+    ) {
         if state.running.remove(&ticket).is_none() {
             return;
         }
@@ -229,7 +237,7 @@ impl Queue {
             self.notify.raise();
         }
         state.bytes += size(&answer);
-        state.ready.push_back(Completion { token: ticket.0, answer });
+        state.ready.push_back(Completion { token: ticket.0, answer, notices });
         self.arrived.notify_all();
         if state.running.is_empty() {
             self.idle.notify_all();
@@ -272,16 +280,16 @@ struct Running {
 }
 
 impl Running {
-    fn complete(&self, answer: Result<String, Error>) {
+    fn complete(&self, answer: Result<String, Error>, notices: Vec<ops::Notice>) {
         if let Some(queue) = self.queue.upgrade() {
-            queue.complete(self.ticket, answer);
+            queue.complete(self.ticket, answer, notices);
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.complete(Err(Error::Closed("the engine ended before the operation was done".into())));
+        self.complete(Err(Error::Closed("the engine ended before the operation was done".into())), Vec::new());
     }
 }
 
@@ -307,14 +315,15 @@ async fn run_in_turn(core: &ops::Engine, op: &str, request: &[u8], running: &Run
     let answer = engine::call(core, op, request).await;
     let Some(queue) = running.queue.upgrade() else { return };
     if !engine::only_looks(op) {
-        return queue.complete(running.ticket, answer);
+        return queue.complete(running.ticket, answer, core.take_notices());
     }
     let bytes = size(&answer);
-    if queue.complete_if_room(running.ticket, answer) {
+    if queue.complete_if_room(running.ticket, answer, core) {
         return;
     }
     let _turn = queue.wait_for_room(bytes).await;
-    queue.complete(running.ticket, engine::call(core, op, request).await);
+    let answer = engine::call(core, op, request).await;
+    queue.complete(running.ticket, answer, core.take_notices());
 }
 
 fn size(answer: &Result<String, Error>) -> usize {
@@ -339,6 +348,10 @@ pub fn render(completions: &[Completion]) -> Vec<u8> {
                 text.push_str(",\"error\":");
                 text.push_str(&error.to_string());
             }
+        }
+        if !completion.notices.is_empty() {
+            text.push_str(",\"notices\":");
+            text.push_str(&serde_json::json!(completion.notices).to_string());
         }
         text.push('}');
     }

@@ -1,5 +1,6 @@
 //! Parsing and checking the address of a store.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
@@ -42,6 +43,20 @@ impl Target {
             Self::Sqlite { .. } => StoreKind::Sqlite,
             Self::Memory => StoreKind::Memory,
         }
+    }
+
+    /// Refuses a name that no bucket on AWS can have, and that would only be looked for in vain. Other servers may allow
+    /// more.
+    pub(super) fn check_name(&self, source: &str) -> Result<()> {
+        let Self::S3 { bucket, endpoint: None, .. } = self else { return Ok(()) };
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+        if bucket.bytes().all(fits) && !bucket.contains("..") && bucket.parse::<Ipv4Addr>().is_err() {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "{source}: no bucket on AWS is called {bucket:?}; a name has lowercase letters, digits, hyphens and single dots, and is no \
+             IP address. For another server give its endpoint"
+        )))
     }
 
     /// Its address, for people.

@@ -270,3 +270,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_default_store_is_found_upwards_like_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("shop/orders");
+    fs::create_dir_all(&inner).unwrap();
+    fs::create_dir(folder.path().join("shop/.buquet")).unwrap();
+    let target = |cwd: &Path| from(&EngineConfig::default(), &[], cwd).unwrap().target;
+    let found = Target::Sqlite { path: folder.path().join("shop/.buquet/buquet.db") };
+    assert_eq!((target(&inner), target(&folder.path().join("shop"))), (found.clone(), found));
+    assert_eq!(target(folder.path()), Target::Sqlite { path: folder.path().join(".buquet/buquet.db") });
+}
+
+#[test]
+fn a_variable_that_is_nearly_one_of_ours_is_noticed() {
+    let said = |name: &str| misspelt(std::iter::once(name.to_owned()));
+    let [message] = said("BUQUET_WORKER_CONCURENCY").try_into().unwrap();
+    assert!(
+        message.contains("BUQUET_WORKER_CONCURENCY") && message.contains("\"BUQUET_WORKER_CONCURRENCY\""),
+        "{message}"
+    );
+    assert_eq!(said("BUQUET_ULR").len(), 1);
+    for fine in ["BUQUET_URL", "BUQUET_WORKER_CONCURRENCY", "BUQUET_FEATURES", "BUQUET_TEST_S3", "OTHER_URL"] {
+        assert_eq!(said(fine), Vec::<String>::new(), "{fine}");
+    }
+}
+
+#[test]
+fn a_name_that_no_bucket_on_aws_has_is_refused_at_once() {
+    for name in ["My_Bucket", "my_bucket", "MyBucket", "a..b", "192.168.0.1"] {
+        assert!(refusal(with_url(&format!("s3://{name}"))).contains(name), "{name}");
+        assert!(with_url(&format!("s3://{name}?endpoint=http://localhost:9000")).is_ok(), "{name}");
+    }
+    assert!(with_url("s3://my.bucket-1").is_ok());
+}

@@ -63,7 +63,7 @@ pub struct WorkerProgress {
 impl Engine {
     pub(super) async fn cancel(&self, request: Cancel) -> Result<CancelledTasks> {
         let ids: Vec<TaskId> = request.ids.iter().map(|id| id.parse()).collect::<Result<_>>()?;
-        let done = self.queue().await?.cancel(&ids, request.by, request.reason).await?;
+        let done = self.existing().await?.cancel(&ids, request.by, request.reason).await?;
         let tell = |(id, done): (TaskId, Cancelling)| match done {
             Cancelling::Cancelled => CancelledTask::Cancelled { id },
             Cancelling::Requested => CancelledTask::Requested { id },
@@ -75,7 +75,7 @@ impl Engine {
 
     pub(super) async fn cancel_many(&self, request: CancelMany) -> Result<CancelledMany> {
         let filter = CancelFilter { kind: request.kind, tag: request.tag, parent: request.parent };
-        let queue = self.queue().await?;
+        let queue = self.existing().await?;
         let (counts, cursor) =
             queue.cancel_matching(&filter, request.by, request.reason, request.cursor.as_deref()).await?;
         Ok(CancelledMany { cancelled: counts.cancelled, requested: counts.requested, cursor })

@@ -37,12 +37,12 @@ impl Engine {
             return Err(Error::Closed("the engine was closed".into()));
         }
         check_cursor(request.cursor.as_deref(), keys::TASKS)?;
-        let store = match (self.queue.get(), &self.resolved.target) {
-            (Some(queue), _) => queue.bucket().shared_store(),
-            (None, target @ Target::Sqlite { path }) if !path.exists() => {
+        let store = match (&self.resolved.target, self.queue.get()) {
+            (target @ Target::Sqlite { path }, _) if !path.exists() => {
                 return Ok(Findings { report: no_database(target.url()), policy: None });
             }
-            (None, target) => open(target)?,
+            (_, Some(queue)) => queue.bucket().shared_store(),
+            (target, None) => open(target)?,
         };
         let settings = Settings::configured(store.kind(), &self.resolved.options);
         let policy = policy(&store.url());

@@ -16,6 +16,7 @@ mod worker_ops;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -24,11 +25,11 @@ use tokio::sync::{OnceCell, watch};
 
 pub use self::extension::{Extension, LeftOut};
 pub use self::span::Span;
-use crate::config::{EngineConfig, Resolved, resolve};
+use crate::config::{EngineConfig, Resolved, Target, misspelt, resolve};
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::id::WorkerId;
-use crate::queue::{Queue, Settings};
+use crate::queue::{FORMER, Made, Queue, Settings};
 use crate::store::Store;
 use crate::store::open::open;
 use crate::worker::Worker;
@@ -42,6 +43,26 @@ pub struct Engine {
     uploads: Mutex<payload_ops::Uploads>,
     closed: watch::Sender<bool>,
     extension: Option<Box<dyn Extension>>,
+    notices: Mutex<Vec<Notice>>,
+}
+
+/// Something to tell people: fronts log it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// How much it matters.
+    pub level: Level,
+    /// What it is.
+    pub message: String,
+}
+
+/// How much a notice matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Good to know.
+    Info,
+    /// Something may be wrong.
+    Warning,
 }
 
 impl Engine {
@@ -58,6 +79,7 @@ impl Engine {
         };
         let cwd = std::env::current_dir().unwrap_or_else(|_| Path::new(".").to_owned());
         let resolved = resolve(&config, &|name| std::env::var(name).ok(), &cwd)?;
+        let notices = about_variables();
         let closed = watch::Sender::new(false);
         Ok(Self {
             resolved,
@@ -66,7 +88,18 @@ impl Engine {
             uploads: Mutex::default(),
             closed,
             extension: None,
+            notices: Mutex::new(notices),
         })
+    }
+
+    /// What there is to tell people that belongs to no operation. Told once.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<Notice> {
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn notify(&self, level: Level, message: String) {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(Notice { level, message });
     }
 
     /// The same engine, which carries the operations of `extension` too.
@@ -171,8 +204,35 @@ impl Engine {
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
-    /// The queue, opened at the first need.
+    /// The queue, made at the first need: for what stores something new.
     async fn queue(&self) -> Result<&Queue> {
+        let queue = self.place().await?;
+        if let Some(made) = queue.ensure().await? {
+            self.tell_made(&queue.bucket().store().url(), &made);
+        }
+        Ok(queue)
+    }
+
+    /// The queue, if there is one: for what looks at it or changes what is in it, and makes none.
+    async fn existing(&self) -> Result<&Queue> {
+        let queue = self.place().await?;
+        // One in memory is this engine's own, so that nobody can have meant another.
+        if self.resolved.target == Target::Memory {
+            return self.queue().await;
+        }
+        if queue.is_there().await? {
+            return Ok(queue);
+        }
+        Err(Error::NotFound(format!(
+            "there is no queue at {} (from {}); if there should be one, check the address (buquet config shows it); if not, the first \
+             submit or worker makes it. Where one was and only its marker is gone, put back {FORMER}",
+            queue.bucket().store().url(),
+            self.resolved.source
+        )))
+    }
+
+    /// Where the queue is or may be.
+    async fn place(&self) -> Result<&Queue> {
         if self.is_closed() {
             return Err(Error::Closed("the engine was closed".into()));
         }
@@ -180,10 +240,37 @@ impl Engine {
             .get_or_try_init(|| async {
                 let store: Arc<dyn Store> = open(&self.resolved.target)?;
                 let settings = Settings::configured(store.kind(), &self.resolved.options);
-                Queue::open(store, Entropy::from_os(), settings).await
+                Ok(Queue::at(store, Entropy::from_os(), settings))
             })
             .await
     }
+
+    fn tell_made(&self, url: &str, made: &Made) {
+        if self.resolved.target == Target::Memory {
+            return;
+        }
+        let source = &self.resolved.source;
+        self.notify(Level::Info, format!("made a new queue at {url} (from {source})"));
+        if let Some(beside) = &made.beside {
+            self.notify(
+                Level::Warning,
+                format!(
+                    "the new queue at {url} lies among other objects, such as {beside}: if that was not meant, delete buquet.json \
+                     there and use a prefix of its own"
+                ),
+            );
+        }
+    }
+}
+
+/// What is to be said of the environment, by the first engine of the process.
+fn about_variables() -> Vec<Notice> {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if TOLD.swap(true, Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    misspelt(names).into_iter().map(|message| Notice { level: Level::Warning, message }).collect()
 }
 
 /// Whether an operation only looks, so that it can be run again where its answer was not kept.

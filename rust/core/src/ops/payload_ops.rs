@@ -175,7 +175,7 @@ impl Engine {
     async fn payload_read(&self, request: PayloadRead) -> Result<Piece> {
         let payload = Payload::from(request.payload);
         payload.name.check().map_err(|what| Error::Invalid(format!("payload {}: {what}", payload.name.id)))?;
-        let bucket = self.queue().await?.bucket();
+        let bucket = self.existing().await?.bucket();
         let piece = read_piece(bucket, payload.owner, &payload.name, request.piece).await?;
         Ok(Piece { data: BASE64.encode(&piece) })
     }
@@ -184,7 +184,7 @@ impl Engine {
         let PayloadCollect { older_than, limit, cursor, dry_run } = request;
         let older_than = older_than.map_or(limits::PAYLOAD_GRACE, |span| span.0);
         let limit = limit.unwrap_or(limits::PAGE);
-        let queue = self.queue().await?;
+        let queue = self.existing().await?;
         Ok(queue.collect_payloads(older_than, limit, cursor.as_deref(), dry_run).await?.into())
     }
 }

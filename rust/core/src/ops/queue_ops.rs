@@ -107,7 +107,7 @@ impl Engine {
             )));
         }
         let ids: Vec<TaskId> = request.ids.iter().map(|id| id.parse()).collect::<Result<_>>()?;
-        let queue = self.queue().await?;
+        let queue = self.existing().await?;
         let tasks = queue.fill(queue.get(&ids).await?).await;
         Ok(answer::Tasks { tasks: tasks.into_iter().map(|task| task.map(Into::into)).collect() })
     }
@@ -116,7 +116,7 @@ impl Engine {
         let status: BTreeSet<_> = request.status.into_iter().collect();
         let filter = Filter { status, kind: request.kind, tag: request.tag, parent: request.parent };
         let limit = request.limit.unwrap_or(DEFAULT_PAGE);
-        let listing = self.queue().await?.list(&filter, limit, request.cursor.as_deref()).await?;
+        let listing = self.existing().await?.list(&filter, limit, request.cursor.as_deref()).await?;
         Ok(answer::Listing {
             tasks: listing.tasks.into_iter().map(Into::into).collect(),
             cursor: listing.cursor,
@@ -127,7 +127,7 @@ impl Engine {
     pub(super) async fn history(&self, request: request::History) -> Result<answer::History> {
         let id = request.id.parse()?;
         let limit = request.limit.unwrap_or(DEFAULT_PAGE);
-        let history = self.queue().await?.history(id, limit, request.cursor.as_deref()).await?;
+        let history = self.existing().await?.history(id, limit, request.cursor.as_deref()).await?;
         Ok(answer::History {
             events: history.events.into_iter().map(Into::into).collect(),
             cursor: history.cursor,
@@ -137,7 +137,7 @@ impl Engine {
 
     pub(super) async fn wait(&self, request: request::Wait) -> Result<answer::Task> {
         let id = request.id.parse()?;
-        let queue = self.queue().await?;
+        let queue = self.existing().await?;
         tokio::select! {
             biased;
             () = self.closing() => Err(Error::Closed(format!("the engine was closed while task {id} was waited for"))),
@@ -154,7 +154,7 @@ impl Engine {
     }
 
     pub(super) async fn list_workers(&self, _: request::Empty) -> Result<answer::Workers> {
-        let (workers, corrupt) = self.queue().await?.workers().await?;
+        let (workers, corrupt) = self.existing().await?.workers().await?;
         Ok(answer::Workers { workers: workers.into_iter().map(Into::into).collect(), corrupt })
     }
 

@@ -262,13 +262,13 @@ impl Engine {
     }
 
     pub(super) async fn schedule_get(&self, request: Named) -> Result<ScheduleAnswer> {
-        let queue = self.queue().await?;
+        let queue = self.existing().await?;
         let schedule = queue.schedule(&request.name).await?;
         Ok(ScheduleAnswer::at(schedule, queue.bucket().now()))
     }
 
     pub(super) async fn schedule_list(&self, request: List) -> Result<Listing> {
-        let queue = self.queue().await?;
+        let queue = self.existing().await?;
         let limit = request.limit.unwrap_or(DEFAULT_PAGE);
         let listing = queue.schedules(limit, request.cursor.as_deref()).await?;
         let now = queue.bucket().now();
@@ -277,22 +277,22 @@ impl Engine {
     }
 
     pub(super) async fn schedule_delete(&self, request: Named) -> Result<Deleted> {
-        self.queue().await?.delete_schedule(&request.name).await?;
+        self.existing().await?.delete_schedule(&request.name).await?;
         Ok(Deleted {})
     }
 
     pub(super) async fn schedule_enable(&self, request: Named, enabled: bool) -> Result<ScheduleAnswer> {
-        let queue = self.queue().await?;
+        let queue = self.existing().await?;
         let schedule = queue.enable_schedule(&request.name, enabled).await?;
         Ok(ScheduleAnswer::at(schedule, queue.bucket().now()))
     }
 
     pub(super) async fn schedule_trigger(&self, request: Named) -> Result<Triggered> {
-        Ok(Triggered { id: self.queue().await?.trigger_schedule(&request.name).await? })
+        Ok(Triggered { id: self.existing().await?.trigger_schedule(&request.name).await? })
     }
 
     pub(super) async fn schedule_backfill(&self, request: Backfill) -> Result<Backfilled> {
-        let queue = self.queue().await?;
+        let queue = self.existing().await?;
         let filled = queue.backfill_schedule(&request.name, request.from, request.until).await?;
         let slots =
             filled.into_iter().map(|filled| Filled { slot: filled.slot, task: filled.task, created: filled.created });
@@ -304,7 +304,9 @@ impl Engine {
         if !(1..=limits::PREVIEW).contains(&count) {
             return Err(Error::Invalid(format!("count is {count}; give 1 to {}", limits::PREVIEW)));
         }
-        let queue = self.queue().await?;
+        let queue = self.place().await?;
+        // Nothing has to be there; what is asked is the store's time.
+        queue.is_there().await?;
         let (timing, from) = self.preview_of(&request).await?;
         let after = request.after.unwrap_or_else(|| from.max(queue.bucket().now()));
         Ok(Previewed { slots: timing.preview(after, count) })
@@ -316,13 +318,13 @@ impl Engine {
         match &request.name {
             Some(_) if times => Err(Error::Invalid("give a schedule's name, or times of your own, not both".into())),
             Some(name) => {
-                let schedule = self.queue().await?.schedule(name).await?;
+                let schedule = self.existing().await?.schedule(name).await?;
                 Ok((schedule.definition.timing()?, schedule.handled))
             }
             None => {
                 let (cron, timezone) = (request.cron.as_deref(), request.timezone.as_deref());
                 let timing = schedule::timing(cron, timezone, request.every.map(Span::millis))?;
-                schedule::check_fires(&timing, cron, self.queue().await?.bucket().now())?;
+                schedule::check_fires(&timing, cron, self.place().await?.bucket().now())?;
                 Ok((timing, Timestamp(0)))
             }
         }

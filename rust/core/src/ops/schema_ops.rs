@@ -84,7 +84,7 @@ impl Engine {
     }
 
     pub(super) async fn schema_get(&self, request: OfType) -> Result<Published> {
-        let mut schemas = self.queue().await?.schemas().await?;
+        let mut schemas = self.existing().await?.schemas().await?;
         let found = schemas.remove_entry(&request.kind).map(Published::from);
         found.ok_or_else(|| {
             let shown: String = request.kind.chars().take(64).collect();
@@ -95,16 +95,18 @@ impl Engine {
     }
 
     pub(super) async fn schema_list(&self, _: request::Empty) -> Result<List> {
-        Ok(List { schemas: self.queue().await?.schemas().await?.into_iter().map(Into::into).collect() })
+        Ok(List { schemas: self.existing().await?.schemas().await?.into_iter().map(Into::into).collect() })
     }
 
     pub(super) async fn schema_check(&self, request: Check) -> Result<Checked> {
         let Check { kind, inputs, secret } = request;
         let shown = if secret { Shown::Places } else { Shown::Values };
-        Ok(Checked { has_schema: self.queue().await?.hold_to_schema(&kind, &inputs, shown).await? })
+        let queue = self.place().await?;
+        let has_schema = queue.is_there().await? && queue.hold_to_schema(&kind, &inputs, shown).await?;
+        Ok(Checked { has_schema })
     }
 
     pub(super) async fn schema_delete(&self, request: OfType) -> Result<Changed> {
-        Ok(Changed { changed: self.queue().await?.delete_schema(&request.kind).await? })
+        Ok(Changed { changed: self.existing().await?.delete_schema(&request.kind).await? })
     }
 }

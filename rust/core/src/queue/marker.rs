@@ -9,13 +9,15 @@ use crate::error::{Error, Result};
 use crate::id::CommitId;
 use crate::keys;
 use crate::limits;
-use crate::store::{Condition, Got, probe};
+use crate::store::{Condition, Got, StoreErrorKind, probe};
 use crate::time::Timestamp;
 
 /// The layout this code reads and writes.
 pub const FORMAT: u32 = 1;
 /// Hex digits of an id that make its shard.
 const SHARD_DIGITS: u32 = 1;
+/// Objects looked at for some that are not ours.
+const FIRST_FEW: usize = 20;
 /// What to put back where a marker was lost.
 pub const FORMER: &str = "buquet.json with {\"format\":1,\"shard_digits\":1}";
 
@@ -35,33 +37,70 @@ pub struct Marked {
     pub schemas: bool,
 }
 
+/// What became of a place for a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ensured {
+    /// What the marker says.
+    pub marked: Marked,
+    /// Told if the queue was made just now.
+    pub made: Option<Made>,
+}
+
+/// A queue that was made just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// An object that lay there before and is not ours, if there is one.
+    pub beside: Option<String>,
+}
+
 /// Checks the marker; where there is none, probes the store and writes it.
 ///
 /// # Errors
 /// [`Error::Layout`], [`Error::Unsupported`] and the store's.
-pub async fn ensure(bucket: &Bucket) -> Result<Marked> {
-    if let Got::Found(object) = bucket.get(keys::MARKER, None).await?.value {
-        return read(bucket, &object.body);
+pub async fn ensure(bucket: &Bucket) -> Result<Ensured> {
+    if let Some(marked) = find(bucket).await? {
+        return Ok(Ensured { marked, made: None });
     }
+    let beside = foreign(bucket).await?;
     let commit = CommitId::random(bucket.entropy());
     probe::probe(bucket.store(), &commit.to_string()).await?;
     let marker = Marker { format: FORMAT, shard_digits: SHARD_DIGITS, created_at: bucket.now(), commit };
     let body = serde_json::to_vec(&marker).map_err(|error| Error::Internal(error.to_string()))?;
     match bucket.commit(keys::MARKER, Bytes::from(body), &Condition::IfAbsent, commit).await? {
-        Committed::Landed(_) | Committed::Lost(None) => Ok(Marked::default()),
-        Committed::Lost(Some(object)) => read(bucket, &object.body),
+        Committed::Landed(_) | Committed::Lost(None) => {
+            Ok(Ensured { marked: Marked::default(), made: Some(Made { beside }) })
+        }
+        Committed::Lost(Some(object)) => Ok(Ensured { marked: read(bucket, &object.body)?, made: None }),
+    }
+}
+
+/// What the marker says, if there is one.
+///
+/// # Errors
+/// [`Error::Layout`], [`Error::Corrupt`] and the store's.
+pub async fn find(bucket: &Bucket) -> Result<Option<Marked>> {
+    match bucket.get(keys::MARKER, None).await?.value {
+        Got::Found(object) => read(bucket, &object.body).map(Some),
+        Got::Missing | Got::NotModified => Ok(None),
+    }
+}
+
+/// An object in the prefix that is none of ours: one of the first few, where a website or a backup shows itself.
+async fn foreign(bucket: &Bucket) -> Result<Option<String>> {
+    match bucket.list("", None, FIRST_FEW).await {
+        Ok(page) => Ok(page.value.entries.into_iter().map(|entry| entry.key).find(|key| !keys::is_ours(key))),
+        // Who may not list is told so by what needs it.
+        Err(error) if error.kind == StoreErrorKind::Denied => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// What the marker says by now; as before where it is gone.
 ///
 /// # Errors
-/// As [`ensure`].
+/// As [`find`].
 pub async fn look(bucket: &Bucket) -> Result<Marked> {
-    match bucket.get(keys::MARKER, None).await?.value {
-        Got::Found(object) => read(bucket, &object.body),
-        Got::Missing | Got::NotModified => Ok(Marked::default()),
-    }
+    find(bucket).await.map(Option::unwrap_or_default)
 }
 
 fn read(bucket: &Bucket, body: &[u8]) -> Result<Marked> {

@@ -13,6 +13,7 @@ mod lifecycle;
 mod list;
 mod marker;
 mod notices;
+mod place;
 mod purge;
 mod schedules;
 mod schemas;
@@ -37,8 +38,9 @@ pub use self::history::{Event, History};
 pub use self::lifecycle::{Lifecycle, LifecycleChoice};
 pub use self::list::{CorruptObject, Filter, Listing};
 pub(crate) use self::list::{check_cursor, check_limit};
-pub use self::marker::FORMAT;
+pub use self::marker::{FORMAT, FORMER, Made};
 use self::notices::Outgoing;
+use self::place::Place;
 pub use self::purge::{Purge, Purged};
 pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
 pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
@@ -81,6 +83,7 @@ pub(crate) struct Core {
     watches: Watches,
     crew: explain::Crew,
     nearby: Mutex<Vec<std::sync::Weak<dyn Nearby>>>,
+    place: Place,
 }
 
 /// A worker in the same process: told at once of new work.
@@ -125,11 +128,17 @@ impl Queue {
     /// Opens the queue in `store`: reads its marker or, at first use, probes the store and writes it.
     ///
     /// # Errors
-    /// [`crate::Error::Unsupported`] if the store cannot keep what buquet promises, [`crate::Error::Layout`] if a
-    /// newer version of buquet wrote the marker, and the store's.
+    /// As [`Queue::ensure`].
     pub async fn open(store: Arc<dyn Store>, entropy: Entropy, settings: Settings) -> Result<Self> {
+        let queue = Self::at(store, entropy, settings);
+        queue.ensure().await?;
+        Ok(queue)
+    }
+
+    /// The queue that is in `store`, or may be. Asks nothing of it yet.
+    #[must_use]
+    pub fn at(store: Arc<dyn Store>, entropy: Entropy, settings: Settings) -> Self {
         let bucket = Bucket::new(store, entropy);
-        let marked = marker::ensure(&bucket).await?;
         let deleter = Deleter::new(bucket.clone());
         let tasks = TaskOwner::default();
         let spawner = tasks.spawner();
@@ -141,14 +150,33 @@ impl Queue {
             desk: Desk { bucket, deleter, variant: settings.variant },
             settings,
             spawner,
-            schemas: schemas::Known::new(marked.schemas),
+            schemas: schemas::Known::default(),
             lanes: Lanes::default(),
             notices: Outgoing::default(),
             watches: Watches::default(),
             crew: explain::Crew::default(),
             nearby: Mutex::default(),
+            place: Place::default(),
         });
-        Ok(Self { core, _tasks: Arc::new(tasks) })
+        Self { core, _tasks: Arc::new(tasks) }
+    }
+
+    /// Makes sure that the store is marked as a queue: where it is not, probes the store and writes the marker, and says so. Asks
+    /// nothing of a store that is known to be marked.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] if the store cannot keep what buquet promises, [`crate::Error::Layout`] if a
+    /// newer version of buquet wrote the marker, and the store's.
+    pub async fn ensure(&self) -> Result<Option<Made>> {
+        self.core.ensure().await
+    }
+
+    /// Whether there is a queue in the store. Makes none, and asks nothing where there is known to be one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Layout`] if a newer version of buquet wrote the marker, and the store's.
+    pub async fn is_there(&self) -> Result<bool> {
+        self.core.is_there().await
     }
 
     pub(crate) const fn core(&self) -> &Arc<Core> {

@@ -11,6 +11,7 @@ mod fleet;
 mod heartbeat;
 mod hold;
 mod look;
+mod moved;
 mod progress;
 mod rate;
 mod registry;
@@ -122,6 +123,7 @@ impl Worker {
         shared.keep("looking after lost workers panicked and begins anew", Shared::keep_sweeping);
         shared.keep("reading cancellations panicked and begins anew", Shared::keep_reading_notices);
         shared.keep("writing progress panicked and begins anew", Shared::keep_writing_progress);
+        shared.keep("watching the store panicked and begins anew", Shared::keep_to_the_store);
         Ok(Self { shared, tasks, _queue: queue.clone() })
     }
 

@@ -54,15 +54,21 @@ struct State {
     inputs: Arc<BTreeMap<String, Compiled>>,
 }
 
-impl Known {
-    /// What the marker says.
-    pub fn new(any: bool) -> Self {
+impl Default for Known {
+    fn default() -> Self {
         Self {
-            any: AtomicBool::new(any),
+            any: AtomicBool::new(false),
             asked: Mutex::new(Instant::now()),
             state: Mutex::default(),
             reading: AsyncMutex::default(),
         }
+    }
+}
+
+impl Known {
+    /// Notes what the marker says. Once there are some, somebody of this process may know of them already.
+    pub fn note(&self, marked: marker::Marked) {
+        self.any.fetch_or(marked.schemas, Ordering::Relaxed);
     }
 
     /// Whether it is time to ask the marker again; says so once.
@@ -128,8 +134,7 @@ impl Core {
     /// Learns whether somebody has published the first schemas since the queue was opened.
     async fn look_for_schemas(&self) {
         match marker::look(&self.desk.bucket).await {
-            // Once there are some, somebody of this process may know of them already.
-            Ok(marked) => drop(self.schemas.any.fetch_or(marked.schemas, Ordering::Relaxed)),
+            Ok(marked) => self.schemas.note(marked),
             Err(error) => tracing::warn!(%error, "it could not be learnt whether the queue has schemas by now"),
         }
     }
