@@ -16,6 +16,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     region: str | None = None
     endpoint: str | None = None
     profile: str | None = None
+    folder: str | None = None
+    """Where relative paths begin, and from where ``.buquet.toml`` is looked for."""
 
     def __repr__(self) -> str:
         """Show where the queue is, without what may hold a secret."""
@@ -31,20 +33,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return self.url
         return scheme + mark + rest.partition("?")[0].rpartition("@")[2]
 
+    @property
+    def place(self) -> Config:
+        """The same, without what does not tell one queue from another."""
+        scheme, _, path = (self.url or "").partition(":")
+        is_relative = not path.startswith(("/", "~/")) if scheme.lower() == "sqlite" else not scheme
+        return self if is_relative else msgspec.structs.replace(self, folder=None)
+
     def here(self) -> Config:
-        """The same, with the path of a database made absolute by the working directory as it is now."""
-        scheme, mark, path = (self.url or "").strip().partition(":")
-        if scheme.lower() != "sqlite" or not path or path.startswith(("/", "~/", ":memory:")):
-            return self
-        try:
-            url = f"{scheme}{mark}{os.getcwd()}/{path}"  # noqa: PTH109 - whatever is wrong with it is the engine's to say
-            url.encode()
-        except (
-            OSError,
-            UnicodeEncodeError,
-        ):  # the directory is gone, or has no UTF-8: it is the engine's to find
-            return self
-        return msgspec.structs.replace(self, url=url)
+        """The same, bound to the working directory as it is now, unless it is bound already."""
+        return self if self.folder is not None else msgspec.structs.replace(self, folder=_working_directory())
 
     def __post_init__(self) -> None:
         """Refuse what is no text, naming it."""
@@ -60,3 +58,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 shown = self.address if name == "url" else value
                 message = f"{name}={shown!r} is not UTF-8, as names of files need not be; buquet takes no other"
                 raise InvalidError(message) from None
+
+
+def _working_directory() -> str | None:
+    """The working directory; None where it is gone, or has no UTF-8 to be told in: then it is the engine's to find."""
+    try:
+        folder = os.getcwd()  # noqa: PTH109 - a path object would be made into text again
+        folder.encode()
+    except (OSError, UnicodeEncodeError):
+        return None
+    return folder

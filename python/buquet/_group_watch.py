@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from buquet import _ops
-from buquet.errors import NotFoundError, WaitTimeoutError
+from buquet.errors import WaitTimeoutError, no_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,7 @@ class Seen:
         """
         for task_id, task in zip(ids, tasks, strict=True):
             if task is None:
-                raise NotFoundError(f"there is no task {task_id} in this queue")
+                raise no_task(task_id)
             self.statuses[task_id] = task.status
             if task.status.is_terminal:
                 self.ended[task_id] = task

@@ -13,7 +13,7 @@ from buquet._durations import Duration, wire_duration
 from buquet._in_thread import run_in_thread
 from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus, has_result
 from buquet._names import no_attribute
-from buquet.errors import InvalidError, NotFoundError, ended_without_result
+from buquet.errors import InvalidError, ended_without_result, no_task
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -193,7 +193,7 @@ class TaskHandle(Generic[R_co]):
 
 def _existing(results: Sequence[CancelResult]) -> CancelResult:
     if results[0].state is CancelState.MISSING:
-        raise NotFoundError(f"there is no task {results[0].id} in this queue")
+        raise no_task(results[0].id)
     return results[0]
 
 

@@ -69,7 +69,7 @@ def _client_of(members: Sequence[Member[Any]]) -> Client:
                 f"a group is made of handles, groups, and calls such as thumbnail.bind('cat.png'), not of {member!r}"
             )
         client = members[0].client
-        if member.client is not client and member.client.config != client.config:
+        if member.client is not client and member.client.config.place != client.config.place:
             raise InvalidError(f"{member!r} is of another queue than {members[0]!r}; a group's tasks are of one queue")
         if member.client is not client and member.client.codecs != client.codecs:
             # What one has encrypted the other could not read, nor may it store the other's in plain.

@@ -24,7 +24,7 @@ from buquet._models import (
     WorkerPage,
     check_text,
 )
-from buquet.errors import InvalidError, NotFoundError
+from buquet.errors import InvalidError, no_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,7 +220,7 @@ def get(task_id: str) -> Call[_Got, Task]:
     def finish(answer: _Got) -> Task:
         task = answer.tasks[0] if answer.tasks else None
         if task is None:
-            raise NotFoundError(f"there is no task {task_id} in this queue")
+            raise no_task(task_id)
         return task
 
     return Call("get", {"ids": [task_id]}, _Got, finish)

@@ -235,7 +235,7 @@ class BoundTask(Generic[P, R]):
         :param is_local: the queue is in the worker's memory, out of reach.
         """
         client = self._definition.client
-        if client.config != config:
+        if client.config.place != config.place:
             client.reconfigure(config)
         if is_local:
             client.refuse_to_open(

@@ -242,6 +242,11 @@ class TaskExpiredError(TaskFailedError):
     code = "task_expired"
 
 
+def no_task(task_id: str) -> NotFoundError:
+    """Build the exception for an id that no task has, in the words of the engine."""
+    return NotFoundError(f"there is no task {task_id} in this queue: it was purged, or is another queue's")
+
+
 def ended_without_result(task: Task) -> TaskFailedError:
     """Build the exception for how this task ended."""
     if _was(task, "cancelled"):

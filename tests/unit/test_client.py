@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,7 +49,7 @@ def test_the_engine_is_opened_at_the_first_call_and_once() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [engine.config for engine in opened] == [{"url": "fake:"}]
+    assert [engine.config for engine in opened] == [{"url": "fake:", "folder": str(Path.cwd())}]
     client.close()
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import logging
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import Buquet, TaskCancelledError, TaskFailedError, TaskFunction, connect
+from buquet import Buquet, NotFoundError, TaskCancelledError, TaskFailedError, TaskFunction, connect
 from tests.support.objects import InFile
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
 
@@ -50,6 +51,34 @@ async def test_workers_that_cannot_be_read_are_listed_as_such(tmp_path: Path) ->
     objects.close()
     assert page.workers == []
     assert [corrupt.key for corrupt in page.corrupt] == ["workers/4c8b2e5e-0000-8000-8000-000000000000.json"]
+
+
+UNKNOWN = "5f0c7a52-41c3-8e5a-9d1b-3a6f0c2e0000"
+
+
+@pytest.mark.parametrize("record", ["that is there", "that is not"])
+async def test_an_id_that_no_task_has_is_told_in_one_way(record: str) -> None:
+    app, double = app_of("memory:")
+    unknown = double.submit(1).id[:-1] + "7" if record == "that is there" else UNKNOWN
+    handle, queue = double.handle(unknown), app.queue
+    ways: list[Callable[[], Awaitable[Any]]] = [
+        handle.status_async,
+        handle.result_async,
+        lambda: handle.result_async(timeout=20),
+        handle.refresh_async,
+        handle.cancel_async,
+        handle.history_async,
+        double.group([unknown]).results_async,
+        lambda: queue.get(unknown),
+        lambda: queue.wait(unknown, timeout=20),
+        lambda: queue.history(unknown),
+        lambda: queue.dead_letters.replay(unknown),
+    ]
+    for way in ways:
+        with pytest.raises(NotFoundError) as caught:
+            await way()
+        assert str(caught.value) == f"there is no task {unknown} in this queue: it was purged, or is another queue's"
+    await app.close_async()
 
 
 def test_the_traceback_of_the_task_is_shown_with_the_error_of_its_result(caplog: pytest.LogCaptureFixture) -> None:

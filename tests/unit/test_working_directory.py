@@ -14,8 +14,11 @@ from tests.support.processes import clean_environment
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from buquet._client import Client
+
 FORKED = """
-import os
+import os, sys
+from pathlib import Path
 from buquet import Buquet
 
 def use(app):
@@ -29,10 +32,18 @@ def use(app):
     assert os.waitpid(pid, 0)[1] == 0
     print(len(app.list(status="pending").tasks), os.listdir())
 
-os.mkdir("elsewhere")
-app = Buquet("sqlite:jobs.db")
-use(app)
-app.close()
+start = Path.cwd()
+for way in ("argument", "variable", "file", "default"):
+    (start / way / "elsewhere").mkdir(parents=True)
+    os.chdir(start / way)
+    os.environ.pop("BUQUET_URL", None)
+    if way == "variable":
+        os.environ["BUQUET_URL"] = "sqlite:jobs.db"
+    if way == "file":
+        Path(".buquet.toml").write_text("[default]\\nurl = 'sqlite:jobs.db'")
+    app = Buquet("sqlite:jobs.db") if way == "argument" else Buquet()
+    use(app)
+    app.close()
 """
 
 MADE_BEFORE = """
@@ -112,7 +123,7 @@ def script(folder: Path, text: str) -> str:
 
 
 def test_a_child_that_was_forked_elsewhere_uses_the_parents_file(tmp_path: Path) -> None:
-    assert script(tmp_path, FORKED) == "2 []\n"
+    assert script(tmp_path, FORKED) == "2 []\n" * 4
 
 
 def test_a_path_is_meant_from_where_the_app_was_made(tmp_path: Path) -> None:
@@ -127,16 +138,21 @@ def test_a_working_directory_that_has_no_name_is_no_hindrance(tmp_path: Path) ->
     assert script(tmp_path, ODD) == "[]\n[]\n"
 
 
+def test_apps_that_were_made_in_different_places_may_share_a_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url, together in ((f"sqlite:{tmp_path}/q.db", True), ("s3://bucket/queue", True), ("sqlite:q.db", False)):
+        clients: list[Client] = []
+        for name in ("here", "there"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            monkeypatch.chdir(tmp_path / name)
+            clients.append(Buquet(url).queue.client)
+        assert (clients[0].config.place == clients[1].config.place) is together
+
+
 @pytest.mark.parametrize(
     "url", ["sqlite:", "sqlite:folder/", "sqlite://host/q.db", "sqlite::memory:", "sqlite:q.db?mode=ro"]
 )
-def test_what_names_no_file_is_refused_as_before(url: str) -> None:
+def test_what_names_no_file_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="the url argument"):
         Buquet(url).list()
-
-
-def test_only_relative_paths_are_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    given = ["sqlite:q.db", "sqlite:/var/q.db", "sqlite:~/q.db", "s3://bucket/queue", "memory:", None]
-    made = [Buquet(url).queue.client.config.url for url in given]
-    assert made == [f"sqlite:{tmp_path}/q.db", *given[1:]]

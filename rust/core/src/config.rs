@@ -81,7 +81,8 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// The store is named by the first of these that is there: `config.url`; `config.profile`; `BUQUET_URL`; `S3_BUCKET` with
 /// `S3_REGION`, `S3_ENDPOINT` and `S3_PREFIX`; `.buquet.toml` in `cwd` or the nearest folder above it (the table that
 /// `BUQUET_PROFILE` names, else `[default]`); else `sqlite:.buquet/buquet.db` in `cwd` or the nearest folder above it that has a
-/// `.buquet`. Empty variables count as unset. Relative paths of databases begin at `cwd`, those in a file at the file's folder. `config.folder` stands in for `cwd`.
+/// `.buquet`. Empty variables count as unset. Relative paths of databases begin at `cwd`, those in a file at the file's folder.
+/// `config.folder` stands in for `cwd`.
 ///
 /// An S3 store without an endpoint takes `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, as all AWS tools do. An option is taken
 /// from `config`, its variable, or the table of `.buquet.toml`, whatever named the store.

@@ -47,6 +47,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Nobody has the task of this id, which is said in the same words wherever it is asked for.
+    pub(crate) fn no_task(id: impl std::fmt::Display) -> Self {
+        Self::NotFound(format!("there is no task {id} in this queue: it was purged, or is another queue's"))
+    }
+
     /// The stable name of this kind.
     #[must_use]
     pub const fn code(&self) -> &'static str {

@@ -86,6 +86,25 @@ fn a_sqlite_url_is_a_path() {
 }
 
 #[test]
+fn a_folder_stands_in_for_the_working_directory() {
+    let there = tempfile::tempdir().unwrap();
+    let config = |url: Option<&str>| EngineConfig {
+        url: url.map(Into::into),
+        folder: Some(there.path().to_owned()),
+        ..EngineConfig::default()
+    };
+    let target = |url, variables: &[_]| from(&config(url), variables, Path::new("/work")).unwrap().target;
+    let file = |name| Target::Sqlite { path: there.path().join(name) };
+    assert_eq!(target(Some("sqlite:q.db"), &[]), file("q.db"));
+    assert_eq!(target(None, &[("BUQUET_URL", "sqlite:v.db")]), file("v.db"));
+    assert_eq!(target(None, &[]), file(".buquet/buquet.db"));
+    fs::write(there.path().join(".buquet.toml"), "[default]\nurl = 'sqlite:t.db'").unwrap();
+    assert_eq!(target(None, &[]), file("t.db"));
+    let relative = EngineConfig { folder: Some("jobs".into()), ..EngineConfig::default() };
+    assert!(refusal(from(&relative, &[], Path::new("/work")).map(|found| found.target)).contains("absolute"));
+}
+
+#[test]
 fn a_wrong_url_is_refused_with_its_value_and_what_is_allowed() {
     for (url, problem) in [
         ("redis://localhost", "unknown scheme"),

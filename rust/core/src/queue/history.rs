@@ -54,7 +54,7 @@ impl Queue {
         let key = keys::record(id.record());
         let mut versions = self.all_versions(&key).await?;
         if versions.is_empty() {
-            return Err(Error::NotFound(format!("there is no task {id}")));
+            return Err(Error::no_task(id));
         }
         versions.reverse();
         let end = versions.len().min(start.saturating_add(limit));
@@ -65,10 +65,10 @@ impl Queue {
         let records: Vec<(BatchRecord, Timestamp)> =
             records.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
         let Some((oldest, _)) = records.first() else {
-            return Err(Error::NotFound(format!("there is no task {id}")));
+            return Err(Error::no_task(id));
         };
         if oldest.task(id).is_none() {
-            return Err(Error::NotFound(format!("there is no task {id}")));
+            return Err(Error::no_task(id));
         }
         let complete = if start == 0 { oldest.rev == 1 } else { self.has_all(&key, &versions[0]).await? };
         let skip = usize::from(start > 0);

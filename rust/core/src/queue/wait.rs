@@ -59,9 +59,10 @@ impl Queue {
         loop {
             match &*seen.borrow_and_update() {
                 Seen::Nothing => {}
+                Seen::Error(Error::NotFound(_)) => return Err(Error::no_task(id)),
                 Seen::Error(error) => return Err(error.clone()),
                 Seen::Record(record) => {
-                    let task = record.task(id).ok_or_else(|| Error::NotFound(format!("there is no task {id}")))?;
+                    let task = record.task(id).ok_or_else(|| Error::no_task(id))?;
                     if task.status.is_terminal() {
                         return Ok(TaskView::of(record, task));
                     }
@@ -156,9 +157,7 @@ impl Core {
         match self.desk.bucket.get(&key, known).await?.value {
             Got::Found(object) => Ok(Some((BatchRecord::decode(&key, &object.body)?, object.etag))),
             Got::NotModified => Ok(None),
-            Got::Missing => Err(Error::NotFound(format!(
-                "there is no task of the record {id} in this queue: it was purged, or is another's"
-            ))),
+            Got::Missing => Err(Error::no_task(id)),
         }
     }
 

@@ -126,7 +126,7 @@ impl Refusal {
     #[must_use]
     pub fn explain(self, task: &str, verb: &str) -> String {
         match self {
-            Self::Missing => format!("there is no task {task} in this queue"),
+            Self::Missing => crate::error::Error::no_task(task).to_string(),
             Self::Purged => format!("task {task} cannot be {verb}: it was purged, and nothing of it is left"),
             Self::Status(status) => {
                 let why = match status {
