@@ -18,6 +18,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     profile: str | None = None
     folder: str | None = None
     """Where relative paths begin, and from where ``.buquet.toml`` is looked for."""
+    expect_queue: bool = False
+    """Whether to look for something where there is no queue is a mistake, rather than a way to find nothing."""
 
     def __repr__(self) -> str:
         """Show where the queue is, without what may hold a secret."""
@@ -48,7 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Refuse what is no text, naming it."""
         for name in self.__struct_fields__:
             value: object = getattr(self, name)
-            if value is None:
+            if value is None or name == "expect_queue":
                 continue
             if not isinstance(value, str):
                 raise InvalidError(f"{name}= must be text, not {type(value).__name__}")

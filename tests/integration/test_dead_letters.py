@@ -162,6 +162,10 @@ def test_lifecycle_prints_the_rules_on_stdout_and_the_rest_beside_it(buquet: Run
 
 @pytest.mark.parametrize("command", [["replay", "--all"], ["purge", "--older-than", "1d", "--yes"]], ids=str)
 def test_a_cursor_that_is_none_is_not_advised_again(buquet: Run, command: list[str]) -> None:
+    without_queue = buquet(*command, "--cursor", "banana")
+    assert without_queue.returncode == 3
+    assert "go on" not in without_queue.stderr
+    assert buquet("submit", "double").returncode == 0
     refused = buquet(*command, "--cursor", "banana")
     assert refused.returncode == 2
     assert "banana" in refused.stderr
@@ -193,6 +197,7 @@ def test_a_purge_on_s3_says_that_it_leaves_what_is_young(buquet: Run, ministack_
     ids=str,
 )
 def test_a_mistake_exits_with_2_and_says_what_is_wrong(buquet: Run, arguments: list[str], said: str) -> None:
+    assert buquet("submit", "double").returncode == 0, "without a queue that would be what is said"
     done = buquet(*arguments)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert said in done.stderr

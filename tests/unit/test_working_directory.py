@@ -53,7 +53,11 @@ from buquet import Buquet, connect
 app, connecting = Buquet("sqlite:app.db"), connect("sqlite:queue.db")
 os.mkdir("elsewhere")
 os.chdir("elsewhere")
-app.usage(), app.list()
+
+@app.task
+def task() -> None: ...
+
+task.submit()  # a look alone makes no file
 
 async def main():
     async with connecting as queue:

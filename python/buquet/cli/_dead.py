@@ -34,7 +34,7 @@ from buquet.cli._output import (
 from buquet.cli._pages import read_page
 from buquet.cli._render import age, error_line
 from buquet.cli._usage import duration, time_limit
-from buquet.errors import BuquetError, InvalidError, UnavailableError
+from buquet.errors import BuquetError, InvalidError, NotFoundError, UnavailableError
 
 Type = Annotated[str | None, typer.Option("--type", "-t", help="Only this task type.", show_default=False)]
 ErrorType = Annotated[
@@ -296,7 +296,7 @@ def _run(client: Client, many: Many[Any], done: str, *, dry_run: bool) -> None:
 
     try:
         many.run(client, show)
-    except InvalidError:  # it would be refused again
+    except (InvalidError, NotFoundError):  # it would be refused again
         raise
     except (BuquetError, KeyboardInterrupt) as error:
         # What was done of the page under way, nobody has told.

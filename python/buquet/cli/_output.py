@@ -85,8 +85,11 @@ _opened: list[Client] = []
 
 
 def connection(url: str | None) -> Client:
-    """A connection to the queue that the command is about, open until the command ends."""
-    client = Client(Config(url=shared.url if url is None else url))
+    """A connection to the queue that the command is about, open until the command ends.
+
+    A person who looks where there is no queue has probably misspelt its address, and is told so.
+    """
+    client = Client(Config(url=shared.url if url is None else url, expect_queue=True))
     _opened.append(client)
     return client
 

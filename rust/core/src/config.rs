@@ -44,6 +44,8 @@ pub struct EngineConfig {
     pub profile: Option<String>,
     /// Where relative paths begin, and from where `.buquet.toml` is looked for; the working directory if left out.
     pub folder: Option<PathBuf>,
+    /// Whether to look for something where there is no queue is a mistake, rather than a way to find nothing.
+    pub expect_queue: bool,
     /// Options by name, such as `worker.concurrency`.
     pub options: BTreeMap<String, serde_json::Value>,
 }

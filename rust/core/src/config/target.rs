@@ -59,6 +59,15 @@ impl Target {
         )))
     }
 
+    /// Its address with the server that it is on, for people.
+    #[must_use]
+    pub fn address(&self) -> String {
+        match self {
+            Self::S3 { endpoint: Some(endpoint), .. } => format!("{}?endpoint={endpoint}", self.url()),
+            _ => self.url(),
+        }
+    }
+
     /// Its address, for people.
     #[must_use]
     pub fn url(&self) -> String {

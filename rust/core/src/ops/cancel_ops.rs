@@ -75,7 +75,7 @@ impl Engine {
 
     pub(super) async fn cancel_many(&self, request: CancelMany) -> Result<CancelledMany> {
         let filter = CancelFilter { kind: request.kind, tag: request.tag, parent: request.parent };
-        let queue = self.existing().await?;
+        let queue = self.looked_through().await?;
         let (counts, cursor) =
             queue.cancel_matching(&filter, request.by, request.reason, request.cursor.as_deref()).await?;
         Ok(CancelledMany { cancelled: counts.cancelled, requested: counts.requested, cursor })

@@ -195,7 +195,7 @@ impl Engine {
     pub(super) async fn failed(&self, request: FailedRequest) -> Result<answer::Listing> {
         let FailedRequest { kind, error, older_than, limit, cursor } = request;
         let (filter, limit) = (filter(kind, error, older_than), limit.unwrap_or(DEFAULT_PAGE));
-        let listing = self.existing().await?.failed(&filter, limit, cursor.as_deref()).await?;
+        let listing = self.looked_through().await?.failed(&filter, limit, cursor.as_deref()).await?;
         Ok(answer::Listing {
             tasks: listing.tasks.into_iter().map(Into::into).collect(),
             cursor: listing.cursor,
@@ -214,7 +214,7 @@ impl Engine {
         let ReplayManyRequest { timeout, retry, priority, delay, at, .. } = request;
         let changes = changes(timeout, retry.as_ref(), priority, delay, at)?;
         let (filter, step) = (filter(kind, error, older_than), step(limit, cursor, dry_run));
-        Ok(self.existing().await?.move_failed(&filter, Move::Replay(&changes), &step).await?.into())
+        Ok(self.looked_through().await?.move_failed(&filter, Move::Replay(&changes), &step).await?.into())
     }
 
     pub(super) async fn archive(&self, request: ArchiveRequest) -> Result<MovedMany> {
@@ -225,14 +225,14 @@ impl Engine {
     pub(super) async fn archive_many(&self, request: ArchiveManyRequest) -> Result<SteppedAnswer> {
         let ArchiveManyRequest { kind, error, older_than, dry_run, limit, cursor } = request;
         let (filter, step) = (filter(kind, error, older_than), step(limit, cursor, dry_run));
-        Ok(self.existing().await?.move_failed(&filter, Move::Archive, &step).await?.into())
+        Ok(self.looked_through().await?.move_failed(&filter, Move::Archive, &step).await?.into())
     }
 
     pub(super) async fn purge(&self, request: PurgeRequest) -> Result<PurgedAnswer> {
         let PurgeRequest { status, kind, error, older_than, dry_run, limit, cursor } = request;
         let purge = Purge { status: status.into_iter().collect(), kind, error, older_than: older_than.0 };
         purge.check()?;
-        Ok(self.existing().await?.purge(&purge, &step(limit, cursor, dry_run)).await?.into())
+        Ok(self.looked_through().await?.purge(&purge, &step(limit, cursor, dry_run)).await?.into())
     }
 
     pub(super) async fn lifecycle(&self, request: LifecycleRequest) -> Result<Lifecycle> {

@@ -48,6 +48,8 @@ impl Engine {
         let policy = policy(&store.url());
         let visit = Visit::new(store, &Entropy::from_os(), settings);
         let asked = Examination { deep: request.deep, cursor: request.cursor };
-        Ok(Findings { report: examine(&visit, &asked, system_time).await, policy })
+        let mut report = examine(&visit, &asked, system_time).await;
+        report.url = self.resolved.target.address();
+        Ok(Findings { report, policy })
     }
 }

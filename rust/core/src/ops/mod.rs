@@ -6,6 +6,7 @@ mod config_ops;
 mod dead_ops;
 mod doctor_ops;
 mod extension;
+mod opened;
 mod payload_ops;
 mod queue_ops;
 mod request;
@@ -16,7 +17,6 @@ mod worker_ops;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -24,45 +24,25 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, watch};
 
 pub use self::extension::{Extension, LeftOut};
+pub use self::opened::{Level, Notice};
 pub use self::span::Span;
-use crate::config::{EngineConfig, Resolved, Target, misspelt, resolve};
-use crate::entropy::Entropy;
+use crate::config::{EngineConfig, Resolved, resolve};
 use crate::error::{Error, Result};
 use crate::id::WorkerId;
-use crate::queue::{FORMER, Made, Queue, Settings};
-use crate::store::Store;
-use crate::store::open::open;
+use crate::queue::Queue;
 use crate::worker::Worker;
 
 /// One engine: a queue in one store, and the workers started on it.
 #[derive(Debug)]
 pub struct Engine {
     resolved: Resolved,
+    expect_queue: bool,
     queue: OnceCell<Queue>,
     workers: Mutex<BTreeMap<WorkerId, Arc<Worker>>>,
     uploads: Mutex<payload_ops::Uploads>,
     closed: watch::Sender<bool>,
     extension: Option<Box<dyn Extension>>,
-    notices: Mutex<Vec<Notice>>,
-}
-
-/// Something to tell people: fronts log it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Notice {
-    /// How much it matters.
-    pub level: Level,
-    /// What it is.
-    pub message: String,
-}
-
-/// How much a notice matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Good to know.
-    Info,
-    /// Something may be wrong.
-    Warning,
+    notices: opened::Notices,
 }
 
 impl Engine {
@@ -79,27 +59,18 @@ impl Engine {
         };
         let cwd = std::env::current_dir().unwrap_or_else(|_| Path::new(".").to_owned());
         let resolved = resolve(&config, &|name| std::env::var(name).ok(), &cwd)?;
-        let notices = about_variables();
+        let notices = opened::Notices::of_the_environment();
         let closed = watch::Sender::new(false);
         Ok(Self {
             resolved,
+            expect_queue: config.expect_queue,
             queue: OnceCell::new(),
             workers: Mutex::default(),
             uploads: Mutex::default(),
             closed,
             extension: None,
-            notices: Mutex::new(notices),
+            notices,
         })
-    }
-
-    /// What there is to tell people that belongs to no operation. Told once.
-    #[must_use]
-    pub fn take_notices(&self) -> Vec<Notice> {
-        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn notify(&self, level: Level, message: String) {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(Notice { level, message });
     }
 
     /// The same engine, which carries the operations of `extension` too.
@@ -203,74 +174,6 @@ impl Engine {
         // The sender is this engine's own, so it cannot be gone.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
-
-    /// The queue, made at the first need: for what stores something new.
-    async fn queue(&self) -> Result<&Queue> {
-        let queue = self.place().await?;
-        if let Some(made) = queue.ensure().await? {
-            self.tell_made(&queue.bucket().store().url(), &made);
-        }
-        Ok(queue)
-    }
-
-    /// The queue, if there is one: for what looks at it or changes what is in it, and makes none.
-    async fn existing(&self) -> Result<&Queue> {
-        let queue = self.place().await?;
-        // One in memory is this engine's own, so that nobody can have meant another.
-        if self.resolved.target == Target::Memory {
-            return self.queue().await;
-        }
-        if queue.is_there().await? {
-            return Ok(queue);
-        }
-        Err(Error::NotFound(format!(
-            "there is no queue at {} (from {}); if there should be one, check the address (buquet config shows it); if not, the first \
-             submit or worker makes it. Where one was and only its marker is gone, put back {FORMER}",
-            queue.bucket().store().url(),
-            self.resolved.source
-        )))
-    }
-
-    /// Where the queue is or may be.
-    async fn place(&self) -> Result<&Queue> {
-        if self.is_closed() {
-            return Err(Error::Closed("the engine was closed".into()));
-        }
-        self.queue
-            .get_or_try_init(|| async {
-                let store: Arc<dyn Store> = open(&self.resolved.target)?;
-                let settings = Settings::configured(store.kind(), &self.resolved.options);
-                Ok(Queue::at(store, Entropy::from_os(), settings))
-            })
-            .await
-    }
-
-    fn tell_made(&self, url: &str, made: &Made) {
-        if self.resolved.target == Target::Memory {
-            return;
-        }
-        let source = &self.resolved.source;
-        self.notify(Level::Info, format!("made a new queue at {url} (from {source})"));
-        if let Some(beside) = &made.beside {
-            self.notify(
-                Level::Warning,
-                format!(
-                    "the new queue at {url} lies among other objects, such as {beside}: if that was not meant, delete buquet.json \
-                     there and use a prefix of its own"
-                ),
-            );
-        }
-    }
-}
-
-/// What is to be said of the environment, by the first engine of the process.
-fn about_variables() -> Vec<Notice> {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if TOLD.swap(true, Ordering::Relaxed) {
-        return Vec::new();
-    }
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    misspelt(names).into_iter().map(|message| Notice { level: Level::Warning, message }).collect()
 }
 
 /// Whether an operation only looks, so that it can be run again where its answer was not kept.

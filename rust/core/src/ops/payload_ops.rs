@@ -184,7 +184,7 @@ impl Engine {
         let PayloadCollect { older_than, limit, cursor, dry_run } = request;
         let older_than = older_than.map_or(limits::PAYLOAD_GRACE, |span| span.0);
         let limit = limit.unwrap_or(limits::PAGE);
-        let queue = self.existing().await?;
+        let queue = self.looked_through().await?;
         Ok(queue.collect_payloads(older_than, limit, cursor.as_deref(), dry_run).await?.into())
     }
 }

@@ -107,7 +107,7 @@ impl Engine {
             )));
         }
         let ids: Vec<TaskId> = request.ids.iter().map(|id| id.parse()).collect::<Result<_>>()?;
-        let queue = self.existing().await?;
+        let queue = self.looked_through().await?;
         let tasks = queue.fill(queue.get(&ids).await?).await;
         Ok(answer::Tasks { tasks: tasks.into_iter().map(|task| task.map(Into::into)).collect() })
     }
@@ -116,7 +116,7 @@ impl Engine {
         let status: BTreeSet<_> = request.status.into_iter().collect();
         let filter = Filter { status, kind: request.kind, tag: request.tag, parent: request.parent };
         let limit = request.limit.unwrap_or(DEFAULT_PAGE);
-        let listing = self.existing().await?.list(&filter, limit, request.cursor.as_deref()).await?;
+        let listing = self.looked_through().await?.list(&filter, limit, request.cursor.as_deref()).await?;
         Ok(answer::Listing {
             tasks: listing.tasks.into_iter().map(Into::into).collect(),
             cursor: listing.cursor,
@@ -149,12 +149,12 @@ impl Engine {
     }
 
     pub(super) async fn explain(&self, request: request::Explain) -> Result<answer::Explained> {
-        let reason = self.queue().await?.explain(request.id.parse()?).await?;
+        let reason = self.existing().await?.explain(request.id.parse()?).await?;
         Ok(answer::Explained { reason })
     }
 
     pub(super) async fn list_workers(&self, _: request::Empty) -> Result<answer::Workers> {
-        let (workers, corrupt) = self.existing().await?.workers().await?;
+        let (workers, corrupt) = self.looked_through().await?.workers().await?;
         Ok(answer::Workers { workers: workers.into_iter().map(Into::into).collect(), corrupt })
     }
 

@@ -268,7 +268,7 @@ impl Engine {
     }
 
     pub(super) async fn schedule_list(&self, request: List) -> Result<Listing> {
-        let queue = self.existing().await?;
+        let queue = self.looked_through().await?;
         let limit = request.limit.unwrap_or(DEFAULT_PAGE);
         let listing = queue.schedules(limit, request.cursor.as_deref()).await?;
         let now = queue.bucket().now();

@@ -95,7 +95,7 @@ impl Engine {
     }
 
     pub(super) async fn schema_list(&self, _: request::Empty) -> Result<List> {
-        Ok(List { schemas: self.existing().await?.schemas().await?.into_iter().map(Into::into).collect() })
+        Ok(List { schemas: self.looked_through().await?.schemas().await?.into_iter().map(Into::into).collect() })
     }
 
     pub(super) async fn schema_check(&self, request: Check) -> Result<Checked> {
@@ -107,6 +107,6 @@ impl Engine {
     }
 
     pub(super) async fn schema_delete(&self, request: OfType) -> Result<Changed> {
-        Ok(Changed { changed: self.existing().await?.delete_schema(&request.kind).await? })
+        Ok(Changed { changed: self.looked_through().await?.delete_schema(&request.kind).await? })
     }
 }

@@ -54,7 +54,7 @@ impl Engine {
 
     pub(super) async fn worker_settle(&self, request: request::WorkerSettle) -> Result<answer::SettledMany> {
         let worker = self.worker(request.worker)?;
-        let now = self.queue().await?.bucket().now();
+        let now = self.place().await?.bucket().now();
         let outcomes: Vec<WorkOutcome> = request
             .outcomes
             .into_iter()

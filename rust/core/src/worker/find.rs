@@ -26,6 +26,7 @@ use crate::time::Timestamp;
 const SETTLING: Duration = Duration::from_secs(2);
 /// The wait after the store could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
+const MISSED: &str = "looking for work failed, trying again";
 /// So many entries told at once are the beginning of more; then as many workers look into the index.
 const BURST: usize = 3;
 /// Workers that look at once when there is more in the index than the bell has room to tell of; as many others do so a
@@ -68,12 +69,13 @@ impl Shared {
             self.give_back_old();
             self.end_called_off();
             self.recount_if_beaten().await;
-            if self.room() > 0
-                && let Err(error) = self.find(&mut finder).await
-            {
-                self.warn("looking for work failed, trying again", &error);
-                self.rest(Instant::now() + self.jittered(PAUSE), None).await;
-                continue;
+            if self.room() > 0 {
+                if let Err(error) = self.find(&mut finder).await {
+                    self.missed(MISSED, &error);
+                    self.rest(Instant::now() + self.jittered(PAUSE), None).await;
+                    continue;
+                }
+                self.answered(MISSED);
             }
             if self.room() > 0 {
                 self.consider_others(&mut finder.lookout);

@@ -14,6 +14,7 @@ use crate::keys;
 
 /// The wait after a heartbeat that could not be written.
 const PAUSE: Duration = Duration::from_secs(1);
+const MISSED: &str = "the heartbeat could not be written, no work is claimed until it can";
 
 impl Shared {
     /// Writes the heartbeat.
@@ -28,6 +29,7 @@ impl Shared {
         let at = self.desk().bucket.on(Lane::Beat).put(&keys::worker(self.id), body).await?.at;
         // Counted from before the request: the server cannot have stamped it earlier.
         self.lock().last_beat = Some(Beat { sent: began, at });
+        self.answered(MISSED);
         Ok(())
     }
 
@@ -64,7 +66,7 @@ impl Shared {
                     () = sleep(interval.saturating_sub(age)) => {}
                 }
             } else if let Err(error) = self.beat().await {
-                self.warn("the heartbeat could not be written, no work is claimed until it can", &error);
+                self.missed(MISSED, &error);
                 sleep(PAUSE).await;
             }
         }

@@ -20,6 +20,7 @@ mod settle;
 mod shared;
 mod stow;
 mod sweep;
+mod trouble;
 
 use std::sync::Arc;
 use std::time::Duration;

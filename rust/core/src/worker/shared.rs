@@ -1,6 +1,6 @@
 //! What a worker's parts share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::hold::Hold;
 use super::progress::Reports;
 use super::rate::Rate;
 use super::registry::Ended;
+use super::trouble::Told;
 use super::{Next, Options};
 use crate::bucket::Lane;
 use crate::entropy::Entropy;
@@ -87,8 +88,6 @@ const LISTED: u32 = 4;
 const MOST_TRIES: usize = 16;
 /// Candidates kept in hand for each task there is room for.
 const CHOICE: usize = 4;
-/// Between two warnings about the same kind of trouble.
-const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub struct Inner {
@@ -123,8 +122,8 @@ pub struct Inner {
     pub warnings: Vec<String>,
     /// What became of the tasks so far.
     pub ended: Ended,
-    /// When each kind of trouble was last told of.
-    said: BTreeMap<&'static str, Instant>,
+    /// What they and earlier ones told.
+    pub told: Told,
     pub last_beat: Option<Beat>,
     /// Something was claimed since the last sweep.
     pub claimed: bool,
@@ -381,20 +380,6 @@ impl Shared {
         if inner.problems.len() < MOST_NEWS {
             inner.problems.push(Problem { key: key.to_owned(), message });
         }
-        drop(inner);
-        self.changed.notify_waiters();
-    }
-
-    /// Tells the front of trouble that will be tried again; of each kind not too often.
-    pub fn warn(&self, what: &'static str, error: &Error) {
-        tracing::warn!(%error, what);
-        let now = Instant::now();
-        let mut inner = self.lock();
-        if inner.said.get(what).is_some_and(|said| now.saturating_duration_since(*said) < SAY_AGAIN) {
-            return;
-        }
-        inner.said.insert(what, now);
-        inner.warnings.push(format!("{what}: {error}"));
         drop(inner);
         self.changed.notify_waiters();
     }
