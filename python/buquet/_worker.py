@@ -52,10 +52,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         """These, and where they say nothing, what is configured."""
         concurrency = configured.count("worker.concurrency") if self.concurrency is None else self.concurrency
         prefetch = configured.optional_count("worker.prefetch") if self.prefetch is None else self.prefetch
+        processes = configured.optional_count("worker.pool_processes") if self.processes is None else self.processes
         drain = configured.seconds("worker.drain") if self.drain_timeout is None else self.drain_timeout
         return Settings(
             concurrency=concurrency,
-            processes=self.processes,
+            processes=processes,
             prefetch=prefetch,
             drain_timeout=drain,
             ends_stuck=self.ends_stuck,
@@ -70,7 +71,8 @@ class Worker(ScheduledWorker, HookRegistry):
 
     :param queue: the queue, from ``connect``.
     :param concurrency: most tasks at a time, 1 or more (default: the option ``worker.concurrency``, 20).
-    :param processes: most processes for ``pool="process"`` (default: as many as this process may use CPUs).
+    :param processes: most processes for ``pool="process"`` (default: ``worker.pool_processes``, else as many as
+        this process may use CPUs).
     :param prefetch: tasks claimed ahead of free capacity (default: ``worker.prefetch``, else the engine's choice).
     :param drain_timeout: how long running tasks may go on after SIGTERM or Ctrl-C, a duration
         (default: the option ``worker.drain``, 25 s).

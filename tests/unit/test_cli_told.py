@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from buquet import ConfigError, History, HistoryEvent, Task, TaskStatus, UnavailableError
-from buquet._models import CorruptObject
+from buquet._models import CorruptObject, WorkerInfo
 from buquet.cli import _dead, _output, _render
 from buquet.cli._app import cli
 from buquet.cli._render import exact
+from buquet.cli._workers import row_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -223,3 +224,25 @@ def test_the_help_says_what_a_limit_and_an_error_type_are(buquet: Run) -> None:
     for command in ("list", "failed"):
         assert "or a few more" in buquet(command, "--help").stdout
     assert "shop.orders.NoStock" in buquet("replay", "--help").stdout
+
+
+def test_workers_say_how_old_their_word_is_and_what_they_have_lost() -> None:
+    now = datetime.now(UTC)
+    alive = WorkerInfo(
+        id="1",
+        host="web-1",
+        pid=2,
+        types=["t"],
+        concurrency=4,
+        started_at=now,
+        heartbeat_at=now - timedelta(seconds=30),
+        alive=True,
+        state="running",
+        running=1,
+        stuck=3,
+    )
+    assert row_of(alive, now)[3:7] == ["[green]yes[/]", "[yellow]30 s ago[/]", "running", "1/4, [red]3 stuck[/]"]
+    idle = msgspec.structs.replace(alive, running=0, stuck=0)
+    assert row_of(idle, now)[4:7] == ["[default]30 s ago[/]", "running", "0/4"]
+    dead = msgspec.structs.replace(alive, alive=False)
+    assert row_of(dead, now)[3:5] == ["[red]no[/]", "[red]30 s ago[/]"]

@@ -280,8 +280,12 @@ def test_worker_processes_are_told_of_their_queue_and_programs_of_theirs_are_not
     assert take_supervised() is None
 
 
-@pytest.mark.parametrize(("given", "share"), [(None, 2), (5, 5)])
-def test_worker_processes_share_the_cpus(monkeypatch: pytest.MonkeyPatch, given: int | None, share: int) -> None:
+@pytest.mark.parametrize(("given", "configured", "share"), [(None, "", 2), (5, "", 5), (None, "7", 7), (5, "7", 5)])
+def test_worker_processes_share_the_cpus(
+    monkeypatch: pytest.MonkeyPatch, given: int | None, configured: str, share: int
+) -> None:
+    if configured:
+        monkeypatch.setenv("BUQUET_WORKER_POOL_PROCESSES", configured)
     wanted: list[Any] = []
 
     class App:

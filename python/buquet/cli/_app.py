@@ -9,7 +9,7 @@ import typer
 from buquet import __version__, _ops, _sending
 from buquet._about import Scope
 from buquet._handle import TaskHandle
-from buquet._models import EndedCounts, Task, TaskStatus, has_result
+from buquet._models import Task, TaskStatus, has_result
 from buquet._native import engine_version
 from buquet._options import submit_options
 from buquet.cli import (
@@ -25,6 +25,7 @@ from buquet.cli import (
     _schedules,
     _schemas,
     _worker,
+    _workers,
 )
 from buquet.cli._about import Facts, Key, Tags, given_about
 from buquet.cli._help import STATUSES
@@ -33,7 +34,6 @@ from buquet.cli._output import (
     Json,
     Limit,
     Url,
-    ask,
     close_connections,
     connection,
     exit_code_for,
@@ -332,42 +332,6 @@ def list_(
         out.print(f"more: --cursor {page.cursor}")
 
 
-def workers(url: Url = None, json: Json = False) -> None:
-    """List the workers by their heartbeats; dead ones stay listed for a while."""
-    shared.json = wants_json(json)
-    page = ask(url, _ops.workers())
-    if shared.json:
-        print_json(page)
-        return
-    rows = [["ID", "HOST", "PID", "ALIVE", "STATE", "RUNS", "ENDED", "HEARTBEAT", "TYPES"]]
-    rows += [
-        [
-            worker.id,
-            plain(worker.host),
-            str(worker.pid),
-            "[green]yes[/]" if worker.alive else "[red]no[/]",
-            worker.state,
-            f"{worker.running}/{worker.concurrency}",
-            _ended(worker.ended),
-            age(worker.heartbeat_at),
-            plain(", ".join(worker.types)),
-        ]
-        for worker in page.workers
-    ]
-    if page.workers:
-        print_rows(*rows)
-    else:
-        out.print("no workers")
-    print_corrupt(page.corrupt)
-
-
-def _ended(counts: EndedCounts) -> str:
-    """How many tasks completed, and how many of each kind did not."""
-    others = {"failed": counts.failed, "cancelled": counts.cancelled, "expired": counts.expired}
-    parts = [f"{counts.completed}", *(f"{count} {status}" for status, count in others.items() if count)]
-    return ", ".join(parts)
-
-
 def _print_submitted(stored: _ops.Submitted) -> None:
     if shared.json:
         print_json(stored)
@@ -382,7 +346,7 @@ cli.command("replay", rich_help_panel=_ENDED)(_dead.replay)
 cli.command("archive", rich_help_panel=_ENDED)(_dead.archive)
 cli.command("purge", rich_help_panel=_ENDED)(_dead.purge)
 cli.command("worker", rich_help_panel=_WORK)(_worker.worker)
-cli.command("workers", rich_help_panel=_WORK)(workers)
+cli.command("workers", rich_help_panel=_WORK)(_workers.workers)
 cli.add_typer(_schedules.schedules, name="schedules", rich_help_panel=_WORK)
 cli.command("config", rich_help_panel=_QUEUE)(_config.show)
 cli.command("doctor", rich_help_panel=_QUEUE)(_doctor.examine)

@@ -139,7 +139,8 @@ def work(wanted: Wanted) -> int:
     enable_loggers()
     if wanted.url is not None:
         app.queue.client.reconfigure(Config(url=wanted.url))
-    pool = wanted.pool_processes
+    set_pool = configured.optional_count("worker.pool_processes")
+    pool = set_pool if wanted.pool_processes is None else wanted.pool_processes
     if pool is None and supervised is not None:
         pool = max(1, available_cpus() // supervised.processes)
     worker = app.worker(concurrency=wanted.concurrency, processes=pool, drain_timeout=wanted.drain)

@@ -39,6 +39,8 @@ pub enum Key {
     Drain,
     /// Worker processes of one `buquet worker`.
     Processes,
+    /// Processes of a worker for handlers with a pool of processes.
+    PoolProcesses,
     /// What a worker logs.
     LogLevel,
     /// Attempts after the first.
@@ -174,6 +176,13 @@ pub const OPTIONS: &[Definition] = &[
         reason: "",
     },
     Definition {
+        key: Key::PoolProcesses,
+        name: "worker.pool_processes",
+        takes: Takes::Count(1, 1_024),
+        about: "most processes of a worker for `pool=\"process\"`; where it is not set, the CPUs that it may use",
+        reason: "",
+    },
+    Definition {
         key: Key::LogLevel,
         name: "worker.log_level",
         takes: Takes::Word(&["debug", "info", "warning", "error"]),
@@ -275,7 +284,7 @@ impl Definition {
             Key::RecordTasks => count(settings.record.tasks),
             Key::RecordBytes => count(settings.record.bytes),
             Key::Concurrency => Value::Count(20),
-            Key::Prefetch => return None,
+            Key::Prefetch | Key::PoolProcesses => return None,
             // Kubernetes kills 30 s after its SIGTERM: giving the leases back takes a moment too.
             Key::Drain => Value::Span(secs(25)),
             Key::Processes => Value::Count(1),

@@ -192,6 +192,7 @@ pub struct WorkerAnswer {
     alive: bool,
     state: Phase,
     running: usize,
+    stuck: usize,
     ended: Ended,
 }
 
@@ -209,6 +210,7 @@ impl From<Seen> for WorkerAnswer {
             alive,
             state: registration.state,
             running: registration.running,
+            stuck: registration.stuck,
             ended: registration.ended,
         }
     }

@@ -128,6 +128,7 @@ impl Engine {
             "worker.settle" => answer(&self.worker_settle(parse(op, request)?).await?),
             "worker.extend" => answer(&self.worker_extend(parse(op, request)?).await?),
             "worker.progress" => answer(&self.worker_progress(parse(op, request)?).await?),
+            "worker.stuck" => answer(&self.worker_stuck(&parse(op, request)?)?),
             "worker.drain" => answer(&self.worker_drain(parse(op, request)?).await?),
             "worker.stop" => answer(&self.worker_stop(parse(op, request)?).await?),
             other if other.starts_with("payload.") => self.payload(other, request).await,

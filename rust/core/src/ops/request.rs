@@ -258,6 +258,13 @@ pub struct WorkerOnly {
     pub worker: WorkerId,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerStuck {
+    pub worker: WorkerId,
+    pub places: usize,
+}
+
 /// An error as the front tells it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -73,6 +73,11 @@ impl Engine {
         Ok(answer::Extended { expires_at })
     }
 
+    pub(super) fn worker_stuck(&self, request: &request::WorkerStuck) -> Result<answer::Done> {
+        self.worker(request.worker)?.note_stuck(request.places)?;
+        Ok(answer::Done {})
+    }
+
     pub(super) async fn worker_drain(&self, request: request::WorkerOnly) -> Result<answer::Done> {
         self.worker(request.worker)?.drain().await;
         Ok(answer::Done {})

@@ -27,6 +27,8 @@ pub struct Crew(Mutex<Option<(Instant, Arc<Takers>)>>);
 #[derive(Debug, Default)]
 struct Takers {
     workers: usize,
+    /// Those that have lost all their places to attempts that do not return.
+    stuck: usize,
     types: BTreeSet<String>,
 }
 
@@ -72,9 +74,13 @@ impl Queue {
         }
         let mut takers = Takers::default();
         let (seen, _) = self.workers().await?;
-        for worker in seen.into_iter().filter(|seen| seen.alive && seen.registration.state == Phase::Running) {
-            takers.workers += 1;
-            takers.types.extend(worker.registration.types);
+        for worker in seen.into_iter().filter(|seen| seen.alive).map(|seen| seen.registration) {
+            if worker.takes_tasks() {
+                takers.workers += 1;
+                takers.types.extend(worker.types);
+            } else if worker.state == Phase::Running {
+                takers.stuck += 1;
+            }
         }
         let takers = Arc::new(takers);
         *crew.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), Arc::clone(&takers)));
@@ -88,7 +94,8 @@ fn not_due(at: Timestamp) -> String {
 
 fn not_taken(kind: &str, takers: &Takers) -> Option<String> {
     if takers.workers == 0 {
-        return Some("no worker runs".into());
+        let lost = "no place is left in any worker that runs: attempts whose time was up do not return";
+        return Some(if takers.stuck > 0 { lost } else { "no worker runs" }.into());
     }
     if takers.types.contains(kind) {
         return None;
@@ -106,7 +113,7 @@ mod tests {
     use super::*;
 
     fn takers(workers: usize, types: &[&str]) -> Takers {
-        Takers { workers, types: types.iter().map(|&kind| kind.to_owned()).collect() }
+        Takers { workers, stuck: 0, types: types.iter().map(|&kind| kind.to_owned()).collect() }
     }
 
     #[test]
@@ -119,6 +126,13 @@ mod tests {
     #[test]
     fn without_workers_that_is_the_reason() {
         assert_eq!(not_taken("resize", &takers(0, &[])).unwrap(), "no worker runs");
+    }
+
+    #[test]
+    fn workers_that_have_lost_all_their_places_take_nothing() {
+        let reason = not_taken("resize", &Takers { stuck: 2, ..takers(0, &[]) }).unwrap();
+        assert!(reason.starts_with("no place is left in any worker that runs"), "{reason}");
+        assert_eq!(not_taken("resize", &Takers { stuck: 2, ..takers(1, &["resize"]) }), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::candidates::{Candidate, Source};
+use super::ear::Ear;
 use super::fleet::Work;
 use super::look::{Facts, Look, Lookout, Rhythm, Seen, Stretch, plan_look};
 use super::settle::WorkOutcome;
@@ -21,9 +22,6 @@ use crate::queue::{BellRead, Rung};
 use crate::store::{ETag, Page};
 use crate::time::Timestamp;
 
-/// How long after somebody wrote the bell is still looked at: what a watched store tells of can be read only once it is
-/// synced, and that is not told.
-const SETTLING: Duration = Duration::from_secs(2);
 /// The wait after the store could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
 const MISSED: &str = "looking for work failed, trying again";
@@ -45,8 +43,7 @@ struct Finder {
     bell: (Option<ETag>, Option<BellRead>),
     /// Tells when anybody writes, if the store can; without it the bell is looked at regularly.
     changes: Option<watch::Receiver<()>>,
-    /// Until when what was written may not have been seen.
-    unsettled: Instant,
+    ear: Ear,
 }
 
 impl Shared {
@@ -54,11 +51,12 @@ impl Shared {
     pub async fn keep_finding(self: Arc<Self>) {
         let now = Instant::now();
         let rhythm = Rhythm { bell: self.settings().bell_watch, full: self.settings().full_look };
+        let changes = self.desk().bucket.store().changes();
         let mut finder = Finder {
             lookout: Lookout::new(now, rhythm),
             bell: (None, None),
-            changes: self.desk().bucket.store().changes(),
-            unsettled: now + SETTLING,
+            ear: Ear::new(now, rhythm.bell, changes.is_some()),
+            changes,
         };
         // Who does not know of others reaches for everything.
         self.count_workers().await;
@@ -83,8 +81,10 @@ impl Shared {
                     continue;
                 }
             }
-            let (deadline, settled) = (self.next_deadline(&finder), finder.is_settled());
-            self.rest(deadline, finder.changes.clone().filter(|_| settled)).await;
+            let deadline = self.next_deadline(&finder);
+            // Who has no room for tasks does not hear of them: it takes note of nothing, and would hear of the same again.
+            let changes = finder.changes_to_hear_of().filter(|_| self.room() > 0);
+            self.rest(deadline, changes).await;
         }
     }
 
@@ -128,7 +128,7 @@ impl Shared {
     fn facts(&self, finder: &Finder) -> Facts {
         let wanted = self.wanted();
         let hungry = self.lock().candidates.due() < wanted;
-        Facts { now: Instant::now(), hungry, settled: finder.is_settled() }
+        Facts { now: Instant::now(), hungry, settled: finder.ear.is_settled() }
     }
 
     /// One step: look where it is time to, then claim what is due, whatever the looking came to.
@@ -165,8 +165,11 @@ impl Shared {
 
     /// Takes in what the bell tells, and expects more in the index if it does not tell all.
     async fn look_at_bell(&self, finder: &mut Finder) -> Result<()> {
-        finder.lookout.saw_bell(Instant::now());
-        let Rung::Yes(etag, told) = self.core.bell.look(finder.bell.0.as_ref()).await? else { return Ok(()) };
+        let now = Instant::now();
+        finder.lookout.saw_bell(finder.ear.next_look(now));
+        let rung = self.core.bell.look(finder.bell.0.as_ref()).await?;
+        finder.ear.look(now);
+        let Rung::Yes(etag, told) = rung else { return Ok(()) };
         let began = finder.bell.0.is_none() && finder.bell.1.is_none();
         let news = told.as_ref().map(|told| told.news(finder.bell.1.as_ref(), |hash| self.concerns(hash)));
         finder.bell = (etag, told.as_ref().map(crate::queue::Told::read));
@@ -327,7 +330,7 @@ impl Shared {
             // The clock shows the earliest the server's time can be, so the moment may have to be waited for again.
             let due = next_due.map(|due| moment + due.since(now).max(Duration::from_millis(1)));
             let doubt = Some(finder.lookout.next_doubt()).filter(|at| ripe && *at > moment);
-            let look = finder.lookout.next_look(finder.is_settled());
+            let look = finder.lookout.next_look(finder.ear.is_settled());
             deadline = [due, doubt].into_iter().flatten().fold(deadline.min(look), Instant::min);
         }
         deadline.min(oldest.unwrap_or(deadline))
@@ -341,12 +344,13 @@ impl Finder {
             && changes.has_changed().unwrap_or(false)
         {
             changes.mark_unchanged();
-            self.unsettled = now + SETTLING;
+            self.lookout.hurry_to_bell(self.ear.hear(now));
         }
     }
 
-    /// Whether the store would tell of anything new, so that looking at the bell can wait until it does.
-    fn is_settled(&self) -> bool {
-        self.changes.is_some() && Instant::now() >= self.unsettled
+    /// Where to hear of what is written.
+    fn changes_to_hear_of(&self) -> Option<watch::Receiver<()>> {
+        let listens = self.ear.listens(Instant::now(), self.lookout.next_bell());
+        self.changes.clone().filter(|_| listens)
     }
 }

@@ -176,9 +176,19 @@ impl Lookout {
         (self.pages / PAGES_A_WORKER).max(1)
     }
 
-    /// The bell was looked at.
-    pub fn saw_bell(&mut self, now: Instant) {
-        self.next_bell = now + self.rhythm.bell;
+    /// The bell is looked at, and will be again at `next`.
+    pub const fn saw_bell(&mut self, next: Instant) {
+        self.next_bell = next;
+    }
+
+    /// The bell is looked at by then.
+    pub fn hurry_to_bell(&mut self, by: Instant) {
+        self.next_bell = self.next_bell.min(by);
+    }
+
+    /// When the bell is looked at again, unless all is settled.
+    pub const fn next_bell(&self) -> Instant {
+        self.next_bell
     }
 
     /// There is something new in the index: it is looked for from `at` on, in minute `minute` and later, first in the

@@ -5,6 +5,7 @@ mod cancels;
 mod candidates;
 mod claim;
 mod deferred;
+mod ear;
 mod find;
 mod fire;
 mod fleet;
@@ -184,6 +185,19 @@ impl Worker {
     /// is too long.
     pub fn progress(&self, id: TaskId, lease: LeaseId, value: f64, message: Option<String>) -> Result<()> {
         self.shared.report_progress(id, lease, Progress::new(value, message, self.shared.now())?)
+    }
+
+    /// Notes how many of its places are taken for good, for those who list workers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it has no so many places.
+    pub fn note_stuck(&self, places: usize) -> Result<()> {
+        let concurrency = self.shared.options.concurrency;
+        if places > concurrency {
+            return Err(Error::Invalid(format!("{places} places are stuck, and the worker has {concurrency}")));
+        }
+        self.shared.note_stuck(places);
+        Ok(())
     }
 
     /// Stops claiming and gives back what was fetched ahead and not handed out. What runs may still be settled.

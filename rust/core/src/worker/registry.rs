@@ -37,11 +37,22 @@ pub struct Registration {
     pub state: Phase,
     /// How many tasks it held at this beat.
     pub running: usize,
+    /// How many of its places are taken for good, by attempts that were given up and do not return.
+    #[serde(default)]
+    pub stuck: usize,
     /// What became of those it had since it was started.
     #[serde(default)]
     pub ended: Ended,
     /// Other bytes with each beat.
     pub beat: String,
+}
+
+impl Registration {
+    /// Whether it takes tasks, as far as it says: it does not drain, and has not lost all its places.
+    #[must_use]
+    pub fn takes_tasks(&self) -> bool {
+        self.state == Phase::Running && self.stuck < self.concurrency
+    }
 }
 
 /// How many tasks a worker brought to an end, by how they ended.

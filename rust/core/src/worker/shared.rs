@@ -13,6 +13,7 @@ use super::candidates::{Candidate, Candidates, Source};
 use super::deferred::{Deferred, Greed, leave_until};
 use super::fire::Notice;
 use super::fleet::{Fleet, Work};
+use super::heartbeat::Shown;
 use super::hold::Hold;
 use super::progress::Reports;
 use super::rate::Rate;
@@ -125,6 +126,10 @@ pub struct Inner {
     /// What they and earlier ones told.
     pub told: Told,
     pub last_beat: Option<Beat>,
+    /// What the latest heartbeat says.
+    pub shown: Shown,
+    /// Places taken for good.
+    pub stuck: usize,
     /// Something was claimed since the last sweep.
     pub claimed: bool,
     /// When the first and the last claim came to an end that may have left a lease that nobody knows of.
@@ -257,6 +262,11 @@ impl Shared {
         self.pulse.notify_one();
     }
 
+    pub fn note_stuck(&self, places: usize) {
+        self.lock().stuck = places;
+        self.pulse.notify_one();
+    }
+
     pub fn demand(&self, max: usize) -> Demand<'_> {
         let max = max.min(limits::HELD_TASKS);
         let mut inner = self.lock();
@@ -324,7 +334,9 @@ impl Shared {
             return 0;
         }
         let rate = inner.rate.per_second(Instant::now());
-        let ahead = if inner.overfetched { 0 } else { self.options.prefetch.unwrap_or(rate) };
+        // Who has lost all its places would only keep others from what it fetches.
+        let lost = inner.stuck >= self.options.concurrency;
+        let ahead = if inner.overfetched || lost { 0 } else { self.options.prefetch.unwrap_or(rate) };
         let wanted = inner.demand.saturating_add(ahead);
         let most = limits::HELD_TASKS.saturating_sub(inner.hold.tasks.len());
         wanted.saturating_sub(inner.hold.fetched.len()).min(most).saturating_sub(inner.reserved)

@@ -29,6 +29,7 @@ static const operation OPERATIONS[] = {
     {"worker.extend",
      "{\"worker\":\"b3f0a7d12c4e8a90\",\"id\":\"6f9c1f3e-8d0a-8b6e-9c55-3b1f0a7d0000\","
      "\"lease\":\"e1d2c3b4a5968788\",\"by\":\"5m\"}"},
+    {"worker.stuck", "{\"worker\":\"b3f0a7d12c4e8a90\",\"places\":1}"},
     {"worker.drain", "{\"worker\":\"b3f0a7d12c4e8a90\"}"},
     {"worker.stop", "{\"worker\":\"b3f0a7d12c4e8a90\"}"},
 };

@@ -124,9 +124,9 @@ pub(super) fn judge(ready: &Result<Ready>, workers: Option<&Workers>) -> Check {
             orphaned
                 .push((kind.clone(), format!("no worker handles type {kind:?}: {tasks} due, the oldest for {waits}")));
         } else {
-            let (running, room): (usize, usize) = takers
-                .iter()
-                .fold((0, 0), |(running, room), taker| (running + taker.running, room + taker.concurrency));
+            let (running, room): (usize, usize) = takers.iter().fold((0, 0), |(running, room), taker| {
+                (running + taker.running, room + taker.concurrency.saturating_sub(taker.stuck))
+            });
             busy.push((
                 running < room,
                 format!(
@@ -170,13 +170,7 @@ fn verdict(orphaned: &[(String, String)], busy: &[(bool, String)], ready: &Ready
 }
 
 fn known_types(workers: &Workers) -> Vec<&str> {
-    let mut known: Vec<&str> = workers
-        .members
-        .iter()
-        .filter(|member| member.alive)
-        .flat_map(|member| &member.types)
-        .map(String::as_str)
-        .collect();
+    let mut known: Vec<&str> = workers.taking().flat_map(|member| &member.types).map(String::as_str).collect();
     known.sort_unstable();
     known.dedup();
     known.truncate(20);

@@ -26,8 +26,12 @@ pub(super) struct Member {
     pub host: String,
     pub types: Vec<String>,
     pub alive: bool,
+    /// It takes tasks, as far as it says.
+    pub takes: bool,
     pub running: usize,
     pub concurrency: usize,
+    /// Places taken for good.
+    pub stuck: usize,
     /// Leases under its name.
     pub leases: usize,
 }
@@ -48,10 +52,15 @@ impl Workers {
         self.members.iter().filter(|member| member.alive).count()
     }
 
+    /// Living workers that take tasks.
+    pub(super) fn taking(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.alive && member.takes)
+    }
+
     /// Living workers that take this type.
     pub(super) fn takers(&self, kind_hash: u32) -> Vec<&Member> {
         let takes = |member: &&Member| member.types.iter().any(|kind| keys::type_hash(kind) == kind_hash);
-        self.members.iter().filter(|member| member.alive).filter(takes).collect()
+        self.taking().filter(takes).collect()
     }
 }
 
@@ -79,10 +88,12 @@ pub(super) async fn gather(visit: &Visit, leases: &Result<Leases>) -> Result<Wor
                     id: worker.id.to_string(),
                     alive: page.at.since(beat) <= visit.settings.silence(idle),
                     leases,
+                    takes: worker.takes_tasks(),
                     host: worker.host,
                     types: worker.types,
                     running: worker.running,
                     concurrency: worker.concurrency,
+                    stuck: worker.stuck,
                 });
             }
             Ok(_) => workers.corrupt.push(CorruptObject { key, message: "it is another worker's registration".into() }),
@@ -133,6 +144,21 @@ pub(super) fn judge(workers: &Result<Workers>) -> Check {
             if dead.is_empty() { "no worker runs".to_owned() } else { format!("no worker runs; {} dead", dead.len()) };
         return figures(Check::new(name, Status::Warning, what, "start one: buquet worker MODULE:APP"));
     }
+    let stuck: Vec<&Member> = workers.members.iter().filter(|member| member.alive && member.stuck > 0).collect();
+    if !stuck.is_empty() {
+        let said = stuck
+            .iter()
+            .take(5)
+            .map(|member| format!("{} has lost {} of its {} places", who(member), member.stuck, member.concurrency));
+        let what = format!("{} to attempts that were given up and do not return", said.collect::<Vec<_>>().join(", "));
+        let advice = "start these workers again; and give the calls that their handlers make limits of their own, since \
+                      a thread cannot be stopped";
+        return figures(Check::new(name, Status::Warning, what, advice));
+    }
+    if workers.taking().next().is_none() {
+        let what = format!("no worker takes tasks: {} alive and about to end", plural(alive, "worker"));
+        return figures(Check::new(name, Status::Warning, what, "start one: buquet worker MODULE:APP"));
+    }
     figures(Check::ok(name, format!("{} alive, {} dead without anything left", plural(alive, "worker"), dead.len())))
 }
 
@@ -161,8 +187,10 @@ pub(super) mod tests {
             host: "web-1".into(),
             types: vec!["greet".into()],
             alive,
+            takes: true,
             running: leases,
             concurrency: 4,
+            stuck: 0,
             leases,
         }
     }
@@ -186,6 +214,23 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_living_worker_that_has_lost_places_is_named() {
+        let stuck = |alive| Member { stuck: 4, takes: false, ..member(alive, 0) };
+        let check = judge(&Ok(staff(vec![member(true, 0), stuck(true)])));
+        assert_eq!(check.status, Status::Warning);
+        assert!(check.what.contains("on web-1 has lost 4 of its 4 places"), "{check:?}");
+        assert_eq!(status(vec![member(true, 0), stuck(false)]), Status::Ok, "the dead need none");
+    }
+
+    #[test]
+    fn living_workers_that_all_drain_take_nothing() {
+        let drains = || Member { takes: false, ..member(true, 1) };
+        let check = judge(&Ok(staff(vec![drains()])));
+        assert!(check.status == Status::Warning && check.what.contains("no worker takes tasks"), "{check:?}");
+        assert_eq!(status(vec![drains(), member(true, 0)]), Status::Ok);
+    }
+
+    #[test]
     fn leases_of_somebody_unknown_count_and_a_corrupt_registration_is_named() {
         let workers = Workers { strangers: 1, ..staff(vec![member(true, 0)]) };
         assert_eq!(judge(&Ok(workers)).status, Status::Warning);
@@ -200,7 +245,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_type_is_taken_by_the_living_alone() {
-        let workers = staff(vec![member(true, 0), member(false, 0)]);
+        let drains = Member { takes: false, ..member(true, 0) };
+        let workers = staff(vec![member(true, 0), member(false, 0), drains]);
         assert_eq!(workers.takers(keys::type_hash("greet")).len(), 1);
         assert!(workers.takers(keys::type_hash("other")).is_empty());
     }

@@ -69,7 +69,7 @@ impl Index {
     fn perform(&mut self, lookout: &mut Lookout, now: Instant, look: Look) {
         let fresh = self.fresh;
         match look {
-            Look::Bell => lookout.saw_bell(now),
+            Look::Bell => lookout.saw_bell(now + RHYTHM.bell),
             Look::Beginning => {
                 let (last, more) = self.list(READY, None);
                 let seen = Seen { last: last.as_deref(), more, fresh };
