@@ -41,6 +41,8 @@ struct Finder {
     lookout: Lookout,
     /// The tag of the bell when it was read last, and up to where it was read.
     bell: (Option<ETag>, Option<BellRead>),
+    /// The bell was looked at before, whether it was there or not.
+    listened: bool,
     /// Tells when anybody writes, if the store can; without it the bell is looked at regularly.
     changes: Option<watch::Receiver<()>>,
     ear: Ear,
@@ -55,6 +57,7 @@ impl Shared {
         let mut finder = Finder {
             lookout: Lookout::new(now, rhythm),
             bell: (None, None),
+            listened: false,
             ear: Ear::new(now, rhythm.bell, changes.is_some()),
             changes,
         };
@@ -169,8 +172,8 @@ impl Shared {
         finder.lookout.saw_bell(finder.ear.next_look(now));
         let rung = self.core.bell.look(finder.bell.0.as_ref()).await?;
         finder.ear.look(now);
+        let began = !std::mem::replace(&mut finder.listened, true);
         let Rung::Yes(etag, told) = rung else { return Ok(()) };
-        let began = finder.bell.0.is_none() && finder.bell.1.is_none();
         let news = told.as_ref().map(|told| told.news(finder.bell.1.as_ref(), |hash| self.concerns(hash)));
         finder.bell = (etag, told.as_ref().map(crate::queue::Told::read));
         let (entries, more) = news.map_or_else(|| (Vec::new(), true), |news| (news.entries, news.more));

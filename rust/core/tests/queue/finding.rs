@@ -136,6 +136,19 @@ async fn a_task_behind_sixty_thousand_of_another_type_starts_within_seconds_of_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_first_ring_that_does_not_tell_all_is_looked_at_by_whoever_was_there_before_it() {
+    let fleet = Fleet::new();
+    let (producer, worker) = (fleet.queue("producer").await, fleet.worker("a", "a").await);
+    sleep(Duration::from_secs(10)).await;
+
+    let id = producer.submit(submission("a", 5)).await.unwrap();
+    // What several processes leave that touch it at the same moment: none tells of the others' tasks.
+    fleet.put("bell.json", r#"{"at":"2026-09-21T14:13:32.395Z","nonce":"9e0fbee184e17741"}"#).await;
+    let found = worker.next(1, SOON).await.unwrap().assignments;
+    assert_eq!(found.first().map(|task| task.id), Some(id), "it was not found in {SOON:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fresh_task_is_found_at_once_behind_a_backlog_of_another_type() {
     let fleet = Fleet::new();
     let producer = fleet.queue("producer").await;
