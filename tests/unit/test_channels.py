@@ -15,7 +15,7 @@ from tests.unit.fake_engine import FakeQueue
 if TYPE_CHECKING:
     from tests.unit.fake_engine import FakeEngine
 
-DEEP = "[" * 5000 + "]" * 5000
+DEEP = "[" * 100_000 + "]" * 100_000  # beyond what any Python decodes
 POISON = [DEEP, r'"\ud800"', r'{"a,]": "\ud800", "b": [1, 2]}']
 
 

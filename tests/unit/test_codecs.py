@@ -215,7 +215,7 @@ def test_a_sealed_error_is_never_cut_off() -> None:
 
 def test_what_cannot_be_read_once_it_is_decoded_stays_as_it_is() -> None:
     chain = Chain((Zstd(),))
-    deep = b"[" * 5_000 + b"]" * 5_000
+    deep = b"[" * 100_000 + b"]" * 100_000
     stored = msgspec.json.decode(envelope(Marker(codec=["zstd"], data=chain.encode(deep, b""))))
     unread = chain.encode(b'{"message":"no luck","more":%b}' % deep, b"")
     error = TaskError(type="E", message=envelope(Marker(codec=["zstd"], data=unread)).decode())
