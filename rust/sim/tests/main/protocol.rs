@@ -35,7 +35,7 @@ fn the_true_protocol_is_clean() {
             *faults.entry(kind).or_insert(0) += count;
         }
     }
-    assert_eq!(faults.len(), 9, "every kind of fault was injected: {faults:?}");
+    assert_eq!(faults.len(), 10, "every kind of fault was injected: {faults:?}");
 }
 
 #[test]
