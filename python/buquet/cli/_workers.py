@@ -15,8 +15,8 @@ _OVERDUE_IDLE = timedelta(seconds=70)
 def workers(url: Url = None, json: Json = False) -> None:
     """List the workers by their heartbeats; dead ones stay listed for a while.
 
-    What a row says is as old as its AS OF: a worker that lives says it every ten seconds while it has tasks, and
-    every minute while it has none.
+    Each row is as old as AS OF says. A living worker reports every ten seconds while it has tasks, and every minute
+    while it has none.
     """
     shared.json = wants_json(json)
     page = ask(url, _ops.workers())

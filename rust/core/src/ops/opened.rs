@@ -80,8 +80,8 @@ impl Engine {
         self.find_queue().await?.ok_or_else(|| self.no_queue())
     }
 
-    /// The queue, or the place where there is none yet: for what looks through it, and finds nothing there. Who begins with a
-    /// look is not to care whether anybody was there before, unless a person has named the queue and may have misspelt it.
+    /// The queue, or the place where there is none yet: for what looks through it, and finds nothing there. A program may look
+    /// before anybody has submitted. Only where a person has named the queue, and may have misspelt it, is that an error.
     pub(super) async fn looked_through(&self) -> Result<&Queue> {
         if let Some(queue) = self.find_queue().await? {
             return Ok(queue);

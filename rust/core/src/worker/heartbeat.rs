@@ -15,7 +15,7 @@ use crate::keys;
 /// The wait after a heartbeat that could not be written.
 const PAUSE: Duration = Duration::from_secs(1);
 const MISSED: &str = "the heartbeat could not be written, no work is claimed until it can";
-/// The wait before something new is shown: what lasts shorter is not.
+/// How long something new has to last before a heartbeat shows it.
 const SOON: Duration = Duration::from_secs(1);
 
 impl Shared {

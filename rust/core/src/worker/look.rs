@@ -209,19 +209,18 @@ impl Lookout {
         }
     }
 
-    /// From when on it may be looked again whether others have left what is theirs: not more often than the bell is
-    /// looked at.
+    /// The earliest time to check again whether others have left what is theirs: no more often than the bell is looked at.
     pub const fn next_doubt(&self) -> Instant {
         self.next_doubt
     }
 
-    /// It is wanted to know what others have left of what is theirs.
+    /// Checks whether others have left what is theirs.
     pub fn doubt(&mut self, now: Instant) {
         self.next_doubt = now + self.rhythm.bell;
         self.want_more(now);
     }
 
-    /// All that was found is used up. Where there was something there may be more of it by now: who has written it rings
+    /// All that was found is used up. Where there was something there may be more by now, since whoever writes it rings
     /// only once a second.
     pub fn used_up(&mut self, now: Instant) {
         if std::mem::take(&mut self.brought) {
@@ -229,7 +228,7 @@ impl Lookout {
         }
     }
 
-    /// More is wanted of what was seen before, and there was no place for.
+    /// Looks again for what was seen before when there was no place for it.
     pub fn want_more(&mut self, now: Instant) {
         if self.walk.is_some() {
             self.allowed = self.allowed.max(PAGES);

@@ -83,7 +83,7 @@ impl Beat {
 
 /// News kept for `next` at most.
 pub const MOST_NEWS: usize = 10_000;
-/// How many times longer a record is left to others that was found in a listing.
+/// A record that was found in a listing is left to others this many times longer.
 const LISTED: u32 = 4;
 /// Workers that try for a record of which the bell tells.
 const MOST_TRIES: usize = 16;
@@ -97,9 +97,9 @@ pub struct Inner {
     pub candidates: Candidates,
     /// Entries that are for others to claim first.
     pub deferred: Deferred,
-    /// For what the bell told of.
+    /// How far this worker reaches for what the bell told of.
     pub greed_for_told: Greed,
-    /// For what was listed.
+    /// How far it reaches for what it has listed.
     pub greed_for_listed: Greed,
     /// Of the last 16 claims, those that somebody else was first at, as bits.
     pub beaten: u16,
@@ -123,7 +123,7 @@ pub struct Inner {
     pub warnings: Vec<String>,
     /// What became of the tasks so far.
     pub ended: Ended,
-    /// What they and earlier ones told.
+    /// What the front was told of trouble so far.
     pub told: Told,
     pub last_beat: Option<Beat>,
     /// What the latest heartbeat says.
@@ -334,7 +334,7 @@ impl Shared {
             return 0;
         }
         let rate = inner.rate.per_second(Instant::now());
-        // Who has lost all its places would only keep others from what it fetches.
+        // A worker that has lost all its places would only keep others from what it fetches.
         let lost = inner.stuck >= self.options.concurrency;
         let ahead = if inner.overfetched || lost { 0 } else { self.options.prefetch.unwrap_or(rate) };
         let wanted = inner.demand.saturating_add(ahead);
