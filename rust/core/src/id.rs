@@ -21,6 +21,9 @@ pub struct RecordId(Uuid);
 const INDEX_MASK: u128 = 0xffff;
 
 impl RecordId {
+    /// Before all ids in their order, and no record's.
+    pub const LEAST: Self = Self(Uuid::nil());
+
     /// A fresh random id.
     #[must_use]
     pub fn random(entropy: &Entropy) -> Self {

@@ -23,7 +23,15 @@ enum Seen {
     #[default]
     Nothing,
     Record(Arc<BatchRecord>),
+    Missing,
     Error(Error),
+}
+
+/// What a look at a record found.
+enum Look {
+    Changed(Arc<BatchRecord>, ETag),
+    Unchanged,
+    Missing,
 }
 
 /// The records somebody waits for.
@@ -59,7 +67,7 @@ impl Queue {
         loop {
             match &*seen.borrow_and_update() {
                 Seen::Nothing => {}
-                Seen::Error(Error::NotFound(_)) => return Err(Error::no_task(id)),
+                Seen::Missing => return Err(Error::no_task(id)),
                 Seen::Error(error) => return Err(error.clone()),
                 Seen::Record(record) => {
                     let task = record.task(id).ok_or_else(|| Error::no_task(id))?;
@@ -76,7 +84,7 @@ impl Queue {
         }
         let view = match &*seen.borrow() {
             Seen::Record(record) => record.task(id).map(|task| TaskView::of(record, task)),
-            Seen::Nothing | Seen::Error(_) => None,
+            Seen::Nothing | Seen::Missing | Seen::Error(_) => None,
         };
         let because = match view {
             // Whoever waits for less only looks now and then, and is not to pay for more.
@@ -123,11 +131,15 @@ impl Core {
         let (mut pause, mut etag, mut expiry) = (first, None, None);
         loop {
             match self.look(id, etag.as_ref()).await {
-                Ok(None) | Err(Error::Unavailable(_)) => {}
-                Ok(Some((record, found))) => {
+                Ok(Look::Unchanged) | Err(Error::Unavailable(_)) => {}
+                Ok(Look::Missing) => {
+                    self.tell(id, Seen::Missing);
+                    break;
+                }
+                Ok(Look::Changed(record, found)) => {
                     let finished = record.is_finished();
                     (etag, expiry) = (Some(found), record.next_expiry());
-                    self.tell(id, Seen::Record(Arc::new(record)));
+                    self.tell(id, Seen::Record(record));
                     if finished {
                         break;
                     }
@@ -152,13 +164,13 @@ impl Core {
         self.watches.lock().remove(&id);
     }
 
-    async fn look(&self, id: RecordId, known: Option<&ETag>) -> Result<Option<(BatchRecord, ETag)>> {
+    async fn look(&self, id: RecordId, known: Option<&ETag>) -> Result<Look> {
         let key = keys::record(id);
-        match self.desk.bucket.get(&key, known).await?.value {
-            Got::Found(object) => Ok(Some((BatchRecord::decode(&key, &object.body)?, object.etag))),
-            Got::NotModified => Ok(None),
-            Got::Missing => Err(Error::no_task(id)),
-        }
+        Ok(match self.desk.bucket.get(&key, known).await?.value {
+            Got::Found(object) => Look::Changed(Arc::new(BatchRecord::decode(&key, &object.body)?), object.etag),
+            Got::NotModified => Look::Unchanged,
+            Got::Missing => Look::Missing,
+        })
     }
 
     fn tell(&self, id: RecordId, seen: Seen) {

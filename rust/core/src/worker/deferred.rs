@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::candidates::Candidate;
+use crate::id::RecordId;
 use crate::keys::ReadyEntry;
 use crate::time::Timestamp;
 
@@ -60,6 +61,13 @@ impl Greed {
             self.grew = Some(now);
         }
     }
+}
+
+/// The first place after all of those of a moment.
+const fn first_after(moment: Timestamp) -> (Timestamp, ReadyEntry) {
+    let least =
+        ReadyEntry { due: Timestamp(i64::MIN), record: RecordId::LEAST, seq: 0, priority: 0, type_hash: 0, pending: 0 };
+    (Timestamp(moment.0.saturating_add(1)), least)
 }
 
 /// The entries, each at most once.
@@ -135,7 +143,7 @@ impl Deferred {
         let first = self.waiting.keys().next().map(|(from, _)| *from);
         let ripe = first.is_some_and(|from| from <= now);
         let forgotten = first.map(|from| from.after(KEEP + Duration::from_millis(1)));
-        let next = self.waiting.keys().map(|(from, _)| *from).find(|from| *from > now);
+        let next = self.waiting.range(first_after(now)..).next().map(|((from, _), _)| *from);
         (next.into_iter().chain(forgotten).min(), ripe)
     }
 
@@ -155,7 +163,6 @@ mod tests {
     use super::super::candidates::Source;
     use super::*;
     use crate::entropy::Entropy;
-    use crate::id::RecordId;
 
     const STEP: Duration = Duration::from_millis(250);
 
@@ -205,6 +212,19 @@ mod tests {
         assert!(deferred.take_few(Timestamp(249), None).is_empty(), "the others go first");
         assert_eq!(deferred.take_few(Timestamp(250), None).len(), all.len());
         assert_eq!((deferred.next(Timestamp(250)), deferred.doubt(Timestamp(250))), ((None, false), false));
+    }
+
+    #[test]
+    fn behind_those_whose_wait_is_over_the_next_wait_is_found() {
+        let entropy = Entropy::seeded(1);
+        let (mut deferred, _) = deferred(&entropy, 300);
+        let mut next = candidate(&entropy, 0);
+        next.entry = ReadyEntry { due: Timestamp(-1), record: RecordId::LEAST, seq: 0, ..next.entry };
+        deferred.see(next, Timestamp(251), Timestamp(0));
+        deferred.see(candidate(&entropy, 0), Timestamp(400), Timestamp(0));
+        let now = |ms| deferred.next(Timestamp(ms));
+        assert_eq!((now(249), now(250)), ((Some(Timestamp(250)), false), (Some(Timestamp(251)), true)));
+        assert_eq!((now(251).0, now(400).0), (Some(Timestamp(400)), Some(Timestamp(251).after(KEEP))));
     }
 
     #[test]

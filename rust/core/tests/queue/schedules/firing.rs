@@ -72,7 +72,7 @@ async fn a_queue_without_schedules_is_not_asked_for_any() {
     let lists = crew.queue.usage().requests.list;
     // One look at the index a minute, one sweep every 50 s; the place where the queue is made, once; and the registry, soon
     // after the start and then ever less often. To ask for schedules would be 30 more.
-    assert!(lists <= 30 + 37 + 12, "{lists} LISTs in half an hour");
+    assert!(lists <= 30 + 37 + 9, "{lists} LISTs in half an hour");
 }
 
 #[tokio::test(start_paused = true)]
