@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import msgspec
 
 from buquet._attempt import Handler, Pool
+from buquet._cpus import available_cpus
 from buquet._durations import Duration, seconds
 from buquet._functions import check_function, exception_types
 from buquet._hooks import HookRegistry
@@ -47,12 +48,16 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     prefetch: int | None = None
     drain_timeout: float | None = None
     ends_stuck: bool = False
+    sharers: int = 1
+    """Workers of this machine that share its CPUs, this one among them."""
 
     def over(self, configured: Configuration) -> Settings:
         """These, and where they say nothing, what is configured."""
         concurrency = configured.count("worker.concurrency") if self.concurrency is None else self.concurrency
         prefetch = configured.optional_count("worker.prefetch") if self.prefetch is None else self.prefetch
         processes = configured.optional_count("worker.pool_processes") if self.processes is None else self.processes
+        if processes is None and self.sharers > 1:
+            processes = max(1, available_cpus() // self.sharers)
         drain = configured.seconds("worker.drain") if self.drain_timeout is None else self.drain_timeout
         return Settings(
             concurrency=concurrency,
@@ -197,6 +202,13 @@ class Worker(ScheduledWorker, HookRegistry):
         For programs that somebody starts again, such as ``buquet worker``.
         """
         self._wanted = msgspec.structs.replace(self._wanted, ends_stuck=True)
+
+    def share_cpus(self, sharers: int) -> None:
+        """Let so many workers, this one among them, share the CPUs, unless a number of processes is set.
+
+        For programs that run several, such as ``buquet worker --processes``.
+        """
+        self._wanted = msgspec.structs.replace(self._wanted, sharers=sharers)
 
     async def _run_from(self, started: Callable[[], None]) -> None:
         """Do as ``run`` without signals, and call ``started`` once tasks can be taken."""

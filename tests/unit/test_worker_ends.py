@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from buquet import Buquet, BuquetError, _background, _cpus, _places
+from buquet import Buquet, BuquetError, Worker, _background, _cpus, _places, _worker
 from buquet._background import signals
+from buquet._config import ConfigOption, Configuration
 from buquet.cli import _supervisor, _work
 from buquet.cli._supervised import Supervised, environment, take_supervised
 from buquet.cli._work import Wanted
@@ -280,34 +281,37 @@ def test_worker_processes_are_told_of_their_queue_and_programs_of_theirs_are_not
     assert take_supervised() is None
 
 
-@pytest.mark.parametrize(("given", "configured", "share"), [(None, "", 2), (5, "", 5), (None, "7", 7), (5, "7", 5)])
+@pytest.mark.parametrize(("given", "configured", "share"), [(None, None, 2), (5, None, 5), (None, 7, 7), (5, 7, 5)])
 def test_worker_processes_share_the_cpus(
-    monkeypatch: pytest.MonkeyPatch, given: int | None, configured: str, share: int
+    monkeypatch: pytest.MonkeyPatch, given: int | None, configured: int | None, share: int
 ) -> None:
-    if configured:
-        monkeypatch.setenv("BUQUET_WORKER_POOL_PROCESSES", configured)
-    wanted: list[Any] = []
+    values = {"concurrency": 20, "prefetch": None, "pool_processes": configured, "drain": "25s"}
+    options = [
+        ConfigOption(name=f"worker.{name}", value=value, source="", variable="") for name, value in values.items()
+    ]
+    configuration = Configuration(file=None, store=[], options=options)
+    monkeypatch.setattr(_worker, "available_cpus", lambda: 9)
+    wanted = _worker.Wanted(processes=given, sharers=4)
+    assert wanted.over(configuration).processes == share
+    assert _worker.Wanted(processes=given).over(configuration).processes == (given or configured)
 
-    class App:
-        class queue:  # noqa: N801
-            class client:  # noqa: N801
-                @staticmethod
-                def reconfigure(_: object) -> None: ...
 
-        @staticmethod
-        def worker(**options: Any) -> Any:
-            wanted.append(options["processes"])
-            raise BuquetError("enough")
+def test_a_supervised_worker_knows_how_many_share_the_cpus(app: Buquet, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared: list[int] = []
 
-    def load_app(_: str) -> type[App]:
-        return App
+    def share_cpus(_: Worker, sharers: int) -> None:
+        shared.append(sharers)
+        raise BuquetError("enough")
 
-    monkeypatch.setattr(_work, "available_cpus", lambda: 9)
+    def load_app(_: str) -> Buquet:
+        return app
+
+    monkeypatch.setattr(Worker, "share_cpus", share_cpus)
     monkeypatch.setattr(_work, "load_app", load_app)
     monkeypatch.setattr(_work, "take_supervised", lambda: Supervised(processes=4))
     with pytest.raises(BuquetError, match="enough"):
-        _work.work(Wanted("tasks:app", processes=1, pool_processes=given))
-    assert wanted == [share]
+        _work.work(Wanted("tasks:app", processes=1))
+    assert shared == [4]
 
 
 def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from buquet._allocator import use_few_arenas
 from buquet._background import run_to_end, signals
 from buquet._client import Client
 from buquet._config import config
-from buquet._cpus import available_cpus
 from buquet._durations import seconds, written_duration
 from buquet._logs import enable_loggers
 from buquet.cli._leaving import leave_within
@@ -139,12 +138,10 @@ def work(wanted: Wanted) -> int:
     enable_loggers()
     if wanted.url is not None:
         app.queue.client.reconfigure(Config(url=wanted.url))
-    set_pool = configured.optional_count("worker.pool_processes")
-    pool = set_pool if wanted.pool_processes is None else wanted.pool_processes
-    if pool is None and supervised is not None:
-        pool = max(1, available_cpus() // supervised.processes)
-    worker = app.worker(concurrency=wanted.concurrency, processes=pool, drain_timeout=wanted.drain)
+    worker = app.worker(concurrency=wanted.concurrency, processes=wanted.pool_processes, drain_timeout=wanted.drain)
     worker.end_if_stuck()
+    if supervised is not None:
+        worker.share_cpus(supervised.processes)
     drain = configured.seconds("worker.drain") if wanted.drain is None else seconds(wanted.drain, "--drain")
     run_to_end(_run(app, worker, drain, is_supervised=supervised is not None, json=wanted.json))
     return 0
