@@ -11,6 +11,7 @@ mod fire;
 mod fleet;
 mod heartbeat;
 mod hold;
+mod intake;
 mod look;
 mod moved;
 mod progress;
