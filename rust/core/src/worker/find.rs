@@ -85,7 +85,7 @@ impl Shared {
                 }
             }
             let deadline = self.next_deadline(&finder);
-            // Who has no room for tasks does not hear of them: it takes note of nothing, and would hear of the same again.
+            // Without room for tasks nothing takes note of a write, and the same one would wake this loop again and again.
             let changes = finder.changes_to_hear_of().filter(|_| self.room() > 0);
             self.rest(deadline, changes).await;
         }
@@ -184,8 +184,11 @@ impl Shared {
         }
         // Who has just begun looks at all of the index anyway.
         let more = more && !began;
+        if !more && due.len() < BURST {
+            return Ok(());
+        }
         let rank = fleet.rank(Work::Ring(told.map_or(0, |told| told.number())));
-        if more || (due.len() >= BURST && rank < due.len()) {
+        if more || rank < due.len() {
             let turn = u32::try_from(rank / CROWD).unwrap_or(u32::MAX);
             let wait = self.settings().patience.saturating_mul(turn).min(LATEST);
             let (minute, place) = (self.now().minute(), fleet.place(self.entropy().unit()));
