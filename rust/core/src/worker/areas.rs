@@ -122,7 +122,10 @@ mod tests {
         let entropy = Entropy::seeded(1);
         let ids: Vec<WorkerId> = (0..size).map(|_| WorkerId::random(&entropy)).collect();
         let others = |me: &WorkerId| -> BTreeMap<WorkerId, Member> {
-            ids.iter().filter(|id| *id != me).map(|id| (*id, Member { types: None, fresh: true })).collect()
+            ids.iter()
+                .filter(|id| *id != me)
+                .map(|id| (*id, Member { types: None, fresh: true, takes: true }))
+                .collect()
         };
         ids.iter().map(|me| Fleet::alone(*me, Arc::default()).with(others(me))).collect()
     }

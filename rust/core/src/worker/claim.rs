@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::candidates::{Candidate, Source};
+use super::fleet::Work;
 use super::hold::Slot;
 use super::settle::WorkOutcome;
 use super::shared::{Phase, Shared};
@@ -27,6 +28,9 @@ const SET_ASIDE: Duration = Duration::from_mins(10);
 const BEATEN: u32 = 6;
 /// Steps of patience until greed may grow again.
 const GREED_GROWS: u32 = 4;
+
+/// Workers that are asked at one count whether they take tasks.
+const MOST_LEAVERS: usize = 8;
 
 /// What to do with a candidate after a claim.
 enum Next {
@@ -252,8 +256,15 @@ impl Shared {
     /// Remembers whether this worker was the first at a candidate.
     fn note_claim(&self, candidate: &Candidate, first: bool) {
         let now = self.now();
+        let entry = &candidate.entry;
+        let leaver = (first && candidate.left_over)
+            .then(|| self.fleet().first(Work::Record(entry.record, entry.type_hash)))
+            .flatten();
         let mut inner = self.lock();
         if candidate.left_over {
+            if inner.leavers.len() < MOST_LEAVERS {
+                inner.leavers.extend(leaver);
+            }
             let every = self.settings().patience * GREED_GROWS;
             inner.greed_for(candidate.source).note(first, Instant::now(), every);
             return;

@@ -21,6 +21,8 @@ pub struct Member {
     pub types: Option<Arc<BTreeSet<u32>>>,
     /// Its last heartbeat is no older than that of a worker that holds leases.
     pub fresh: bool,
+    /// It takes tasks, as far as is known: it does not drain, and has not lost all its places.
+    pub takes: bool,
 }
 
 /// The workers that live, as far as this one knows.
@@ -62,8 +64,8 @@ impl Work<'_> {
     fn suits(self, member: &Member, mine: &BTreeSet<u32>) -> bool {
         let works = |kind: &u32| member.types.as_ref().is_none_or(|types| types.contains(kind));
         match self {
-            Self::Record(_, kind) => works(&kind),
-            Self::Ring(_) => mine.iter().any(works),
+            Self::Record(_, kind) => member.takes && works(&kind),
+            Self::Ring(_) => member.takes && mine.iter().any(works),
             // An idle worker beats seldom, so this leaves some of the living out; but a dead one soon.
             Self::Shard(_) | Self::Registrations => member.fresh,
             Self::Schedule(_) => true,
@@ -107,6 +109,14 @@ impl Fleet {
         before.take(DEPTH).count()
     }
 
+    /// The other worker that goes first of all, unless it is this one.
+    pub fn first(&self, work: Work<'_>) -> Option<WorkerId> {
+        let key = work.key();
+        let weight = |id: &WorkerId| (mixed(id.bits() ^ key), *id);
+        let others = self.others.iter().filter(|(_, member)| work.suits(member, &self.types));
+        others.map(|(id, _)| *id).max_by_key(weight).filter(|first| weight(first) > weight(&self.me))
+    }
+
     /// Where in an index this worker begins, from 0 to 1, so that all begin far from each other.
     pub fn place(&self, random: f64) -> f64 {
         let as_float = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
@@ -132,7 +142,7 @@ mod tests {
     }
 
     fn any() -> Member {
-        Member { types: None, fresh: true }
+        Member { types: None, fresh: true, takes: true }
     }
 
     #[test]
@@ -153,18 +163,37 @@ mod tests {
     #[test]
     fn who_does_not_work_a_type_has_no_share_of_it() {
         let types = Some(Arc::new(BTreeSet::from([8])));
-        let workers = fleet(5, &Member { types, fresh: true });
+        let workers = fleet(5, &Member { types, ..any() });
         let id = RecordId::random(&Entropy::seeded(3));
         assert!(workers.iter().all(|worker| worker.rank(Work::Record(id, 7)) == 0));
         assert!(workers.iter().any(|worker| worker.rank(Work::Record(id, 8)) == 4));
         assert!(workers.iter().any(|worker| worker.rank(Work::Ring(1)) == 4), "all of them work type 8");
-        let strangers = fleet(5, &Member { types: Some(Arc::default()), fresh: true });
+        let strangers = fleet(5, &Member { types: Some(Arc::default()), ..any() });
         assert!(strangers.iter().all(|worker| worker.rank(Work::Ring(1)) == 0));
     }
 
     #[test]
+    fn who_takes_no_tasks_goes_before_nobody_but_does_all_else() {
+        let workers = fleet(5, &Member { takes: false, ..any() });
+        let record = Work::Record(RecordId::random(&Entropy::seeded(3)), 7);
+        assert!(workers.iter().all(|worker| worker.rank(record) == 0 && worker.first(record).is_none()));
+        assert!(workers.iter().all(|worker| worker.rank(Work::Ring(1)) == 0));
+        assert!(workers.iter().any(|worker| worker.rank(Work::Schedule("s")) == 4));
+        assert!(workers.iter().any(|worker| worker.rank(Work::Shard('0')) == 4));
+    }
+
+    #[test]
+    fn all_agree_on_who_is_first() {
+        let (workers, work) = (fleet(9, &any()), Work::Record(RecordId::random(&Entropy::seeded(4)), 7));
+        let first = workers.iter().find(|worker| worker.rank(work) == 0).unwrap();
+        assert_eq!(first.first(work), None);
+        let others = workers.iter().filter(|worker| worker.me != first.me);
+        assert!(others.into_iter().all(|worker| worker.first(work) == Some(first.me)));
+    }
+
+    #[test]
     fn a_shard_is_swept_by_those_whose_heartbeat_is_fresh() {
-        let stale = fleet(5, &Member { types: None, fresh: false });
+        let stale = fleet(5, &Member { fresh: false, ..any() });
         for shard in SHARDS.chars() {
             assert!(stale.iter().all(|worker| worker.rank(Work::Shard(shard)) == 0));
         }

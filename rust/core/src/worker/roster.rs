@@ -1,6 +1,6 @@
 //! Counting who works here, from the registrations.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -67,25 +67,30 @@ impl Shared {
         Ok(self.take_count(&roster).await)
     }
 
-    /// Takes note of who lives, and asks those that are new what they work; whether they are others than before.
+    /// Takes note of who lives, and asks those that are new what they work, and whether they take tasks; also those that did
+    /// not, or may not. Whether they are others than before.
     pub async fn take_count(&self, roster: &Roster) -> bool {
         let (before, settings) = (self.fleet(), self.settings());
+        let leavers = std::mem::take(&mut self.lock().leavers);
         let living = roster
             .beats
             .iter()
             .filter(|(id, beat)| **id != self.id && roster.at.since(**beat) <= settings.silence(true));
         let mut members: BTreeMap<WorkerId, Member> = living
             .map(|(id, beat)| {
-                let types = before.others().get(id).and_then(|member| member.types.clone());
-                (*id, Member { types, fresh: roster.at.since(*beat) <= settings.stale })
+                let known = before.others().get(id);
+                let (types, takes) = known.map_or((None, true), |member| (member.types.clone(), member.takes));
+                (*id, Member { types, takes, fresh: roster.at.since(*beat) <= settings.stale })
             })
             .collect();
+        let in_doubt = |id: &WorkerId, member: &Member| member.types.is_none() || !member.takes || leavers.contains(id);
         let unknown: Vec<WorkerId> =
-            members.iter().filter(|(_, member)| member.types.is_none()).map(|(id, _)| *id).take(READS).collect();
-        let reads = stream::iter(unknown).map(|id| async move { (id, self.read_types(id).await) });
-        for (id, types) in reads.buffered(READS_IN_FLIGHT).collect::<Vec<_>>().await {
-            if let Some(member) = members.get_mut(&id) {
-                member.types = types;
+            members.iter().filter(|(id, member)| in_doubt(id, member)).map(|(id, _)| *id).take(READS).collect();
+        let reads = stream::iter(unknown).map(|id| async move { (id, self.read_registration(id).await) });
+        for (id, read) in reads.buffered(READS_IN_FLIGHT).collect::<Vec<_>>().await {
+            if let Some((member, registration)) = members.get_mut(&id).zip(read) {
+                let types = registration.types.iter().map(|kind| keys::type_hash(kind)).collect();
+                (member.types, member.takes) = (Some(Arc::new(types)), registration.takes_tasks());
             }
         }
         let changed = !members.keys().eq(before.others().keys());
@@ -94,10 +99,9 @@ impl Shared {
         changed
     }
 
-    /// What a worker works, if that can be learnt.
-    async fn read_types(&self, id: WorkerId) -> Option<Arc<BTreeSet<u32>>> {
+    /// What a worker says of itself, if that can be learnt.
+    async fn read_registration(&self, id: WorkerId) -> Option<Registration> {
         let Got::Found(object) = self.desk().bucket.get(&keys::worker(id), None).await.ok()?.value else { return None };
-        let registration: Registration = serde_json::from_slice(&object.body).ok()?;
-        Some(Arc::new(registration.types.iter().map(|kind| keys::type_hash(kind)).collect()))
+        serde_json::from_slice(&object.body).ok()
     }
 }

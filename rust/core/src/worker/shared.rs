@@ -97,6 +97,8 @@ pub struct Inner {
     pub greed_for_listed: Greed,
     /// Of the last 16 claims, those that somebody else was first at, as bits.
     pub beaten: u16,
+    /// Workers that left what was theirs, to be asked at the next count whether they take tasks.
+    pub leavers: BTreeSet<WorkerId>,
     /// The workers are to be counted again soon.
     pub recount: bool,
     /// When they were counted last.

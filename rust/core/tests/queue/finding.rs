@@ -231,6 +231,33 @@ async fn of_an_idle_fleet_few_look_for_a_lone_task_and_it_starts_within_a_second
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_left_to_a_worker_that_has_lost_its_places_or_drains() {
+    for stuck in [true, false] {
+        let fleet = Fleet::new();
+        let mut settings = Settings::for_store(StoreKind::S3);
+        settings.patience = Duration::from_secs(10);
+        let idle = fleet.worker("idle", "a").await;
+        if stuck {
+            idle.note_stuck(10).unwrap();
+        } else {
+            idle.drain().await;
+        }
+        sleep(Duration::from_secs(10)).await;
+        let producer = fleet.queue("producer").await;
+        let worker = Arc::new(worker_on(&fleet.queue_with("works", &settings).await, "a").await);
+        sleep(Duration::from_secs(10)).await;
+        let started = keep_working(&worker, 10, Duration::from_millis(10));
+        for n in 0..10 {
+            let mut submission = submission("a", 5);
+            submission.options.timeout_ms += n; // each in a record of its own
+            producer.submit(submission).await.unwrap();
+        }
+        sleep(SOON).await;
+        assert_eq!(started.lock().unwrap().len(), 10, "some were left to the one with stuck places: {stuck}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fleet_seldom_reaches_for_the_same_record() {
     let fleet = Fleet::new();
     let mut settings = Settings::for_store(StoreKind::S3);
