@@ -13,6 +13,8 @@
 #![expect(unsafe_code, reason = "SQLite takes a system call of ours only as a C function")]
 
 use std::ffi::{c_char, c_int};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -20,7 +22,26 @@ use rusqlite::ffi::{SQLITE_OK, sqlite3_syscall_ptr, sqlite3_vfs_find};
 
 unsafe extern "C" {
     safe fn buquet_locks_supported() -> c_int;
+    safe fn buquet_locks_is_taken(fd: c_int, byte: c_int) -> c_int;
     fn buquet_locks_fcntl(fd: c_int, command: c_int, ...) -> c_int;
+}
+
+/// The byte of a shared-memory file that whoever writes to the database has locked, from the first page to the end of its
+/// commit: a part of SQLite's format.
+const WRITER: c_int = 120;
+
+/// Whether anybody, this process included, writes to the database with this shared-memory file. `None` if the system does
+/// not tell.
+#[must_use]
+pub fn is_written(shared_memory: &File) -> Option<bool> {
+    if !install() {
+        return None;
+    }
+    match buquet_locks_is_taken(shared_memory.as_raw_fd(), WRITER) {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
 }
 
 /// Lets SQLite lock files so that its locks last until it drops them. To be called before the process opens its first

@@ -25,6 +25,7 @@
 #define SHARED_FIRST (PENDING_BYTE + 2)
 
 int buquet_locks_supported(void);
+int buquet_locks_is_taken(int fd, int byte);
 int buquet_locks_fcntl(int fd, int command, ...);
 
 #ifdef F_OFD_SETLK
@@ -113,6 +114,12 @@ int buquet_locks_supported(void) {
     return supported;
 }
 
+/* Whether anybody, this process included, keeps others from locking a byte; -1 if that cannot be told. */
+int buquet_locks_is_taken(int fd, int byte) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 ? lock.l_type != F_UNLCK : -1;
+}
+
 /* What SQLite calls instead of fcntl. */
 int buquet_locks_fcntl(int fd, int command, ...) {
     va_list rest;
@@ -129,6 +136,11 @@ int buquet_locks_fcntl(int fd, int command, ...) {
 #else
 
 int buquet_locks_supported(void) { return 0; }
+
+int buquet_locks_is_taken(int fd, int byte) {
+    (void)fd, (void)byte;
+    return -1;
+}
 
 int buquet_locks_fcntl(int fd, int command, ...) {
     (void)fd, (void)command;

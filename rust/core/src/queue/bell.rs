@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::told::Tidings;
@@ -33,6 +33,7 @@ pub struct Bell {
     state: Arc<Mutex<Pull>>,
     /// Held during a touch, so that whoever flushes before the engine ends waits for one that is under way.
     touching: Arc<AsyncMutex<()>>,
+    touches: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +60,12 @@ impl Bell {
     /// A bell that this process touches at most once per `interval`.
     #[must_use]
     pub fn new(bucket: Bucket, interval: Duration) -> Self {
-        Self { bucket, interval, state: Arc::default(), touching: Arc::default() }
+        Self { bucket, interval, state: Arc::default(), touching: Arc::default(), touches: watch::Sender::default() }
+    }
+
+    /// Changes whenever this process has touched the bell, of which the store need not tell.
+    pub fn touches(&self) -> watch::Receiver<()> {
+        self.touches.subscribe()
     }
 
     fn pull(&self) -> std::sync::MutexGuard<'_, Pull> {
@@ -106,6 +112,8 @@ impl Bell {
             self.pull().tidings.put_back(tidings);
             tracing::debug!(%error, "the bell was not touched; the regular look will find the work");
         }
+        // Also after an error: it may have been touched all the same.
+        self.touches.send_replace(());
     }
 
     /// Tells what was written besides what others have told.

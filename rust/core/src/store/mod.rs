@@ -287,10 +287,16 @@ pub trait Store: Send + Sync + 'static {
     /// Reads one version; `Missing` if it is gone.
     async fn get_version(&self, key: &str, version: &VersionId) -> StoreResult<Got>;
 
-    /// Tells when anybody writes, where that can be told without a request; `None` where it cannot. What was written
-    /// may be readable only a moment later.
+    /// Tells when anybody else writes, where that can be told without a request; `None` where it cannot. What was written
+    /// may be readable only a moment later. Now and then it tells of a write through this store too.
     fn changes(&self) -> Option<watch::Receiver<()>> {
         None
+    }
+
+    /// Whether nobody writes just now, so that all that [`Store::changes`] has told of before can be read. Sends no
+    /// request; `false` also where that is not known.
+    fn is_quiet(&self) -> bool {
+        false
     }
 
     /// Which store is behind the address: another number once somebody has deleted it or put another in its place. Sends

@@ -19,7 +19,9 @@ mod gate;
 mod hosted;
 mod hosted_statements;
 mod lane;
+mod log;
 mod statements;
+mod teller;
 mod threads;
 mod watcher;
 
@@ -36,8 +38,9 @@ use self::clock::Clock;
 use self::database::{Location, Mode};
 use self::files::Identity;
 use self::gate::Gate;
-use self::lane::Lane;
+use self::lane::{Lane, Work};
 use self::statements::{Write, put_object};
+use self::teller::Teller;
 use self::threads::Threads;
 use self::watcher::Watcher;
 use super::{
@@ -59,6 +62,7 @@ pub struct SqliteStore {
     clock: Arc<Clock>,
     writes: Lane,
     reads: Lane,
+    teller: Arc<Teller>,
     /// Started for the first who asks for changes; empty where the system cannot tell of them.
     watcher: OnceLock<Option<Watcher>>,
     seen: Mutex<Seen>,
@@ -100,9 +104,12 @@ impl SqliteStore {
         let location = Location::new(path);
         let clock = Arc::new(Clock::default());
         let mut threads = Threads::new(gate);
-        let writes = Lane::start(Mode::Write, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
-        let reads = Lane::start(Mode::Read, location.clone(), Arc::clone(&clock), gate, &mut threads)?;
-        Ok(Self { location, clock, writes, reads, watcher: OnceLock::new(), seen: Mutex::default(), _threads: threads })
+        let teller = Arc::<Teller>::default();
+        let lane = |mode, teller| Work { mode, location: location.clone(), clock: Arc::clone(&clock), teller };
+        let writes = Lane::start(lane(Mode::Write, Some(Arc::clone(&teller))), gate, &mut threads)?;
+        let reads = Lane::start(lane(Mode::Read, None), gate, &mut threads)?;
+        let (watcher, seen) = (OnceLock::new(), Mutex::default());
+        Ok(Self { location, clock, writes, reads, teller, watcher, seen, _threads: threads })
     }
 }
 
@@ -178,7 +185,12 @@ impl Store for SqliteStore {
     }
 
     fn changes(&self) -> Option<watch::Receiver<()>> {
-        self.watcher.get_or_init(|| Watcher::start(&self.location.path)).as_ref().map(Watcher::changes)
+        let start = || Watcher::start(&self.location.path, &self.teller);
+        self.watcher.get_or_init(start).as_ref().map(|_| self.teller.changes())
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.teller.is_quiet()
     }
 
     fn generation(&self) -> u64 {

@@ -43,9 +43,18 @@ struct Finder {
     bell: (Option<ETag>, Option<BellRead>),
     /// The bell was looked at before, whether it was there or not.
     listened: bool,
-    /// Tells when anybody writes, if the store can; without it the bell is looked at regularly.
-    changes: Option<watch::Receiver<()>>,
+    /// Tells of writes, if the store can; without it the bell is looked at regularly.
+    heard: Option<Heard>,
     ear: Ear,
+}
+
+/// What tells of writes.
+#[derive(Clone, Debug)]
+struct Heard {
+    /// Others' to the store.
+    changes: watch::Receiver<()>,
+    /// This process's to the bell.
+    touches: watch::Receiver<()>,
 }
 
 impl Shared {
@@ -59,7 +68,7 @@ impl Shared {
             bell: (None, None),
             listened: false,
             ear: Ear::new(now, rhythm.bell, changes.is_some()),
-            changes,
+            heard: changes.map(|changes| Heard { changes, touches: self.core.bell.touches() }),
         };
         // Who does not know of others reaches for everything.
         self.count_workers().await;
@@ -86,8 +95,8 @@ impl Shared {
             }
             let deadline = self.next_deadline(&finder);
             // Without room for tasks nothing takes note of a write, and the same one would wake this loop again and again.
-            let changes = finder.changes_to_hear_of().filter(|_| self.room() > 0);
-            self.rest(deadline, changes).await;
+            let writes = finder.writes_to_hear_of().filter(|_| self.room() > 0);
+            self.rest(deadline, writes).await;
         }
     }
 
@@ -109,16 +118,13 @@ impl Shared {
         }
     }
 
-    /// Waits until a moment, until something is to be done here, or until `changes` tells that somebody wrote.
-    async fn rest(&self, until: Instant, changes: Option<watch::Receiver<()>>) {
+    /// Waits until a moment, until something is to be done here, or until it is heard that somebody wrote.
+    async fn rest(&self, until: Instant, writes: Option<Heard>) {
         let written = async {
-            if let Some(mut changes) = changes
-                && changes.changed().await.is_ok()
-            {
-                return;
+            match writes {
+                Some(mut heard) => heard.any().await,
+                None => std::future::pending().await,
             }
-            // The store does not tell, or is going away.
-            std::future::pending::<()>().await;
         };
         tokio::select! {
             biased;
@@ -170,8 +176,9 @@ impl Shared {
     async fn look_at_bell(&self, finder: &mut Finder) -> Result<()> {
         let now = Instant::now();
         finder.lookout.saw_bell(finder.ear.next_look(now));
+        let quiet = self.desk().bucket.store().is_quiet();
         let rung = self.core.bell.look(finder.bell.0.as_ref()).await?;
-        finder.ear.look(now);
+        finder.ear.look(now, quiet);
         let began = !std::mem::replace(&mut finder.listened, true);
         let Rung::Yes(etag, told) = rung else { return Ok(()) };
         let news = told.as_ref().map(|told| told.news(finder.bell.1.as_ref(), |hash| self.concerns(hash)));
@@ -346,17 +353,42 @@ impl Shared {
 impl Finder {
     /// Takes note of what was written since the last time.
     fn note_changes(&mut self, now: Instant) {
-        if let Some(changes) = &mut self.changes
-            && changes.has_changed().unwrap_or(false)
-        {
-            changes.mark_unchanged();
+        let Some(heard) = &mut self.heard else { return };
+        if is_news(&mut heard.touches) {
+            self.lookout.hurry_to_bell(self.ear.hear_own(now));
+        }
+        if is_news(&mut heard.changes) {
             self.lookout.hurry_to_bell(self.ear.hear(now));
         }
     }
 
     /// Where to hear of what is written.
-    fn changes_to_hear_of(&self) -> Option<watch::Receiver<()>> {
+    fn writes_to_hear_of(&self) -> Option<Heard> {
         let listens = self.ear.listens(Instant::now(), self.lookout.next_bell());
-        self.changes.clone().filter(|_| listens)
+        self.heard.clone().filter(|_| listens)
     }
+}
+
+impl Heard {
+    /// Waits for the next.
+    async fn any(&mut self) {
+        let heard = tokio::select! {
+            biased;
+            heard = self.changes.changed() => heard,
+            heard = self.touches.changed() => heard,
+        };
+        if heard.is_err() {
+            // The store is going away.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Whether there was anything; said once.
+fn is_news(heard: &mut watch::Receiver<()>) -> bool {
+    let news = heard.has_changed().unwrap_or(false);
+    if news {
+        heard.mark_unchanged();
+    }
+    news
 }

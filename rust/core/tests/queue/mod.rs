@@ -12,6 +12,7 @@ mod outages;
 mod panics;
 mod payloads;
 mod protocol;
+mod quiet;
 mod schedules;
 mod schemas;
 mod support;

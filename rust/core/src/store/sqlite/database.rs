@@ -1,5 +1,6 @@
 //! Opening the file: its folder, its format, and the settings every connection needs.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{self, Path, PathBuf};
@@ -13,8 +14,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 use super::super::{StoreError, StoreErrorKind};
 use super::failure::explain;
-use super::files::{Files, Identity};
+use super::files::{Files, Identity, SharedMemory};
 use super::hosted_statements::HEADS;
+use super::log::note_commits;
 
 /// Written into the file's header, so that another program's database is never taken for ours: "buqu".
 const APPLICATION_ID: i32 = 0x6275_7175;
@@ -25,13 +27,8 @@ const FORMAT: i32 = 1;
 /// How often a lock that another process holds is tried again, a millisecond apart, before giving up.
 const LOCK_TRIES: i32 = 10_000;
 
-/// Every commit is synced. The log grows to some 16 MB before it is copied into the database, since a copy costs two
-/// more syncs.
-const SETTINGS: &str = "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;";
-
-/// The size in bytes from which the log is emptied by force. While several processes write without a pause, copying
-/// never catches up and the log, which nobody may begin anew before all is copied, would grow without bound.
-const LOG_LIMIT: u64 = 64 << 20;
+/// Every commit is synced.
+const SETTINGS: &str = "PRAGMA synchronous = FULL;";
 
 /// `objects` is narrow, so that listing reads nothing else; the bodies lie in `versions`. A `kept` row of `versions`
 /// stays when its object is written again or deleted, and marks a deletion if it has no body. `clock` has one row.
@@ -76,13 +73,27 @@ pub(super) enum Mode {
 pub(super) struct Link {
     pub(super) connection: Connection,
     /// Absent where there is nothing to read yet.
-    files: Option<Files>,
+    pub(super) files: Option<Files>,
+    /// The memory that it shares with the other users, if it writes.
+    pub(super) memory: Option<Arc<SharedMemory>>,
+    /// SQLite's count of others' commits when it was looked at last.
+    others: Cell<Option<i64>>,
 }
 
 impl Link {
     #[cfg(test)]
     pub(super) const fn to_nothing(connection: Connection) -> Self {
-        Self { connection, files: None }
+        Self::new(connection, None)
+    }
+
+    const fn new(connection: Connection, files: Option<Files>) -> Self {
+        Self { connection, files, memory: None, others: Cell::new(None) }
+    }
+
+    /// Whether any other connection may have committed since this was asked last.
+    pub(super) fn others_wrote(&self) -> rusqlite::Result<bool> {
+        let count = self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        Ok(self.others.replace(Some(count)) != Some(count))
     }
 
     /// Closes it without the copy of the log that a last user makes: it should not wait for the disk, and where the files
@@ -114,7 +125,9 @@ impl Location {
                 return self.nothing();
             }
             let files = Files::of(&self.path).map_err(|error| self.not_looked_at(&error))?;
-            let link = Link { connection, files };
+            let mut link = Link::new(connection, files);
+            link.memory =
+                link.files.as_ref().filter(|_| mode == Mode::Write).and_then(Files::shared_memory).map(Arc::new);
             match &link.files {
                 Some(files) if before.is_none_or(|before| before == files.database()) => return Ok(link),
                 _ => link.abandon(),
@@ -139,27 +152,13 @@ impl Location {
         StoreError::new(StoreErrorKind::Unavailable, message)
     }
 
-    /// Empties the write-ahead log if it has grown too long; all other writers wait meanwhile. Never waits itself,
-    /// since a reader may hold on to the log for as long as it likes: `false` if it has to be tried again.
-    pub(super) fn limit_log(&self, link: &Link) -> rusqlite::Result<bool> {
-        let is_short = |files: &Files| files.log_size() <= LOG_LIMIT;
-        if link.files.as_ref().is_none_or(is_short) || !self.is_current(link) {
-            return Ok(true);
-        }
-        let connection = &link.connection;
-        connection.busy_handler(None)?;
-        let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-        connection.busy_handler(Some(wait_for_lock))?;
-        Ok(!busy?)
-    }
-
     /// A database in memory to read in where there is none yet.
     fn nothing(&self) -> Result<Link, StoreError> {
         let open = || {
             let connection = Connection::open_in_memory()?;
             connection.execute_batch(SCHEMA)?;
             connection.execute_batch(HEADS)?;
-            Ok(Link { connection, files: None })
+            Ok(Link::new(connection, None))
         };
         open().map_err(|error| explain(&self.path, &error))
     }
@@ -236,6 +235,7 @@ impl Location {
         }
         self.use_write_ahead_log(connection)?;
         connection.execute_batch(SETTINGS)?;
+        note_commits(connection);
         if !ready {
             self.create_tables(connection)?;
         }
@@ -305,7 +305,7 @@ fn is_locked(error: &rusqlite::Error) -> bool {
 }
 
 /// Evenly spaced tries instead of SQLite's own, which come ever more rarely and so let a newcomer overtake.
-fn wait_for_lock(tries: i32) -> bool {
+pub(super) fn wait_for_lock(tries: i32) -> bool {
     thread::sleep(Duration::from_millis(1));
     tries < LOCK_TRIES
 }
@@ -325,31 +325,5 @@ mod tests {
             assert_eq!(pragma("PRAGMA synchronous"), 2.into(), "2 is FULL");
             assert_eq!(pragma("PRAGMA journal_mode"), "wal".to_owned().into());
         }
-    }
-
-    #[test]
-    fn a_log_that_grew_too_long_is_emptied() {
-        let folder = tempfile::tempdir().unwrap();
-        let location = Location::new(&folder.path().join("q.db"));
-        let link = location.connect(Mode::Write).unwrap();
-        let connection = &link.connection;
-        connection.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
-        let log = || fs::metadata(folder.path().join("q.db-wal")).unwrap().len();
-        let grow = |bytes: u64| {
-            let sql = "INSERT INTO versions (key, kept, etag, modified, body) VALUES ('', 0, '', 0, zeroblob(?1))";
-            connection.execute(sql, [bytes]).unwrap();
-        };
-        grow(1 << 20);
-        assert!(location.limit_log(&link).unwrap());
-        assert!(log() > 1 << 20, "a short log is left alone");
-        grow(LOG_LIMIT);
-        let reader = location.connect(Mode::Read).unwrap().connection;
-        reader.execute_batch("BEGIN").unwrap();
-        reader.query_row("SELECT count(*) FROM versions", [], |row| row.get::<_, i64>(0)).unwrap();
-        grow(1);
-        assert!(!location.limit_log(&link).unwrap(), "somebody reads in it");
-        reader.execute_batch("COMMIT").unwrap();
-        assert!(location.limit_log(&link).unwrap());
-        assert_eq!(log(), 0);
     }
 }

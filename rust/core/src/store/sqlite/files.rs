@@ -4,7 +4,7 @@
 //! last descriptor. So nothing is acknowledged before a look at the paths.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -56,9 +56,34 @@ impl Files {
         fs::metadata(log).map_or(0, |log| log.len())
     }
 
+    /// The memory that the users share; `None` if it is no longer there.
+    pub(super) fn shared_memory(&self) -> Option<SharedMemory> {
+        let [_, _, (path, identity)] = &self.0;
+        let file = File::open(path).ok()?;
+        let opened = file.metadata().ok()?;
+        let same = Identity { device: opened.dev(), inode: opened.ino() } == *identity;
+        same.then(|| SharedMemory { path: path.clone(), identity: *identity, file })
+    }
+
     /// Whether everybody who opens the database finds these files.
     pub(super) fn are_current(&self) -> bool {
         self.0.iter().all(|(path, identity)| matches!(Identity::at(path), Ok(Some(found)) if found == *identity))
+    }
+}
+
+/// The memory that the users of a database share, as a file that is open.
+#[derive(Debug)]
+pub(super) struct SharedMemory {
+    path: PathBuf,
+    identity: Identity,
+    file: File,
+}
+
+impl SharedMemory {
+    /// Whether anybody writes to the database; `None` if that cannot be known, since the database is another by now for example.
+    pub(super) fn is_written(&self) -> Option<bool> {
+        let same = matches!(Identity::at(&self.path), Ok(Some(found)) if found == self.identity);
+        if same { buquet_locks::is_written(&self.file) } else { None }
     }
 }
 

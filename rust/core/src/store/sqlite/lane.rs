@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::super::{StoreError, StoreErrorKind, StoreResult, Timed};
 use super::clock::Clock;
-use super::database::{Location, Mode};
+use super::database::{Link, Location, Mode};
 use super::failure::explain;
 use super::gate::{Gate, Seat};
 use super::statements::{latest_time, set_latest_time};
+use super::teller::Teller;
 use super::threads::Threads;
 use crate::time::Timestamp;
 
@@ -26,6 +27,15 @@ const GROUP: usize = 512;
 /// Between two tries to empty a write-ahead log.
 const LOG_PAUSE: Duration = Duration::from_secs(5);
 
+/// What the thread does.
+pub(super) struct Work {
+    pub(super) mode: Mode,
+    pub(super) location: Location,
+    pub(super) clock: Arc<Clock>,
+    /// Learns of what is written.
+    pub(super) teller: Option<Arc<Teller>>,
+}
+
 /// The way to the thread. It ends when this is dropped.
 pub(super) struct Lane {
     gate: &'static Gate,
@@ -35,19 +45,13 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Starts the thread, as one of `threads`; it connects when the first request comes.
-    pub(super) fn start(
-        mode: Mode,
-        location: Location,
-        clock: Arc<Clock>,
-        gate: &'static Gate,
-        threads: &mut Threads,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn start(work: Work, gate: &'static Gate, threads: &mut Threads) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel(QUEUE);
-        let name = match mode {
+        let name = match work.mode {
             Mode::Write => "buquet-db-write",
             Mode::Read => "buquet-db-read",
         };
-        let worker = Worker { mode, location, clock, seat: gate.seat(), limit_log_from: Instant::now() };
+        let worker = Worker { work, seat: gate.seat(), limit_log_from: Instant::now() };
         threads.start(name, move || worker.serve(waiting))?;
         Ok(Self { gate, jobs: Some(jobs) })
     }
@@ -120,9 +124,7 @@ where
 }
 
 struct Worker {
-    mode: Mode,
-    location: Location,
-    clock: Arc<Clock>,
+    work: Work,
     seat: Seat,
     /// Not before this is it tried again to empty a log that somebody reads in.
     limit_log_from: Instant,
@@ -149,19 +151,21 @@ impl Worker {
     }
 
     fn limit_log(&mut self) {
-        let Mode::Write = self.mode else { return };
-        let now = Instant::now();
+        let Mode::Write = self.work.mode else { return };
+        let (pass, location, now) = (self.seat.pass(), &self.work.location, Instant::now());
+        let Some(link) = &pass.link else { return };
+        if let Err(error) = location.copy_log(link) {
+            tracing::debug!(%error, path = %location.path.display(), "cannot copy the write-ahead log yet");
+        }
         if now < self.limit_log_from {
             return;
         }
-        let pass = self.seat.pass();
-        let Some(link) = &pass.link else { return };
-        match self.location.limit_log(link) {
+        match location.limit_log(link) {
             Ok(true) => {}
             Ok(false) => self.limit_log_from = now + LOG_PAUSE,
             Err(error) => {
                 // What was acknowledged is safe in the log.
-                tracing::warn!(%error, path = %self.location.path.display(), "cannot empty the write-ahead log");
+                tracing::warn!(%error, path = %location.path.display(), "cannot empty the write-ahead log");
                 self.limit_log_from = now + LOG_PAUSE;
             }
         }
@@ -170,34 +174,53 @@ impl Worker {
     /// Serves the whole group in one transaction. An SQL error is the disk's or the file's, never one request's own
     /// (a refused condition is an answer), so it is everybody's.
     fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let mut pass = self.seat.pass();
+        let (mut pass, work) = (self.seat.pass(), &self.work);
+        let location = &work.location;
         // Whatever goes wrong with a connection, the next request gets a new one: it is put back only at the end.
         let link = match pass.link.take() {
-            Some(link) if self.location.is_current(&link) => link,
+            Some(link) if location.is_current(&link) => link,
             Some(link) => {
                 link.abandon();
-                self.location.connect(self.mode)?
+                work.connect()?
             }
-            None => self.location.connect(self.mode)?,
+            None => work.connect()?,
         };
-        let outcome = transact(&link.connection, self.mode, &self.clock, group);
+        let outcome = work.transact(&link, group);
         // What was written is acknowledged only if others find it.
-        if (self.mode == Mode::Write || outcome.is_err()) && !self.location.is_current(&link) {
+        if (work.mode == Mode::Write || outcome.is_err()) && !location.is_current(&link) {
             link.abandon();
-            return Err(self.location.replaced());
+            return Err(location.replaced());
         }
-        outcome.map_err(|error| explain(&self.location.path, &error))?;
+        outcome.map_err(|error| explain(&location.path, &error))?;
         pass.link = Some(link);
         Ok(())
     }
 }
 
-fn transact(connection: &Connection, mode: Mode, clock: &Clock, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
-    let behavior = match mode {
-        Mode::Write => TransactionBehavior::Immediate,
-        Mode::Read => TransactionBehavior::Deferred,
-    };
-    let transaction = Transaction::new_unchecked(connection, behavior)?;
+impl Work {
+    fn connect(&self) -> Result<Link, StoreError> {
+        let link = self.location.connect(self.mode)?;
+        if let Some(teller) = &self.teller {
+            teller.write_with(&link);
+        }
+        Ok(link)
+    }
+
+    fn transact(&self, link: &Link, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let behavior = match self.mode {
+            Mode::Write => TransactionBehavior::Immediate,
+            Mode::Read => TransactionBehavior::Deferred,
+        };
+        let transaction = Transaction::new_unchecked(&link.connection, behavior)?;
+        let Some(teller) = &self.teller else { return serve(transaction, &self.clock, group) };
+        let outcome = teller.begin(link).and_then(|()| serve(transaction, &self.clock, group));
+        teller.end(link, outcome.is_ok());
+        outcome
+    }
+}
+
+/// Serves the group in the transaction and commits that.
+fn serve(transaction: Transaction<'_>, clock: &Clock, group: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
     let now = clock.now(latest_time(&transaction)?);
     let changes = transaction.total_changes();
     for job in group {
