@@ -69,7 +69,7 @@ async fn live_objects() -> Objects {
 }
 
 fn page() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/object_layout.md")).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/object_layout.md")).unwrap()
 }
 
 /// The examples of the page: code blocks whose title is the object's key.

@@ -202,7 +202,7 @@ async fn missing_credentials_are_refused_with_what_to_do() {
 }
 
 fn profile(name: &str) -> [(&str, &str); 3] {
-    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/aws_config");
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/store/aws_config");
     [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_CONFIG_FILE", config), ("AWS_PROFILE", name)]
 }
 
