@@ -38,10 +38,8 @@ FEATURES = ("--features", "buquet-ffi/dev-server")
 # and nothing is compiled twice. `.ci/run` says the same for the README's first command.
 ONE_BUILD = {"BUQUET_CARGO_ARGS": "-p buquet-sim --features buquet-ffi/dev-server"}
 # The same library, compiled in a fifth of the time: for what shows that it can be built, and not how fast it is.
-QUICK = {
-    "BUQUET_CARGO_ARGS": "--config=profile.release.package.buquet-core.opt-level=0 "
-    "--config=profile.release.package.buquet-core.codegen-units=16"
-}
+CORE = "--config=profile.release.package.buquet-core"
+QUICK = {"BUQUET_CARGO_ARGS": f"{CORE}.opt-level=0 {CORE}.codegen-units=16"}
 WAITING = 6  # tests of the integration kind wait more than they compute
 COMPUTES = ("nice", "-n", "10")  # lets what waits have its turn at once
 

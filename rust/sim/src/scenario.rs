@@ -220,7 +220,8 @@ impl Scenario {
     /// Several processes race for the same keys, and their submits come late.
     fn keyed(seed: u64, rng: &mut SmallRng) -> Self {
         let mut scenario = Self::rough(seed, rng);
-        scenario.plan = FaultPlan { late_ms: 1..=60_000, ..FaultPlan::hostile(0.03) };
+        let late = FaultPlan { late_ms: 1..=60_000, ..FaultPlan::hostile(0.03) };
+        scenario.plan = FaultPlan { slow: 0.15, ..late };
         scenario.processes.extend(about::storm(&scenario.types(), rng));
         scenario
     }

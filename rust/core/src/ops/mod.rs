@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::{BoxFuture, FutureExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, watch};
@@ -85,7 +86,12 @@ impl Engine {
     ///
     /// # Errors
     /// Whatever the operation says; [`Error::Invalid`] for an unknown one.
-    pub async fn call(&self, op: &str, request: &[u8]) -> Result<String> {
+    pub fn call<'a>(&'a self, op: &'a str, request: &'a [u8]) -> BoxFuture<'a, Result<String>> {
+        // In a box, so that all of it is compiled here, as optimised as the engine is, and not where it is awaited.
+        self.dispatch(op, request).boxed()
+    }
+
+    async fn dispatch(&self, op: &str, request: &[u8]) -> Result<String> {
         match op {
             "config" => answer(&self.config(parse(op, request)?).await?),
             "doctor" => answer(&self.doctor(parse(op, request)?).await?),
@@ -146,7 +152,11 @@ impl Engine {
 
     /// Stops the workers, releasing what they hold, and writes what was put off. Later calls fail with
     /// [`Error::Closed`].
-    pub async fn shutdown(&self) {
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        self.end().boxed()
+    }
+
+    async fn end(&self) {
         self.closed.send_replace(true);
         let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         futures::future::join_all(workers.values().map(|worker| worker.stop())).await;
@@ -160,10 +170,13 @@ impl Engine {
 
     /// Touches the bell if a touch is due. Whoever ends the engine's runtime waits for this first: workers may not hear
     /// for a minute of tasks whose touch was cut off.
-    pub async fn flush_bell(&self) {
-        if let Some(queue) = self.queue.get() {
-            queue.flush_bell().await;
+    pub fn flush_bell(&self) -> BoxFuture<'_, ()> {
+        async {
+            if let Some(queue) = self.queue.get() {
+                queue.flush_bell().await;
+            }
         }
+        .boxed()
     }
 
     fn is_closed(&self) -> bool {
