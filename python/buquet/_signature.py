@@ -52,15 +52,20 @@ def signature_of(function: Callable[..., Any]) -> Signature:
 class TaskSignature:
     """A task function's parameters, for submitting and for running it."""
 
+    noun = "task"
+    """What messages call the function."""
+    name_is = "a task type"
+    """What they call its name."""
+
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         """Read the function's signature; its annotations are resolved at first use.
 
         :raises InvalidError: ``name`` cannot be a task type.
         """
-        check_name(name, "a task type")
+        check_name(name, self.name_is)
         self._function = function
         self._name = name
-        self._input = f"the input of task {name!r}"
+        self._input = f"the input of {self.noun} {name!r}"
         self._whole = signature_of(function)
 
     @lazy
@@ -69,7 +74,7 @@ class TaskSignature:
             return typing.get_type_hints(self._function, include_extras=True)
         except Exception as error:
             raise InvalidError(
-                f"the annotations of task {self._name!r} cannot be resolved ({error}); "
+                f"the annotations of {self.noun} {self._name!r} cannot be resolved ({error}); "
                 "import the types at run time, not only under TYPE_CHECKING"
             ) from error
 
@@ -113,7 +118,7 @@ class TaskSignature:
         try:
             _codec.check_readable(self.returns)
         except InvalidError as error:
-            raise InvalidError(f"the result of task {self._name!r}: {error}") from error
+            raise InvalidError(f"the result of {self.noun} {self._name!r}: {error}") from error
         return self.returns
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, whole: bool = False) -> bytes:
@@ -123,19 +128,34 @@ class TaskSignature:
         :raises EncodeError: one has no JSON form or not the annotated type.
         :raises InvalidError: the return annotation is no type that JSON can be read to.
         """
-        _ = self._checked_returns
-        try:
-            bound = self._public.bind(*args, **kwargs)
-        except TypeError as error:
-            known = self._public.parameters
-            options = [name for name in kwargs if name not in known and name in OPTION_NAMES]
-            hint = f"; options are given as .options({options[0]}=...).submit(...)" if options else ""
-            raise ArgumentError(f"task {self._name!r} called as it is not defined: {error}{hint}") from None
-        members = {name: self._encode_one(name, value) for name, value in bound.arguments.items()}
+        members = {name: self.encode_one(name, value) for name, value in self.bind(args, kwargs).items()}
         if whole:
             given = {**self._defaults, **members}
             members = {name: given[name] for name in self._kinds if name in given}
         return msgspec.json.encode(members)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by parameter.
+
+        :raises ArgumentError: they do not fit the signature.
+        :raises InvalidError: the return annotation is no type that JSON can be read to.
+        """
+        _ = self._checked_returns
+        try:
+            return self._public.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            problem = f"{self.noun} {self._name!r} called as it is not defined: {error}"
+            raise ArgumentError(f"{problem}{self.hint(kwargs)}") from None
+
+    def hint(self, kwargs: Mapping[str, Any]) -> str:
+        """What to do about named arguments that the function does not take."""
+        options = [name for name in kwargs if name not in self.names and name in OPTION_NAMES]
+        return f"; options are given as .options({options[0]}=...).submit(...)" if options else ""
+
+    @lazy
+    def names(self) -> frozenset[str]:
+        """The parameters' names, without that of the context."""
+        return frozenset(self._public.parameters)
 
     @lazy
     def _defaults(self) -> dict[str, msgspec.Raw]:
@@ -145,10 +165,14 @@ class TaskSignature:
             if parameter.default is not Parameter.empty:
                 # Whatever is being put together just now: this is for all calls to come.
                 with contextlib.suppress(EncodeError), packing(None):
-                    raws[name] = self._encode_one(name, parameter.default)
+                    raws[name] = self.encode_one(name, parameter.default)
         return raws
 
-    def _encode_one(self, name: str, value: object) -> msgspec.Raw:
+    def encode_one(self, name: str, value: object) -> msgspec.Raw:
+        """Write one argument as it is stored.
+
+        :raises EncodeError: it has no JSON form or not the annotated type.
+        """
         raw = _codec.encode(value, self._names[name])
         try:
             self._decode_one(name, raw)
@@ -162,7 +186,7 @@ class TaskSignature:
     @lazy
     def _names(self) -> dict[str, str]:
         """What messages call each member of the input."""
-        return {name: f"argument {name!r} of task {self._name!r}" for name in self._public.parameters}
+        return {name: f"argument {name!r} of {self.noun} {self._name!r}" for name in self._public.parameters}
 
     @lazy
     def _kinds(self) -> dict[str, Any]:
@@ -191,6 +215,13 @@ class TaskSignature:
         members: dict[str, msgspec.Raw] = _codec.decode(
             b"{}" if bytes(raw) == b"null" else raw, dict[str, msgspec.Raw], self._input
         )
+        return self.read(members, context)
+
+    def read(self, members: dict[str, msgspec.Raw], context: Any) -> Arguments:
+        """Read the members of an input, which are used up, to the function's arguments.
+
+        :raises DecodeError: they do not fit the signature.
+        """
         arguments: dict[str, Any] = {}
         for name, reader in self._readers.items():
             if reader is None:
@@ -198,10 +229,10 @@ class TaskSignature:
             elif name in members:
                 arguments[name] = reader(members.pop(name))
             elif name in self._required:
-                raise DecodeError(f"the input of task {self._name!r} lacks {name!r}")
+                raise DecodeError(f"{self._input} lacks {name!r}")
         if members:
             unknown = ", ".join(map(repr, sorted(members)))
-            raise DecodeError(f"task {self._name!r} has no parameter {unknown}")
+            raise DecodeError(f"{self.noun} {self._name!r} has no parameter {unknown}")
         return self._call_form(arguments)
 
     @lazy

@@ -102,6 +102,11 @@ class BoundTask(Generic[P, R]):
         """What a worker runs."""
         return self._definition.handler
 
+    @property
+    def submit_options(self) -> SubmitOptions:
+        """What is submitted through it has these options."""
+        return self._options
+
     def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Store one call; when this returns, it is durable. One round trip.
 

@@ -23,6 +23,15 @@
     ├── TaskFailedError                     the task ended without a result; carries the task
     │   ├── TaskCancelledError              somebody called it off
     │   └── TaskExpiredError                nobody started it in its time
+    ├── WorkflowError                       a workflow's code is wrong, or no longer fits a run
+    │   ├── MismatchError                   the code asks for something else than the run's journal has
+    │   ├── NotDeterministicError           a body did what only steps may: sockets, threads, a clock
+    │   ├── NotInBodyError                  the context was used outside of its body, such as in a step
+    │   ├── NotAwaitedError                 a body returned and left a step that nobody awaited
+    │   ├── MapError                        too many items of a map failed; carries its result
+    │   └── StepError                       a step failed, with an exception that cannot be made again here
+    │       ├── StepCancelledError          what the body waits for was cancelled by somebody else
+    │       └── StepTimeoutError (also TimeoutError)  a callback, a poll or a step did not end in its time
     └── HandlerError                        raised *by* handlers, to steer what happens next
         ├── RetryableError                  try again, after a delay of the handler's choice
         ├── PermanentError                  fail now, whatever retries are left
@@ -32,11 +41,14 @@
 Every class has a ``code``, the name that crosses the C ABI and appears in ``--json`` output. Those of one branch may
 share it: ``ArgumentError`` and ``EncodeError`` are ``invalid``, ``CodecError`` is ``decode``, and those that a handler
 raises are ``handler``, but for ``StoppedError``, which is ``stopped``.
+
+A body that is cancelled gets an ``asyncio.CancelledError``, which is no ``Exception`` and stands in no tree of ours; a
+plain ``def`` body gets ``buquet.workflow.RunCancelledError``, which is one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,6 +56,7 @@ if TYPE_CHECKING:
 
     from buquet._durations import Duration
     from buquet._models import Task
+    from buquet.workflow import MapResult
 
 __all__ = [
     "ArgumentError",
@@ -61,10 +74,18 @@ __all__ = [
     "InvalidError",
     "LayoutError",
     "LeaseLostError",
+    "MapError",
+    "MismatchError",
+    "NotAwaitedError",
+    "NotDeterministicError",
     "NotFoundError",
+    "NotInBodyError",
     "PermanentError",
     "RescheduleError",
     "RetryableError",
+    "StepCancelledError",
+    "StepError",
+    "StepTimeoutError",
     "StoppedError",
     "TaskCancelledError",
     "TaskExpiredError",
@@ -72,6 +93,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "WaitTimeoutError",
+    "WorkflowError",
 ]
 
 
@@ -257,6 +279,107 @@ def ended_without_result(task: Task) -> TaskFailedError:
 def _was(task: Task, status: str) -> bool:
     """Whether the task ended like that, also if it was archived then."""
     return status in {task.status, task.archived_from}
+
+
+class WorkflowError(BuquetError):
+    """Root of what is wrong with a workflow's code, and of what its operations raise."""
+
+    code = "workflow"
+
+
+class MismatchError(WorkflowError):
+    """The code does not ask for what the run's journal has: it was changed, or is not deterministic.
+
+    Such a run is paused, not failed: with code that fits, it goes on. For deliberate changes there is ``ctx.patched``.
+
+    ``position`` is the entry of the journal, ``recorded`` and ``asked`` say what stands there and what the code wants,
+    ``argument`` names the argument that differs, if it is one. ``recorded_version`` and ``version`` are the workflow's
+    versions, if it declares any.
+    """
+
+    code = "mismatch"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        position: int,
+        recorded: str,
+        asked: str,
+        argument: str | None = None,
+        recorded_version: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Say where both differ."""
+        super().__init__(message)
+        self.position = position
+        self.recorded = recorded
+        self.asked = asked
+        self.argument = argument
+        self.recorded_version = recorded_version
+        self.version = version
+
+
+class NotDeterministicError(WorkflowError):
+    """A body called something whose outcome no replay could repeat. Call it in a step."""
+
+    code = "not_deterministic"
+
+
+class NotInBodyError(WorkflowError):
+    """The context of a run was used outside of its body: in a step, on another thread, or after the end."""
+
+    code = "not_in_body"
+
+
+class NotAwaitedError(WorkflowError):
+    """A body returned while something that it had asked for was never awaited. Await it, or cancel it."""
+
+    code = "not_awaited"
+
+
+class MapError(WorkflowError):
+    """Too many items of a ``ctx.map`` failed. ``result`` is its ``MapResult``; the first failure is the cause."""
+
+    code = "map"
+
+    def __init__(self, message: str, result: MapResult[Any] | None = None) -> None:
+        """Say which items failed."""
+        super().__init__(message)
+        self.result = result
+
+
+class StepError(WorkflowError):
+    """A step failed with an exception that cannot be made again: its class is gone or local, or not an ``Exception``.
+
+    ``type`` is that class with its module, ``message`` its text and ``traceback`` that of the step, all as text. The
+    exceptions that caused it are its causes.
+    """
+
+    code = "step"
+
+    def __init__(self, type: str, message: str, traceback: str | None = None) -> None:  # noqa: A002 - as in the journal
+        """Take on what is known of the exception."""
+        super().__init__(f"{type}: {message}" if message else type)
+        self.type = type
+        self.message = message
+        self.traceback = traceback
+
+    def __reduce__(self) -> tuple[type[StepError], tuple[str, str, str | None]]:
+        """Pickle by what it is made of."""
+        return type(self), (self.type, self.message, self.traceback)
+
+
+class StepCancelledError(StepError):
+    """A call, a child run or a step was cancelled, and not by the body that waits for it."""
+
+    code = "step_cancelled"
+
+
+class StepTimeoutError(StepError, TimeoutError):
+    """A callback nobody completed, a poll that was never met, or a step did not end in its time."""
+
+    code = "step_timeout"
 
 
 class HandlerError(BuquetError):

@@ -1,0 +1,178 @@
+"""Runs an async body on its loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+from buquet.workflow import _asking
+from buquet.workflow._context import WorkflowContext
+from buquet.workflow._ending import Ended, completed, failed
+from buquet.workflow._loop import BodyLoop, BodyTask
+from buquet.workflow._suspended import ContinueAsNew, Suspended
+from buquet.workflow._watch import watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from buquet.workflow._core import Core
+    from buquet.workflow._definition import WorkflowFunction
+    from buquet.workflow._entries import Told
+    from buquet.workflow._scopes import Scope
+
+_STUCK_TRIES = 3
+"""So often a body is told that it waits for nothing; then it has failed."""
+
+
+class AsyncRunner:
+    """Runs an async body. All of it happens on the thread of whoever calls ``begin`` and ``tell``."""
+
+    def __init__(self, definition: WorkflowFunction[..., Any], core: Core) -> None:
+        """Begin before the body has run."""
+        self._definition = definition
+        self._core = core
+        self._loop = BodyLoop(self, core.root)
+        self._context = WorkflowContext(core, definition, self._loop)
+        self._main: BodyTask[Ended] | None = None
+        self.ended: Ended | None = None
+        core.run_by(self)
+
+    def begin(self) -> None:
+        """Run the body until it can go no further."""
+        with self._loop.entered():
+            self._main = BodyTask(self._body(), self._loop, self._core.root, None, None)
+            self._main.is_awaited = True
+            self._loop.keep(self._main)
+            self._drain()
+
+    def tell(self, told: Told) -> None:
+        """Tell it something, and run it until it can go no further."""
+        with self._loop.entered():
+            if told.told == "cancel":
+                self._cancel(told)
+            else:
+                self._core.tell(told)
+            self._drain()
+
+    def _cancel(self, told: Told) -> None:
+        if self._core.cancelled is None:
+            self._core.cancelled = told
+            if self._main is not None and not self._core.is_rolling_back:
+                self._main.cancel(told.reason)
+
+    def _drain(self) -> None:
+        core, loop = self._core, self._loop
+        with watch.over(threading.get_ident(), core.what, lambda: loop.turns):
+            loop.drain(self._is_over)
+            for _ in range(_STUCK_TRIES):
+                if not self._is_over() and not core.open and self._main is not None:
+                    core.is_stuck = True
+                    self._main.cancel()
+                    loop.drain(self._is_over)
+        if self._main is not None and self._main.done() and not core.is_stopped:
+            self.ended = self._main.result()
+        elif not self._is_over() and not core.open:
+            self.ended = failed(core, asyncio.CancelledError(), [])
+
+    def _is_over(self) -> bool:
+        return self._core.is_stopped or (self._main is not None and self._main.done())
+
+    def shut(self) -> bool:
+        """Unwind the body; gives whether it let go."""
+        self._core.stop()
+        with self._loop.entered():
+            return self._loop.shut()
+
+    async def _body(self) -> Ended:
+        core = self._core
+        try:
+            args, kwargs = self._definition.signature.bind_input(core.start.input, self._context)  # pyright: ignore[reportArgumentType]
+            result = await self._definition.function(*args, **kwargs)
+            self._check_left_behind()
+            return completed(self._definition, result)
+        except ContinueAsNew as again:
+            return Ended(status="continued", input=again.input)
+        except (Suspended, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a body may raise anything, SystemExit too
+            if core.is_stopped:
+                raise Suspended from None
+            return failed(core, error, await self._roll_back())
+
+    def _check_left_behind(self) -> None:
+        tasks = [task.what for task in self._loop.tasks if task.is_forgotten]
+        error = self._core.left_behind(tasks)
+        if error is not None:
+            raise error
+
+    async def _roll_back(self) -> list[Exception]:
+        """Undo what is to be undone; gives what failed of that."""
+        failures: list[Exception] = []
+        for compensation in self._core.rollback():
+            try:
+                await self._context.compensate(compensation)
+            except Exception as error:  # noqa: BLE001 - the others are undone all the same
+                failures.append(error)
+        return failures
+
+    # The journal's side of the loop, and the core's of the runner.
+
+    def now(self) -> float:
+        """Seconds since the epoch at the entry that was delivered last."""
+        return self._core.at / 1000
+
+    def set_timer(self, scope: Scope, when: float, fire: Callable[[], object]) -> Callable[[], object]:
+        """Ask for a timer of asyncio's."""
+        core = self._core
+        if core.is_stopped:
+            return lambda: None
+        operation = _asking.ask_timer(core, scope, round(when * 1000))
+        operation.sink = _Fires(fire)
+        return lambda: core.cancel(operation)
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether what happens now has happened before."""
+        return self._core.is_replaying
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the caller is the body."""
+        return self._loop.is_inside
+
+    @property
+    def scope(self) -> Scope:
+        """The scope of the task that runs."""
+        return self._loop.scope
+
+    def enter_scope(self, scope: Scope) -> Scope:
+        """Let the task that runs be in this scope; gives the one before."""
+        before = self._loop.scope
+        self.leave_scope(scope)
+        return before
+
+    def leave_scope(self, before: Scope) -> None:
+        """Let the task that runs be in the scope before."""
+        task = asyncio.current_task(self._loop)
+        if isinstance(task, BodyTask):
+            task.scope = before
+
+    def give_up(self) -> None:
+        """Let the loop drop it: it throws into the body only so often."""
+
+
+class _Fires:
+    """What a timer's end is to the loop."""
+
+    def __init__(self, fire: Callable[[], object]) -> None:
+        self._fire = fire
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _result: object, /) -> None:
+        self._fire()
+
+    def set_exception(self, _exception: Exception, /) -> None:
+        self._fire()
