@@ -75,13 +75,10 @@ class Body:
         core.enter(block)
         if told is None:
             self._runner.begin()
-        elif told.told == "cancel" or told.op in core.open or not self._was_cancelled(told):
+        elif told.told == "cancel" or told.op not in core.closed:
             self._runner.tell(told)
         self._check_fault()
-        core.cursor.leave(f"nothing: the body {self._doing()}")
-
-    def _was_cancelled(self, told: Told) -> bool:
-        return told.op in self._core.closed
+        core.cursor.leave(self._doing)
 
     def deliver(self, told: Told) -> Block:
         """Tell the body something; gives what it asks for behind it.
@@ -90,7 +87,7 @@ class Body:
         """
         if self.ended is not None:
             raise CorruptError(f"the body of {self._core.what} has ended, and is told of {told.told} {told.op}")
-        if told.told != "cancel" and self._was_cancelled(told):
+        if told.told != "cancel" and told.op in self._core.closed:
             return Block([], [], {}, {}, [], is_dropped=True)
         try:
             self._core.advance(told)

@@ -10,7 +10,7 @@ from buquet.errors import CorruptError, MismatchError
 from buquet.workflow._entries import Ask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from buquet.workflow._entries import Entry, Identity, Told
 
@@ -62,14 +62,14 @@ class Cursor:
         self._block = block
         self._last_asked = None
 
-    def leave(self, doing: str) -> None:
+    def leave(self, doing: Callable[[], str]) -> None:
         """Check that the body has asked for all that is recorded; ``doing`` says what it does instead.
 
         :raises MismatchError: it has not.
         """
         block, self._block = self._block, None
         if block is not None and block.asks:
-            asked = shown(self._last_asked) if self._last_asked is not None else doing
+            asked = shown(self._last_asked) if self._last_asked is not None else f"nothing: the body {doing()}"
             position, recorded = next(iter(block.asks.values()))
             raise self.mismatch(position, shown(recorded), asked)
 

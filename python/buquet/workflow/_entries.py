@@ -20,8 +20,8 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Its class with its module; of built-in ones and those of ``buquet.errors`` the class alone."""
     message: str
     traceback: str | None = None
-    args: list[Any] | None = None
-    """What it was made with, where JSON brings that back as it was."""
+    args: list[Any] | UnsetType | None = UNSET
+    """What it was made with, where JSON brings that back as it was; left out where that is the message alone."""
     state: dict[str, Any] = {}
     """Those of its attributes that JSON brings back as they were."""
     notes: list[str] = []

@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from buquet._attempt import MESSAGE_LIMIT, failure, trim
 from buquet.errors import StepCancelledError, StepError, StepTimeoutError
@@ -16,21 +17,36 @@ from buquet.workflow._entries import ErrorInfo
 if TYPE_CHECKING:
     from buquet.workflow._entries import Told
 
-_DEPTH = 8
-"""So many causes of causes are kept."""
+_LIMIT = 15 * 1024
+"""The engine cuts errors of more than 16 KiB with their causes."""
+_DETAILS = ((8, 8 * 1024), (3, 4 * 1024), (0, 2 * 1024))
+"""How many causes of causes are kept, and how many bytes of the traceback: less where that is too much."""
 _GROUP = 20
 """So many members of a group."""
-_STATE_LIMIT = 8 * 1024
+_STATE_LIMIT = 4 * 1024
 _NOTES = 20
+_SHORT = 1024
 _TIMEOUTS = frozenset({"CallbackTimeout", "StepTimeout"})
 
 
 def record(error: BaseException) -> ErrorInfo:
     """Describe an exception for the journal, within limits."""
-    return _record(error, _DEPTH)
+    for depth, most in _DETAILS:
+        info = _record(error, depth, most)
+        if len(msgspec.json.encode(info)) <= _LIMIT:
+            return info
+    text = failure(error)
+    return ErrorInfo(
+        type=text.type,
+        message=trim(text.message, _SHORT),
+        traceback=trim(text.traceback or "", _SHORT),
+        args=None,
+        op=operation_of(error),
+    )
 
 
-def _record(error: BaseException, depth: int) -> ErrorInfo:
+def _record(error: BaseException, depth: int, most: int) -> ErrorInfo:
+    """Describe an exception; its traceback has those of its causes too."""
     text = failure(error)
     cause, context = error.__cause__, error.__context__
     if error.__suppress_context__:
@@ -40,15 +56,20 @@ def _record(error: BaseException, depth: int) -> ErrorInfo:
     return ErrorInfo(
         type=text.type,
         message=text.message,
-        traceback=text.traceback,
-        args=_plain(_arguments(error)) if state is not None and not members else None,
+        traceback=trim(text.traceback or "", most) if most else None,
+        args=None if state is None or members else _arguments_beside(error, text.message),
         state=state or {},
         notes=[trim(str(note), MESSAGE_LIMIT) for note in _notes(error)[:_NOTES]],
-        cause=_record(cause, depth - 1) if cause is not None and depth else None,
-        context=_record(context, depth - 1) if context is not None and cause is None and depth else None,
-        errors=[_record(each, depth - 1) for each in members[:_GROUP]] if depth else [],
+        cause=_record(cause, depth - 1, 0) if cause is not None and depth else None,
+        context=_record(context, depth - 1, 0) if context is not None and cause is None and depth else None,
+        errors=[_record(each, depth - 1, 0) for each in members[:_GROUP]] if depth else [],
         op=operation_of(error),
     )
+
+
+def _arguments_beside(error: BaseException, message: str) -> list[Any] | UnsetType | None:
+    args = _plain(_arguments(error))
+    return UNSET if args == [message] else args
 
 
 def _arguments(error: BaseException) -> list[Any]:
@@ -132,11 +153,12 @@ def _same(info: ErrorInfo) -> Exception | None:
             return group(message, members)
         if info.args is None:
             return None
+        args = [info.message] if info.args is UNSET else info.args
         if isinstance(kind.__init__, FunctionType):  # which may want anything, and has run already
-            error = kind.__new__(kind, *info.args)
-            error.args = tuple(info.args)
+            error = kind.__new__(kind, *args)
+            error.args = tuple(args)
         else:
-            error = kind(*info.args)
+            error = kind(*args)
         error.__dict__.update(info.state)
         same = trim(str(error), MESSAGE_LIMIT) == info.message
     except Exception:  # noqa: BLE001 - classes of others may refuse in any way

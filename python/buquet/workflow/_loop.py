@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import sys
 import threading
 import weakref
@@ -231,8 +232,10 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> TimerHandle:
         """Run the callback by a timer of the journal; at once if it is due."""
+        if math.isnan(when):
+            raise ValueError("a timer is to fire at NaN, which is no time")
         handle = BodyTimer(when, callback, args, self, context)
-        if self._closed:
+        if self._closed or math.isinf(when):  # as in asyncio.sleep(math.inf)
             return handle
         if when <= self.time():
             self.call_soon(self._fire, handle)

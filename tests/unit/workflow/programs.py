@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Any
 
-from buquet.workflow import WorkflowContext, workflow
+from buquet.workflow import SyncWorkflowContext, WorkflowContext, workflow
 from tests.unit.workflow import steps
 
 if TYPE_CHECKING:
@@ -134,3 +134,48 @@ async def queued(ctx: WorkflowContext, chosen: random.Random, depth: int) -> Any
     seen = [await queue.get() for _ in producers]
     await asyncio.gather(*producers)
     return seen
+
+
+@workflow
+def random_plain_program(ctx: SyncWorkflowContext, seed: int) -> Any:
+    chosen = random.Random(seed)  # noqa: S311 - to be the same again
+    some = [chain_plainly, start_several, select_plainly, map_plainly, fail_plainly, sleep_plainly]
+    return [chosen.choice(some)(ctx, chosen) for _ in range(chosen.randint(2, 6))]
+
+
+def chain_plainly(ctx: SyncWorkflowContext, chosen: random.Random) -> Any:
+    with ctx.scope("chain"):
+        return ctx.step(steps.add, ctx.step(steps.double, chosen.randint(0, 9)))
+
+
+def start_several(ctx: SyncWorkflowContext, chosen: random.Random) -> Any:
+    several = [ctx.start_step(steps.echo, str(chosen.random())) for _ in range(4)]
+    several.pop(chosen.randrange(4)).cancel()
+    chosen.shuffle(several)
+    return [one.result() for one in several]
+
+
+def select_plainly(ctx: SyncWorkflowContext, chosen: random.Random) -> Any:
+    step = ctx.start_step(steps.double, chosen.randint(0, 9))
+    return [ctx.select(step=step, late=ctx.timer(chosen.randint(1, 90))).arm, step.result()]
+
+
+def map_plainly(ctx: SyncWorkflowContext, chosen: random.Random) -> Any:
+    numbers = [chosen.randint(0, 9) for _ in range(5)]
+    given = ctx.map(steps.odd_fails, numbers, max_concurrency=2, tolerated_failures=chosen.randint(0, 5))
+    return [given.reason, given.succeeded, given.failed]
+
+
+def fail_plainly(ctx: SyncWorkflowContext, chosen: random.Random) -> Any:
+    ctx.on_rollback(steps.undo, str(chosen.random()))
+    try:
+        ctx.step(steps.fail, "as it should")
+    except ValueError as error:
+        if chosen.random() < 0.2:
+            raise
+        return str(error)
+
+
+def sleep_plainly(ctx: SyncWorkflowContext, chosen: random.Random) -> Any:
+    ctx.sleep(chosen.randint(1, 50))
+    return round(ctx.random.random(), 6)

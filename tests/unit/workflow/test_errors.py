@@ -6,6 +6,7 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import pytest
 
 from buquet import RetryableError, StepCancelledError, StepError, StepTimeoutError
@@ -239,3 +240,24 @@ def test_a_body_that_exits_fails_its_run_and_not_its_worker() -> None:
 
     error = error_of(begun(body).ended)
     assert (error.type, error.message) == ("SystemExit", "3")
+
+
+def deep(depth: int, text: str) -> Exception:
+    """An exception with so many causes."""
+    error = failures.CustomError(depth, detail=text)
+    if depth:
+        error.__cause__ = deep(depth - 1, text)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [(deep(5, "short"), 5), (deep(50, "short"), 8), (deep(8, "x" * 1200), 3), (ValueError("\x00" * 100_000), 0)],
+)
+def test_errors_with_all_their_causes_stay_within_what_a_journal_takes(error: Exception, kept: int) -> None:
+    info: ErrorInfo | None = record(error)
+    assert len(msgspec.json.encode(info)) <= 16 * 1024
+    depth = -1
+    while info is not None:
+        depth, info = depth + 1, info.cause
+    assert depth == kept

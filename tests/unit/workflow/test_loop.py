@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -250,6 +251,7 @@ def test_a_sleep_of_zero_is_no_entry() -> None:
 
 PROGRAM = """
 import asyncio
+import math
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import begun
 from buquet.workflow import WorkflowContext, workflow
@@ -279,18 +281,18 @@ print(b"\\n".join(driver.entries).decode(), driver.ended.output)
 """
 
 
-def test_the_journal_is_the_same_under_every_hash_seed() -> None:
+def test_the_journal_is_the_same_under_every_hash_seed_and_in_the_debug_mode_of_asyncio() -> None:
     path = os.pathsep.join([str(ROOT / "python"), str(ROOT)])
     printed = {
         subprocess.run(
             [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONASYNCIODEBUG": debug, "PYTHONPATH": path},
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        for seed in ("0", "1", "31337")
+        for seed, debug in (("0", ""), ("1", ""), ("31337", ""), ("2", "1"))
     }
     assert len(printed) == 1
     assert '"told"' in printed.pop()
@@ -318,3 +320,20 @@ def test_scopes_are_the_same_on_every_python() -> None:
     driver.run()
     scopes = [entry.scope for entry in driver.asks() if entry.ask == "step"]
     assert scopes == ["", "", "0", "1", "2", "named.0", "named.0/0", "named.1"]
+
+
+def test_a_sleep_for_ever_is_no_timer_and_one_of_no_length_is_refused() -> None:
+    @workflow
+    async def body(ctx: WorkflowContext) -> str:
+        forever = asyncio.create_task(asyncio.sleep(math.inf))
+        try:
+            asyncio.get_running_loop().call_later(math.nan, print)
+        except ValueError as error:
+            await ctx.step(steps.echo, str(error))
+        forever.cancel()
+        return "done"
+
+    driver = begun(body)
+    assert driver.names() == ["echo"]
+    driver.run()
+    replays_alike(driver, "done")

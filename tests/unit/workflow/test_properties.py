@@ -9,13 +9,14 @@ import pytest
 
 from buquet.workflow._entries import Ask, Told, read_entries
 from tests.unit.workflow.driver import Driver, begun
-from tests.unit.workflow.programs import random_program
+from tests.unit.workflow.programs import random_plain_program, random_program
 
 if TYPE_CHECKING:
     from buquet.workflow import Ended
     from buquet.workflow._operations import Operation
 
-SEEDS = range(60)
+SEEDS = range(40)
+PROGRAMS = {"async": random_program, "plain": random_plain_program}
 
 
 def go_on(driver: Driver, chosen: random.Random) -> None:
@@ -63,11 +64,17 @@ def outcome(ended: Ended | None) -> tuple[Any, ...]:
     return ended.status, ended.output, None if error is None else (error.type, error.message)
 
 
-@pytest.mark.parametrize("cancels", [False, True], ids=["", "with cancels"])
+@pytest.mark.parametrize("cancels", [False, True], ids=["", "cancels"])
+@pytest.mark.parametrize("kind", PROGRAMS)
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_random_program_is_replayed_as_it_was_and_goes_on_after_a_crash_anywhere(seed: int, cancels: bool) -> None:  # noqa: FBT001
+def test_a_random_program_is_replayed_as_it_was_and_goes_on_after_a_crash_anywhere(
+    seed: int,
+    kind: str,
+    cancels: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
     chosen = random.Random(seed)  # noqa: S311 - to be the same again
-    live = begun(random_program, seed)
+    program = PROGRAMS[kind]
+    live = begun(program, seed)
     ended = run(live, chosen, cancels=cancels)
     recorded = list(live.entries)
     live.replay()
@@ -76,11 +83,11 @@ def test_a_random_program_is_replayed_as_it_was_and_goes_on_after_a_crash_anywhe
     entries = read_entries(b"[" + b",".join(recorded) + b"]")
     ends = [place for place, entry in enumerate(entries) if isinstance(entry, Told)]
     for crash in chosen.sample(ends, min(8, len(ends))):
-        crashed = Driver(random_program, seed, entries=recorded[:crash]).begin()
+        crashed = Driver(program, seed, entries=recorded[:crash]).begin()
         assert crashed.entries == recorded[:crash]
         go_on_as_recorded(crashed, entries[crash:], recorded)
         assert outcome(crashed.ended) == outcome(ended)
-        otherwise = Driver(random_program, seed, entries=recorded[:crash]).begin()
+        otherwise = Driver(program, seed, entries=recorded[:crash]).begin()
         run(otherwise, chosen, cancels=cancels)
         before = list(otherwise.entries)
         otherwise.replay()

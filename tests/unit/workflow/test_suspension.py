@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -182,10 +181,3 @@ def test_the_context_is_of_no_use_after_the_end() -> None:
     begun(keeps)
     with pytest.raises(NotInBodyError, match=r"ctx\.publish was called outside of the body of workflow 'keeps'"):
         kept[0].publish("a", 1)
-
-
-def test_debugging_of_asyncio_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG):
-        driver = begun(many_parts)
-        driver.run()
-    assert result(driver.ended) == ["a", "b"]
