@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from buquet.workflow._core import Core
     from buquet.workflow._definition import WorkflowFunction
 
-_NESTED = ("asyncio.run() cannot be called", "Cannot run the event loop while another", "This event loop is already")
+_NESTED = (
+    "asyncio.run() cannot be called",
+    "Runner.run() cannot be called",
+    "Cannot run the event loop while another",
+    "This event loop is already",
+)
 
 
 class Ended(msgspec.Struct, kw_only=True, frozen=True):
