@@ -69,6 +69,11 @@ class File:
         file._path, file._stored, file.size = None, stored, size
         return file
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a file of this machine, and not one that was stored."""
+        return self._path is not None
+
     def __repr__(self) -> str:
         """Show the name."""
         return f"<File {self.name!r}>" if self._path is None else f"File({str(self._path)!r})"

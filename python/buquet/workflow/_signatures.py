@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from buquet._files import File
 from buquet._lazy import lazy
 from buquet._packing import Packing, packing
 from buquet._signature import TaskSignature, signature_of
@@ -16,6 +17,8 @@ from buquet.errors import EncodeError, InvalidError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from buquet._chain import Marker
 
 _DIGEST = 16
 
@@ -49,6 +52,21 @@ class WorkflowSignature(TaskSignature):
         return next(iter(self._whole.parameters), None)
 
 
+class _BodyPacking(Packing):
+    """Sets aside what does not go into JSON, of what a replay will find as well."""
+
+    argument = ""
+
+    def set_aside(self, content: bytes | File, *, whole: bool = False) -> Marker:
+        """Keep a part; refuse a file that no other machine has."""
+        if isinstance(content, File) and content.is_local:
+            raise EncodeError(
+                f"argument {self.argument!r} is {content!r}, a file of this machine, which a replay elsewhere would "
+                "not have: give its path as text and open it in the step, or let a step return the File"
+            )
+        return super().set_aside(content, whole=whole)
+
+
 class Arguments:
     """The arguments of one call, encoded: they reach the function as a replay would give them."""
 
@@ -61,9 +79,12 @@ class Arguments:
         :raises EncodeError: one cannot be encoded; it is named.
         """
         self._signature = signature
-        self._packing = Packing([])
+        self._packing = _BodyPacking([])
+        self._members: dict[str, msgspec.Raw] = {}
         with packing(self._packing):
-            self._members = {name: signature.encode_one(name, value) for name, value in _bound(signature, args, kwargs)}
+            for name, value in _bound(signature, args, kwargs):
+                self._packing.argument = name
+                self._members[name] = signature.encode_one(name, value)
 
     @property
     def json(self) -> bytes:

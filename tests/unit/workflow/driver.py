@@ -27,6 +27,10 @@ BEGUN = 1_700_000_000_000
 STALL = 2_000
 
 
+opened: list[Driver] = []
+"""The drivers of this test."""
+
+
 class Driver:
     """Drives one run of a workflow."""
 
@@ -47,6 +51,7 @@ class Driver:
         self.ended: Ended | None = None
         self.version: str | None = workflow.version
         self.body: Body = self._body()
+        opened.append(self)
 
     def _body(self) -> Body:
         entries = read_entries(b"[" + b",".join(self.entries) + b"]")

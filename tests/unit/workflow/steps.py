@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from buquet import File  # noqa: TC001 - a step's annotation is read
+
 if TYPE_CHECKING:
     from buquet.workflow import WorkflowContext
 
@@ -76,6 +78,14 @@ held: list[WorkflowContext] = []
 
 def use_held() -> None:
     held[0].wait_signal("a")
+
+
+def take_file(file: File) -> bytes:
+    return file.read()
+
+
+def take_files(files: list[File]) -> int:
+    return len(files)
 
 
 def take_bytes(value: bytes) -> int:

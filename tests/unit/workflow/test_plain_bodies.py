@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def threads() -> list[str]:
-    """The threads of bodies."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("buquet-body")]
+@pytest.fixture
+def threads() -> Callable[[], list[threading.Thread]]:
+    """Find the threads that bodies have begun in this test."""
+    before = set(threading.enumerate())
+
+    def begun_since() -> list[threading.Thread]:
+        since = [thread for thread in threading.enumerate() if thread not in before]
+        return [thread for thread in since if thread.name == "buquet-body-run-1"]
+
+    return begun_since
 
 
 @workflow
@@ -29,21 +36,19 @@ def two_steps(ctx: SyncWorkflowContext) -> str:
     return ctx.step(steps.echo, first * 2)
 
 
-def test_a_thread_lives_as_long_as_its_body_is_kept_and_no_longer() -> None:
+def test_a_thread_lives_as_long_as_its_body_is_kept_and_no_longer(
+    threads: Callable[[], list[threading.Thread]],
+) -> None:
     driver = begun(two_steps)
-    assert threads() == ["buquet-body-run-1"]
+    (thread,) = threads()
+    assert thread.daemon
     driver.body.close()
-    ended_soon()
+    thread.join(60)
+    assert threads() == []
     driver.replay()
     assert result(driver.run()) == "aa"
-    ended_soon()
-
-
-def ended_soon() -> None:
-    """Wait for the threads to be gone: they have let go of the body already."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("buquet-body"):
-            thread.join(60)
+    for thread in threads():
+        thread.join(60)
     assert threads() == []
 
 
@@ -151,4 +156,3 @@ def test_many_wait_at_a_time_and_end_in_any_order() -> None:
     for driver in reversed(drivers):
         driver.run()
     assert {result(driver.ended) for driver in drivers} == {"aa"}
-    ended_soon()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from buquet import ArgumentError, Buquet, EncodeError, InvalidError, NotInBodyError, RetryableError, RetryPolicy
+from buquet import ArgumentError, Buquet, EncodeError, File, InvalidError, NotInBodyError, RetryableError, RetryPolicy
 from buquet.workflow import SyncWorkflowContext, WorkflowContext, WorkflowFunction, workflow
 from buquet.workflow._entries import Ask, write_entry
 from tests.unit.workflow import steps
@@ -246,6 +246,28 @@ def test_a_step_gets_its_arguments_as_a_replay_would_give_them() -> None:
         return await ctx.step(steps.take_bytes, big)
 
     assert result(begun(bytes_body).run()) == 100_000
+
+
+class Kept:
+    """What a store has."""
+
+    def pieces(self) -> Iterator[bytes]:
+        yield b"content"
+
+
+def test_stored_files_are_handed_on_and_files_of_this_machine_are_refused_by_name() -> None:
+    @workflow
+    async def body(ctx: WorkflowContext) -> str:
+        stored = File.from_store(Kept(), "kept.txt", 7)
+        assert await ctx.step(steps.take_files, [stored, stored]) == 2
+        return (await ctx.step(steps.take_file, stored)).decode()
+
+    driver = begun(body)
+    assert result(driver.run()) == "content"
+    driver.replay()
+    for function, argument in ((steps.take_file, File("/etc/nothing")), (steps.take_files, [File("/etc/nothing")])):
+        with pytest.raises(EncodeError, match=r"argument 'files?' is File\('/etc/nothing'\), a file of this machine"):
+            ask(function, argument)
 
 
 @pytest.mark.parametrize(
