@@ -81,6 +81,27 @@ def test_a_cancel_reaches_whatever_the_body_waits_for(wait: str) -> None:
     driver.replay()
 
 
+@workflow
+async def parent(ctx: WorkflowContext) -> str:
+    return await ctx.child(slow_child)
+
+
+@workflow
+async def slow_child(ctx: WorkflowContext) -> str:
+    return ctx.info.id
+
+
+def test_a_parent_that_is_cancelled_does_not_record_that_as_its_childs_result() -> None:
+    driver = begun(parent)
+    awaited = driver.find("slow_child")
+    driver.cancel()
+    assert [type(entry).__name__ for entry in driver.read()] == ["Ask", "Told", "Ask"]
+    assert (driver.asks()[1].ask, driver.asks()[1].op) == ("cancel", awaited.op)
+    driver.replay()
+    assert driver.ended is not None
+    assert driver.ended.status == "cancelled"
+
+
 def test_a_body_that_swallows_its_cancellation_completes() -> None:
     @workflow
     async def body(ctx: WorkflowContext) -> str:

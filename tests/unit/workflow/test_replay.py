@@ -114,6 +114,28 @@ def test_steps_that_are_not_reached_yet_may_change_and_so_may_what_a_step_does()
     assert result(driver.run()) == "firstfirst"
 
 
+@workflow
+async def gated(ctx: WorkflowContext) -> str:
+    await ctx.step(steps.echo, "before")
+    await ctx.wait_signal("open")
+    return await ctx.step(steps.act, "a") + await ctx.step(steps.echo, "b")
+
+
+@workflow(name="gated", version="of next month")
+async def gated_later(ctx: WorkflowContext) -> str:
+    await ctx.step(steps.echo, "before")
+    await ctx.wait_signal("open", timeout="14d")
+    return await ctx.step(steps.echo, "b") + await ctx.step(steps.act, "a")
+
+
+def test_a_run_that_waits_at_a_gate_goes_on_with_code_of_another_version_whose_later_steps_have_another_order() -> None:
+    driver = begun(gated)
+    driver.end("echo")
+    driver.replay(gated_later)
+    driver.end("open", payload=None)
+    assert result(driver.run()) == "ba"
+
+
 def test_arguments_without_a_digest_may_change() -> None:
     @workflow
     async def before(ctx: WorkflowContext) -> str:
