@@ -11,36 +11,30 @@ from msgspec import UNSET, UnsetType
 
 from buquet.errors import InvalidError
 from buquet.workflow._core import Start
-from buquet.workflow._entries import Ask, Entry, ErrorInfo, read_entries
+from buquet.workflow._entries import Ask, Entry, read_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
-class _Journal(msgspec.Struct):
-    entries: msgspec.Raw = msgspec.Raw(b"[]")
-    chunks: list[dict[str, Any]] = []
-
-
 class _Run(msgspec.Struct):
-    name: str
+    id: str
+    workflow: str
     status: str
-    journal: _Journal
     version: str | None = None
     generation: int | str = 1
     execution: int = 1
     patches: dict[str, bool] = {}
     deadline: int | None = None
     parent: str | None = None
+    input: msgspec.Raw = msgspec.Raw(b"null")
+    output: msgspec.Raw | UnsetType = UNSET
+    submitted_at: datetime | None = None
 
 
 class _Export(msgspec.Struct):
-    id: str
     run: _Run
-    input: msgspec.Raw = msgspec.Raw(b"null")
-    output: msgspec.Raw | UnsetType = UNSET
-    error: ErrorInfo | None = None
-    submitted_at: datetime | None = None
+    entries: msgspec.Raw
 
 
 class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,15 +109,15 @@ def _read(raw: bytes | msgspec.Raw, source: str) -> RecordedRun:
     try:
         export = msgspec.json.decode(raw, type=_Export)
     except msgspec.DecodeError as error:
-        raise InvalidError(f"{source} is no exported run: {error}") from error
+        raise InvalidError(
+            f"{source} is no exported run: {error}; write one with buquet workflow history ID --json"
+        ) from error
     run = export.run
-    if run.journal.chunks:
-        raise InvalidError(f"{source} lacks {len(run.journal.chunks)} parts of its journal; export it with its history")
-    entries = read_entries(run.journal.entries)
+    entries = read_entries(export.entries)
     start = Start(
-        id=export.id,
-        at=_started(entries, export.submitted_at),
-        input=export.input,
+        id=run.id,
+        at=_started(entries, run.submitted_at),
+        input=run.input,
         entries=entries,
         patches=run.patches,
         version=run.version,
@@ -132,8 +126,8 @@ def _read(raw: bytes | msgspec.Raw, source: str) -> RecordedRun:
         deadline=run.deadline,
         parent=run.parent,
     )
-    output = None if export.output is UNSET else msgspec.json.decode(export.output)
-    return RecordedRun(source=source, workflow=run.name, status=run.status, start=start, output=output)
+    output = None if run.output is UNSET else msgspec.json.decode(run.output)
+    return RecordedRun(source=source, workflow=run.workflow, status=run.status, start=start, output=output)
 
 
 def _started(entries: list[Entry], submitted_at: datetime | None) -> int:
