@@ -9,7 +9,6 @@
         Replayer(order).check("tests/journals")
 """
 
-from buquet.testing._exports import RecordedRun, read_runs
 from buquet.testing._replayer import Difference, Replayer, ReplayError
 
-__all__ = ["Difference", "RecordedRun", "ReplayError", "Replayer", "read_runs"]
+__all__ = ["Difference", "ReplayError", "Replayer"]

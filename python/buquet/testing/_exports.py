@@ -48,16 +48,6 @@ class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
     output: Any = None
     """Of a completed run, its result as JSON."""
 
-    @property
-    def id(self) -> str:
-        """The run's id."""
-        return self.start.id
-
-    @property
-    def entries(self) -> list[Entry]:
-        """Its journal."""
-        return self.start.entries
-
 
 def read_runs(journals: str | Path | Mapping[str, Any] | Iterable[Any]) -> Iterator[RecordedRun]:
     """Read exported runs.

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from buquet.workflow import Block, Ended, WorkflowFunction
+    from buquet.workflow import WorkflowFunction
+    from buquet.workflow._core import Block
+    from buquet.workflow._ending import Ended
     from buquet.workflow._entries import Entry
 
 _AROUND = 2
@@ -27,16 +29,24 @@ _AROUND = 2
 class Difference(NamedTuple):
     """A recorded run that today's code does not fit."""
 
-    run: RecordedRun
+    run_id: str
+    workflow: str
+    source: str
+    """The file that the run was read from."""
     problem: str
     mismatch: MismatchError | None = None
+    excerpt: tuple[str, ...] = ()
+    """The entries of the journal around the place that differs, a line each."""
 
     def __str__(self) -> str:
         """Show it in several lines, with the entries around the place."""
-        lines = [f"{self.run.id} (workflow {self.run.workflow}, {self.run.source})", f"  {self.problem}"]
-        if self.mismatch is not None:
-            lines += [f"  {line}" for line in _excerpt(self.run.entries, self.mismatch)]
-        return "\n".join(lines)
+        head = f"{self.run_id} (workflow {self.workflow}, {self.source})"
+        return "\n  ".join([head, self.problem, *self.excerpt])
+
+
+def _difference(run: RecordedRun, problem: str, mismatch: MismatchError | None = None) -> Difference:
+    excerpt = () if mismatch is None else tuple(_excerpt(run.start.entries, mismatch))
+    return Difference(run.start.id, run.workflow, run.source, problem, mismatch, excerpt)
 
 
 class ReplayError(BuquetError, AssertionError):
@@ -84,28 +94,28 @@ class Replayer:
         :raises ReplayError: some do not fit. It is an ``AssertionError`` too.
         :raises InvalidError: there is no such file, or it is no export.
         """
-        runs = list(read_runs(journals))
-        differences = [difference for run in runs if (difference := self.replay(run)) is not None]
+        outcomes = [self._replay(run) for run in read_runs(journals)]
+        differences = [difference for difference in outcomes if difference is not None]
         if differences:
-            raise ReplayError(differences, len(runs))
-        return len(runs)
+            raise ReplayError(differences, len(outcomes))
+        return len(outcomes)
 
-    def replay(self, run: RecordedRun) -> Difference | None:
-        """Replay one run; gives how the code differs, if it does."""
+    def _replay(self, run: RecordedRun) -> Difference | None:
+        """How the code differs from one run, if it does."""
         workflow = self._workflows.get(run.workflow)
         if workflow is None:
             known = ", ".join(sorted(self._workflows)) or "none"
             hint = did_you_mean(run.workflow, self._workflows)
-            return Difference(run, f"there is no workflow {run.workflow!r} here, only {known}{hint}")
+            return _difference(run, f"there is no workflow {run.workflow!r} here, only {known}{hint}")
         with Body(workflow, run.start) as body:
             try:
                 block = body.begin()
             except MismatchError as error:
-                return Difference(run, str(error), error)
+                return _difference(run, str(error), error)
             except CorruptError as error:
-                return Difference(run, str(error))
+                return _difference(run, str(error))
             problem = _compare(run, block, body.ended)
-        return None if problem is None else Difference(run, problem)
+        return None if problem is None else _difference(run, problem)
 
 
 def _compare(run: RecordedRun, block: Block, ended: Ended | None) -> str | None:

@@ -18,14 +18,10 @@ What a body may do, what is recorded when, and what may run twice, ``docs/determ
 """
 
 from buquet.workflow._async_steps import AsyncSteps, CallbackFuture, OperationFuture
-from buquet.workflow._body import Body
 from buquet.workflow._cancelled import RunCancelledError
 from buquet.workflow._context import ChildStarter, WorkflowContext
 from buquet.workflow._context_base import RunInfo, Selected, SignalArm, TimerArm
-from buquet.workflow._core import Block, Start
 from buquet.workflow._definition import WorkflowDecorator, WorkflowFunction, workflow
-from buquet.workflow._ending import Ended
-from buquet.workflow._log import BodyLogger
 from buquet.workflow._map import ItemStatus, MapReason, MapResult
 from buquet.workflow._steps import StepOptions
 from buquet.workflow._sync_context import SyncChildStarter, SyncWorkflowContext
@@ -33,12 +29,8 @@ from buquet.workflow._sync_steps import Pending, PendingCallback, SyncSteps
 
 __all__ = [
     "AsyncSteps",
-    "Block",
-    "Body",
-    "BodyLogger",
     "CallbackFuture",
     "ChildStarter",
-    "Ended",
     "ItemStatus",
     "MapReason",
     "MapResult",
@@ -49,7 +41,6 @@ __all__ = [
     "RunInfo",
     "Selected",
     "SignalArm",
-    "Start",
     "StepOptions",
     "SyncChildStarter",
     "SyncSteps",

@@ -228,6 +228,6 @@ class AsyncSteps:
         try:
             await over
         except asyncio.CancelledError:
-            fan_out.cancel()
+            fan_out.stop()
             raise
         return fan_out.result

@@ -236,12 +236,12 @@ class FanOut(Generic[R]):
         self.go_on()
 
     def _end(self, reason: MapReason) -> None:
-        self.reason = reason
-        self.cancel()
+        self.stop(reason)
         self._over()
 
-    def cancel(self) -> None:
-        """Cancel what runs."""
+    def stop(self, reason: MapReason = MapReason.TOO_MANY_FAILED) -> None:
+        """Start nothing more, and cancel what runs."""
+        self.reason = reason
         for pending in self._running.values():
             pending.cancel()
 

@@ -209,5 +209,5 @@ class SyncSteps:
         )
         fan_out.go_on()
         if fan_out.reason is None:
-            self._waits.wait(lambda: fan_out.reason is not None, fan_out.cancel)
+            self._waits.wait(lambda: fan_out.reason is not None, fan_out.stop)
         return fan_out.result

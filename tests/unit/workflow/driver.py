@@ -12,7 +12,9 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from buquet.workflow import Body, Start, WorkflowFunction
+from buquet.workflow import WorkflowFunction
+from buquet.workflow._body import Body
+from buquet.workflow._core import Start
 from buquet.workflow._entries import Ask, ErrorInfo, Told, read_entries, write_entry
 from buquet.workflow._failures import record
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable
 
-    from buquet.workflow import Block, Ended
+    from buquet.workflow._core import Block
+    from buquet.workflow._ending import Ended
     from buquet.workflow._operations import Operation
 
 BEGUN = 1_700_000_000_000

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import buquet
-from buquet.workflow import Body, OperationFuture, WorkflowContext, workflow
+from buquet.workflow import OperationFuture, WorkflowContext, workflow
+from buquet.workflow._body import Body
 from buquet.workflow._watch import Watch
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import begun, error_of, result

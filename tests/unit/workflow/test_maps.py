@@ -249,3 +249,29 @@ def test_a_branch_can_go_on_as_new() -> None:
         await ctx.parallel(again)
 
     assert begun(body, 3).run().status == "continued"
+
+
+@workflow
+async def tidies_up(ctx: WorkflowContext) -> None:
+    try:
+        await ctx.map(steps.odd_fails, [2, 4, 6, 8], max_concurrency=2)
+    finally:
+        await ctx.step(steps.act, "tidied up")
+
+
+@workflow
+def tidies_up_and_is_plain(ctx: SyncWorkflowContext) -> None:
+    try:
+        ctx.map(steps.odd_fails, [2, 4, 6, 8], max_concurrency=2)
+    finally:
+        ctx.step(steps.act, "tidied up")
+
+
+@pytest.mark.parametrize("body", [tidies_up, tidies_up_and_is_plain], ids=["async", "plain"])
+def test_a_map_that_is_cancelled_starts_no_more_items(body: WorkflowFunction[[], None]) -> None:
+    driver = begun(body)
+    driver.cancel()
+    assert driver.names() == ["act"]
+    assert [entry.op for entry in driver.asks() if entry.ask == "cancel"] == [0, 1]
+    driver.replay()
+    assert driver.run().status == "cancelled"

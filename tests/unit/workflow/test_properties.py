@@ -12,7 +12,7 @@ from tests.unit.workflow.driver import Driver, begun
 from tests.unit.workflow.programs import random_plain_program, random_program
 
 if TYPE_CHECKING:
-    from buquet.workflow import Ended
+    from buquet.workflow._ending import Ended
     from buquet.workflow._operations import Operation
 
 SEEDS = range(40)

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from buquet import CorruptError, MismatchError
-from buquet.workflow import Body, Start, SyncWorkflowContext, WorkflowContext, WorkflowFunction, workflow
+from buquet.workflow import SyncWorkflowContext, WorkflowContext, WorkflowFunction, workflow
+from buquet.workflow._body import Body
+from buquet.workflow._core import Start
 from buquet.workflow._entries import read_entries
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import BEGUN, begun, result

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from buquet import InvalidError
-from buquet.testing import Replayer, ReplayError, read_runs
+from buquet.testing import Replayer, ReplayError
+from buquet.testing._exports import read_runs
 from buquet.workflow import SyncWorkflowContext, WorkflowContext, WorkflowFunction, workflow
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import Driver, begun
@@ -101,7 +102,7 @@ def test_a_difference_is_shown_with_its_place_in_the_journal() -> None:
     with pytest.raises(AssertionError) as raised:
         Replayer(order_changed).check([waiting(), completed()])
     assert isinstance(raised.value, ReplayError)
-    assert [difference.run.id for difference in raised.value.differences] == ["run-1", "run-2"]
+    assert [difference.run_id for difference in raised.value.differences] == ["run-1", "run-2"]
     lines = str(raised.value).splitlines()
     assert lines[0] == "2 of 2 recorded runs do not fit this code:"
     assert lines[2] == "run-1 (workflow order, a run given as it is)"
