@@ -17,24 +17,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 
+class _Journal(msgspec.Struct):
+    entries: msgspec.Raw = msgspec.Raw(b"[]")
+    chunks: list[dict[str, Any]] = []
+
+
 class _Run(msgspec.Struct):
-    id: str
-    workflow: str
     status: str
+    id: str = ""
+    workflow: str = ""
+    name: str = ""
     version: str | None = None
     generation: int | str = 1
     execution: int = 1
     patches: dict[str, bool] = {}
-    deadline: int | None = None
-    parent: str | None = None
-    input: msgspec.Raw = msgspec.Raw(b"null")
+    deadline: int | str | None = None
+    parent: Any = None
+    input: msgspec.Raw | UnsetType = UNSET
     output: msgspec.Raw | UnsetType = UNSET
     submitted_at: datetime | None = None
+    journal: _Journal = msgspec.field(default_factory=_Journal)
 
 
 class _Export(msgspec.Struct):
+    """The answer of ``workflow.history``; or a driver's task as it is stored, with its journal in ``run``."""
+
     run: _Run
-    entries: msgspec.Raw
+    entries: msgspec.Raw | UnsetType = UNSET
+    id: str = ""
+    input: msgspec.Raw | UnsetType = UNSET
+    output: msgspec.Raw | UnsetType = UNSET
+    submitted_at: datetime | None = None
 
 
 class RecordedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,21 +116,38 @@ def _read(raw: bytes | msgspec.Raw, source: str) -> RecordedRun:
             f"{source} is no exported run: {error}; write one with buquet workflow history ID --json"
         ) from error
     run = export.run
-    entries = read_entries(export.entries)
+    run_id, workflow = run.id or export.id, run.workflow or run.name
+    if not run_id or not workflow:
+        raise InvalidError(
+            f"{source} is no exported run: it lacks {'an id' if workflow else 'the name of its workflow'}"
+        )
+    if run.journal.chunks:
+        raise InvalidError(
+            f"{source} lacks {len(run.journal.chunks)} parts of its journal, which are objects of their own; "
+            "buquet workflow history ID --json has all of it"
+        )
+    entries = read_entries(run.journal.entries if export.entries is UNSET else export.entries)
+    given = export.input if run.input is UNSET else run.input
     start = Start(
-        id=run.id,
-        at=_started(entries, run.submitted_at),
-        input=run.input,
+        id=run_id,
+        at=_started(entries, run.submitted_at or export.submitted_at),
+        input=msgspec.Raw(b"null") if given is UNSET else given,
         entries=entries,
         patches=run.patches,
         version=run.version,
         generation=run.generation,
         execution=run.execution,
-        deadline=run.deadline,
-        parent=run.parent,
+        deadline=run.deadline if isinstance(run.deadline, int) else None,
+        parent=run.parent if isinstance(run.parent, str) else None,
     )
-    output = None if run.output is UNSET else msgspec.json.decode(run.output)
-    return RecordedRun(source=source, workflow=run.workflow, status=run.status, start=start, output=output)
+    output = export.output if run.output is UNSET else run.output
+    return RecordedRun(
+        source=source,
+        workflow=workflow,
+        status=run.status,
+        start=start,
+        output=None if output is UNSET else msgspec.json.decode(output),
+    )
 
 
 def _started(entries: list[Entry], submitted_at: datetime | None) -> int:

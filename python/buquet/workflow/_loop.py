@@ -13,7 +13,7 @@ from asyncio import Handle, TimerHandle
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-from buquet.errors import NotDeterministicError, NotInBodyError
+from buquet.errors import NotDeterministicError
 from buquet.workflow._forbidden import called_by, frame, refusal, refuse_all
 from buquet.workflow._suspended import TRIES, Suspended, keep_forever
 
@@ -203,10 +203,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         if self._closed:
             return Handle(callback, args, self, context)
         if self._thread != threading.get_ident():
-            raise NotInBodyError(
-                "a future or task of a workflow's body was used outside of it, in a step or on another thread; "
-                "return what the body needs from a step, or send it a signal"
-            )
+            raise refusal("loop.call_soon or a future of its own from another thread or from a step")
         handle = Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle

@@ -86,7 +86,7 @@ def test_calls_from_other_threads_are_refused() -> None:
         await future
 
     driver = begun(body)
-    assert raised == ["NotDeterministicError", "NotInBodyError", "NotInBodyError", "NotInBodyError"]
+    assert raised == ["NotDeterministicError", "NotDeterministicError", "NotInBodyError", "NotInBodyError"]
     driver.run()
 
 

@@ -92,6 +92,17 @@ def test_code_that_fits_is_let_pass_and_calls_no_step(tmp_path: Path) -> None:
     assert steps.effects == []
 
 
+def test_a_drivers_task_as_it_is_stored_is_read_too() -> None:
+    history = completed()
+    run = dict(history["run"])
+    task: dict[str, Any] = {name: run.pop(name) for name in ("id", "input", "output", "submitted_at")}
+    run["name"] = run.pop("workflow")
+    task["run"] = run | {"journal": {"chunks": [], "entries": history["entries"]}, "open": {}}
+    assert Replayer(order).check(task) == 1
+    with pytest.raises(ReplayError):
+        Replayer(order_changed).check(task)
+
+
 def test_runs_under_way_may_go_on_otherwise_and_completed_ones_may_not() -> None:
     assert Replayer(order_goes_on).check(waiting()) == 1
     with pytest.raises(ReplayError, match="it had completed here, and the code now asks for step 'echo' #2"):
@@ -162,7 +173,12 @@ def test_plain_bodies_are_replayed_as_well() -> None:
         ("", "is no exported run"),
         ("[1]", "is no exported run"),
         ("[", "is no JSON"),
-        ('{"run": {"id": "a", "workflow": "a", "status": "b"}}', "missing required field `entries`"),
+        ('{"run": {"workflow": "a", "status": "b"}}', "it lacks an id"),
+        ('{"id": "a", "run": {"status": "b"}}', "it lacks the name of its workflow"),
+        (
+            '{"id": "a", "run": {"name": "a", "status": "b", "journal": {"chunks": [{}]}}}',
+            "lacks 1 parts of its journal, which are objects",
+        ),
     ],
 )
 def test_what_is_no_export_is_refused(tmp_path: Path, content: str, problem: str) -> None:
