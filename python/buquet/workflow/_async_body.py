@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from buquet.workflow import _asking
@@ -14,7 +15,7 @@ from buquet.workflow._suspended import ContinueAsNew, Suspended
 from buquet.workflow._watch import watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from buquet.workflow._core import Core
     from buquet.workflow._definition import WorkflowFunction
@@ -34,17 +35,23 @@ class AsyncRunner:
         self._core = core
         self._loop = BodyLoop(self, core.root)
         self._context = WorkflowContext(core, definition, self._loop)
-        self._main: BodyTask[Ended] | None = None
+        self._main: BodyTask[None] | None = None
+        self._outcome: Ended | None = None
+        self._error: BaseException = asyncio.CancelledError()
+        self._has_let_go = True
         self.ended: Ended | None = None
         core.run_by(self)
 
     def begin(self) -> None:
         """Run the body until it can go no further."""
         with self._loop.entered():
-            self._main = BodyTask(self._body(), self._loop, self._core.root, None, None)
-            self._main.is_awaited = True
-            self._loop.keep(self._main)
+            self._start(self._body())
             self._drain()
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._main = BodyTask(coroutine, self._loop, self._core.root, None, None)
+        self._main.is_awaited = True
+        self._loop.keep(self._main)
 
     def tell(self, told: Told) -> None:
         """Tell it something, and run it until it can go no further."""
@@ -70,35 +77,49 @@ class AsyncRunner:
                     core.is_stuck = True
                     self._main.cancel()
                     loop.drain(self._is_over)
-        if self._main is not None and self._main.done() and not core.is_stopped:
-            self.ended = self._main.result()
-        elif not self._is_over() and not core.open:
-            self.ended = failed(core, asyncio.CancelledError(), [])
+            if core.is_stopped or (core.open and not self._is_over()):
+                return
+            if self._outcome is None and core.begin_rollback():
+                self._has_let_go = self._abandon()
+                self._start(self._undo())
+                loop.drain(self._is_over)
+                if core.is_stopped or not self._is_over():
+                    return
+        self.ended = self._outcome or failed(core, self._error, [])
 
     def _is_over(self) -> bool:
         return self._core.is_stopped or (self._main is not None and self._main.done())
+
+    def _abandon(self) -> bool:
+        """Unwind the tasks that the body has left behind, so that they do nothing more while its steps are undone."""
+        core = self._core
+        core.is_stopped = True
+        has_let_go = self._loop.unwind()
+        core.is_stopped = False
+        for operation in core.open.values():
+            operation.sink = None
+        return has_let_go
 
     def shut(self) -> bool:
         """Unwind the body; gives whether it let go."""
         self._core.stop()
         with self._loop.entered():
-            return self._loop.shut()
+            return self._loop.shut() and self._has_let_go
 
-    async def _body(self) -> Ended:
+    async def _body(self) -> None:
+        # What comes of it is kept here: a task that is cancelled just when it ends has no result.
         core = self._core
         try:
             args, kwargs = self._definition.signature.bind_input(core.start.input, self._context)  # pyright: ignore[reportArgumentType]
             result = await self._definition.function(*args, **kwargs)
             self._check_left_behind()
-            return completed(self._definition, result)
+            self._outcome = completed(self._definition, result)
         except ContinueAsNew as again:
-            return Ended(status="continued", input=again.input)
+            self._outcome = Ended(status="continued", input=again.input)
         except (Suspended, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - a body may raise anything, SystemExit too
-            if core.is_stopped:
-                raise Suspended from None
-            return failed(core, error, await self._roll_back())
+            self._error = error
 
     def _check_left_behind(self) -> None:
         tasks = [task.what for task in self._loop.tasks if task.is_forgotten]
@@ -106,15 +127,19 @@ class AsyncRunner:
         if error is not None:
             raise error
 
-    async def _roll_back(self) -> list[Exception]:
-        """Undo what is to be undone; gives what failed of that."""
+    async def _undo(self) -> None:
+        """Undo what is to be undone. What still runs and can be undone ends before."""
+        for operation in self._core.undoable():
+            ended = self._loop.create_future()
+            operation.sink = _Fires(partial(ended.set_result, None))
+            await ended
         failures: list[Exception] = []
         for compensation in self._core.rollback():
             try:
                 await self._context.compensate(compensation)
             except Exception as error:  # noqa: BLE001 - the others are undone all the same
                 failures.append(error)
-        return failures
+        self._outcome = failed(self._core, self._error, failures)
 
     # The journal's side of the loop, and the core's of the runner.
 

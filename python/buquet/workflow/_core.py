@@ -257,10 +257,20 @@ class Core:
         """Have this called if the run fails or is cancelled."""
         self.compensations.append(compensation)
 
-    def rollback(self) -> Iterator[Compensation]:
-        """What is to be called now that the run fails, the latest first."""
+    def undoable(self) -> list[Operation]:
+        """Steps that have not ended, and are to be undone when they have."""
+        return [each for each in self.open.values() if each.call is not None and each.call.compensate is not None]
+
+    def begin_rollback(self) -> bool:
+        """The body has failed: begin to undo its steps. Gives whether there are any."""
+        if self.is_rolling_back:
+            return False
         self.is_rolling_back = True
         self.rollback_scope = self.root.at("rollback")
+        return bool(self.compensations or self.undoable())
+
+    def rollback(self) -> Iterator[Compensation]:
+        """What is to be called, the latest first."""
         while self.compensations:
             yield self.compensations.pop()
 

@@ -175,6 +175,12 @@ class BodyLoop(asyncio.AbstractEventLoop):
                     handle._run()  # noqa: SLF001 - as loops do
 
     def shut(self) -> bool:
+        """Unwind what has not ended, and be of no use from then on. Within ``entered``."""
+        has_let_go = self.unwind()
+        self._closed = True
+        return has_let_go
+
+    def unwind(self) -> bool:
         """Unwind what has not ended, without effects; gives whether all of it let go. Within ``entered``."""
         self._closed = True
         self._ready.clear()
@@ -188,6 +194,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         self.tasks.clear()
         self._ready.clear()
         keep_forever(kept)
+        self._closed = False
         return not kept
 
     # What tasks and futures call.

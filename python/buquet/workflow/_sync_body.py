@@ -138,6 +138,10 @@ class SyncRunner:
 
     def _roll_back(self) -> list[Exception]:
         failures: list[Exception] = []
+        core = self._core
+        core.begin_rollback()
+        for operation in core.undoable():  # what still runs and can be undone ends before
+            self.wait(lambda op=operation.op: op not in core.open, lambda: None)
         for compensation in self._core.rollback():
             try:
                 self._context.compensate(compensation)

@@ -25,7 +25,7 @@ async def random_program(ctx: WorkflowContext, seed: int) -> Any:
 async def part(ctx: WorkflowContext, seed: int, depth: int) -> Any:
     """Some part, with parts in it."""
     chosen = random.Random(seed)  # noqa: S311 - to be the same again
-    some: list[Part] = [chain, failing, asleep, selecting, completed, mapped]
+    some: list[Part] = [chain, failing, asleep, selecting, completed, mapped, undoable]
     if depth < DEEPEST:
         some += [gathered, grouped, bounded, raced, scoped, timed, queued, gathered, raced]
     return await chosen.choice(some)(ctx, chosen, depth)
@@ -47,7 +47,17 @@ async def failing(ctx: WorkflowContext, chosen: random.Random, _depth: int) -> A
     try:
         await ctx.step(steps.fail, str(chosen.random()))
     except ValueError as error:
+        if chosen.random() < 0.2:
+            raise
         return await ctx.step(steps.echo, str(error))
+
+
+async def undoable(ctx: WorkflowContext, chosen: random.Random, _depth: int) -> Any:
+    ctx.on_rollback(steps.undo, str(chosen.random()))
+    undo = chosen.choice([steps.undo, steps.fail_to_undo])
+    future = ctx.step(steps.echo, str(chosen.random()), compensate=undo)
+    await ctx.step(steps.echo, str(chosen.random()), compensate=steps.undo)
+    return await future
 
 
 async def asleep(ctx: WorkflowContext, chosen: random.Random, _depth: int) -> Any:

@@ -288,3 +288,61 @@ def test_a_cancelled_run_undoes_its_steps_and_a_second_cancel_does_not_disturb_t
     ended = driver.run()
     assert ended.status == "cancelled"
     assert steps.effects[3:] == ["undo insurance", "fail to undo car", "undo hotel", "undo flight", "undo trip"]
+
+
+@workflow
+async def pays_twice(ctx: WorkflowContext) -> None:
+    async def pay(what: str) -> None:
+        try:
+            await ctx.step(steps.act, what, compensate=steps.undo, name=what)
+            await ctx.step(steps.act, f"more of {what}")
+        finally:
+            await ctx.step(steps.act, f"tidied up {what}")
+
+    await asyncio.gather(pay("slow"), ctx.step(steps.fail))
+
+
+@workflow
+def pays_twice_and_is_plain(ctx: SyncWorkflowContext) -> None:
+    ctx.start_step(steps.act, "slow", compensate=steps.undo, name="slow")
+    ctx.step(steps.fail)
+
+
+@pytest.mark.parametrize("body", [pays_twice, pays_twice_and_is_plain], ids=["async", "plain"])
+def test_a_step_that_runs_when_the_body_fails_ends_before_it_is_undone_and_its_task_does_nothing_more(
+    body: WorkflowFunction[[], None],
+) -> None:
+    steps.effects.clear()
+    driver = begun(body)
+    driver.end("fail")
+    assert driver.names() == ["slow"]
+    driver.replay()
+    driver.cancel("too late")
+    assert driver.ended is None
+    driver.run()
+    assert steps.effects == ["slow", "undo slow"]
+    assert error_of(driver.ended).type == "ValueError"
+    driver.replay()
+
+
+def test_a_cancel_that_comes_when_the_body_is_about_to_end_does_not_lose_its_end() -> None:
+    @workflow
+    async def body(ctx: WorkflowContext) -> str:
+        main = asyncio.current_task()
+        assert main is not None
+        await ctx.step(steps.act, "a", compensate=steps.undo)
+        main.cancel()
+        return "done"
+
+    @workflow
+    async def fails(ctx: WorkflowContext) -> str:
+        main = asyncio.current_task()
+        assert main is not None
+        await ctx.step(steps.act, "a", compensate=steps.undo)
+        main.cancel()
+        raise ValueError("no")
+
+    assert result(begun(body).run()) == "done"
+    steps.effects.clear()
+    assert error_of(begun(fails).run()).type == "ValueError"
+    assert steps.effects == ["a", "undo a"]
