@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-import buquet
 from buquet.workflow import WorkflowContext, workflow
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import BEGUN, Driver, begun, error_of, result
-
-ROOT = Path(buquet.__file__).parents[2]
+from tests.unit.workflow.scripts import run_script
 
 
 def replays_alike(driver: Driver, expected: object) -> None:
@@ -253,6 +247,7 @@ PROGRAM = """
 import asyncio
 import math
 from tests.unit.workflow import steps
+from tests.unit.workflow.scripts import run_script
 from tests.unit.workflow.driver import begun
 from buquet.workflow import WorkflowContext, workflow
 
@@ -282,16 +277,8 @@ print(b"\\n".join(driver.entries).decode(), driver.ended.output)
 
 
 def test_the_journal_is_the_same_under_every_hash_seed_and_in_the_debug_mode_of_asyncio() -> None:
-    path = os.pathsep.join([str(ROOT / "python"), str(ROOT)])
     printed = {
-        subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONASYNCIODEBUG": debug, "PYTHONPATH": path},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        run_script(PROGRAM, PYTHONHASHSEED=seed, PYTHONASYNCIODEBUG=debug)
         for seed, debug in (("0", ""), ("1", ""), ("31337", ""), ("2", "1"))
     }
     assert len(printed) == 1

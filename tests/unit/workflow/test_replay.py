@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -19,7 +16,7 @@ from buquet.workflow._core import Start
 from buquet.workflow._entries import read_entries
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import BEGUN, begun, result
-from tests.unit.workflow.test_loop import ROOT
+from tests.unit.workflow.scripts import run_script
 
 
 @workflow(version="1")
@@ -179,9 +176,7 @@ else:
 
 def test_a_list_in_the_order_of_a_set_is_told_as_a_mismatch_under_another_hash_seed_and_a_set_is_none() -> None:
     def run(seed: str, journal: str) -> str:
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": f"{ROOT / 'python'}{os.pathsep}{ROOT}"}
-        command = [sys.executable, "-c", SETS, journal]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        return run_script(SETS, journal, PYTHONHASHSEED=seed)
 
     journal = json.loads(run("1", "[]")[2:-2])
     del journal[-1]["output"]
