@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.workflow.driver import opened
+from tests.unit.workflow.driver import Driver, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(params=[False, True], ids=["", "crashing"])
+def crashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test twice: with bodies that live on, and with crashes after everything that they are told."""
+    monkeypatch.setattr(Driver, "crashes_always", request.param)
 
 
 @pytest.fixture(autouse=True)

@@ -37,6 +37,9 @@ opened: list[Driver] = []
 class Driver:
     """Drives one run of a workflow."""
 
+    crashes_always = False
+    """Whether the body is dropped, and built up again from the journal, after everything that it is told."""
+
     def __init__(
         self, workflow: WorkflowFunction[..., Any], *args: Any, entries: list[bytes] | None = None, **kwargs: Any
     ) -> None:
@@ -96,6 +99,8 @@ class Driver:
         if not block.is_dropped:
             self.entries.append(raw)
             self._append(block)
+            if self.crashes_always:
+                self.replay()
 
     @property
     def open(self) -> dict[int, Operation]:

@@ -12,6 +12,8 @@ from buquet.workflow import SyncWorkflowContext, WorkflowContext, WorkflowFuncti
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import Driver, begun, check, kinds, result
 
+pytestmark = pytest.mark.usefixtures("crashing")
+
 app = Buquet("memory:")
 
 

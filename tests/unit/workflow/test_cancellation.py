@@ -15,6 +15,8 @@ from tests.unit.workflow.driver import begun, error_of, result
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+pytestmark = pytest.mark.usefixtures("crashing")
+
 
 @workflow
 async def cleans_up(ctx: WorkflowContext) -> str:

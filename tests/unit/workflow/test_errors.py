@@ -19,6 +19,8 @@ from tests.unit.workflow.driver import begun, error_of, result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("crashing")
+
 
 def raised_by(step: Callable[[], None]) -> Exception:
     """The exception that a body gets of this step, the same live and at a replay."""
@@ -34,7 +36,7 @@ def raised_by(step: Callable[[], None]) -> Exception:
     driver = begun(body)
     driver.run()
     driver.replay()
-    live, replayed = caught
+    live, *_, replayed = caught
     assert type(live) is type(replayed)
     assert str(live) == str(replayed)
     assert repr(live) == repr(replayed)

@@ -12,6 +12,8 @@ from buquet.workflow import MapResult, SyncWorkflowContext, WorkflowContext, Wor
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import Driver, begun, error_of, result
 
+pytestmark = pytest.mark.usefixtures("crashing")
+
 
 def shown(mapped: MapResult[Any]) -> dict[str, Any]:
     """A map's result as JSON."""

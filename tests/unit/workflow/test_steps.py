@@ -16,6 +16,8 @@ from tests.unit.workflow.driver import begun, error_of, result
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytestmark = pytest.mark.usefixtures("crashing")
+
 app = Buquet("memory:")
 
 

@@ -15,6 +15,8 @@ from buquet.workflow._entries import ErrorInfo, Told
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import BEGUN, Driver, begun, check, error_of, kinds, result
 
+pytestmark = pytest.mark.usefixtures("crashing")
+
 
 async def sleeps(ctx: WorkflowContext) -> str:
     await ctx.sleep("1h30m")
