@@ -33,6 +33,7 @@ class GroupCounts(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     pending: int = 0
     running: int = 0
+    waiting: int = 0
     completed: int = 0
     failed: int = 0
     cancelled: int = 0

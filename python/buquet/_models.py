@@ -14,10 +14,11 @@ from buquet.errors import InvalidError
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands. Only ``pending`` and ``running`` tasks can still change by themselves."""
+    """Where a task stands. Only ``pending``, ``running`` and ``waiting`` tasks can still change by themselves."""
 
     PENDING = "pending"
     RUNNING = "running"
+    WAITING = "waiting"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -27,7 +28,7 @@ class TaskStatus(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """True once nothing more happens to the task by itself."""
-        return self not in (TaskStatus.PENDING, TaskStatus.RUNNING)
+        return self not in (TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.WAITING)
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +129,18 @@ class CancelWish(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class Park(msgspec.Struct, frozen=True, kw_only=True):
+    """That a task was parked or woken.
+
+    ``count`` is how often it was parked. A task that waits becomes due by itself at ``until``, or never if that is
+    None; ``woken`` says that somebody woke it, and no attempt knows of it yet.
+    """
+
+    count: int
+    until: datetime | None = None
+    woken: bool = False
+
+
 class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A payload that lies in objects of its own: what an input or result is too large for."""
 
@@ -177,6 +190,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     progress: Progress | None = None
     cancel: CancelWish | None = None
+    park: Park | None = None
 
     @property
     def timeout(self) -> timedelta:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from buquet import Buquet, CancelWish, History, HistoryEvent, InvalidError, Task, TaskError, TaskStatus, errors
+from buquet import Buquet, CancelWish, History, HistoryEvent, InvalidError, Park, Task, TaskError, TaskStatus, errors
 from buquet.cli import _output, _render, _worker, run
 from buquet.cli._app import cli
 from buquet.cli._load import load_app
@@ -143,6 +143,29 @@ def test_a_timeline_tells_a_wish_to_stop_from_its_fulfilment(
         "cancelled stopped, as it was asked to by ada: too late",
     ]
     assert lines[-1] == "cancelled called off by ada: too late"
+
+
+def test_a_timeline_tells_that_a_task_was_parked_and_woken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_render, "out", _output.Console(width=200))
+    woken, again = Park(count=1, woken=True), Park(count=2, until=START)
+    steps = [
+        Task(id="1", type="t", status=TaskStatus.PENDING, input=1, available_at=START),
+        Task(id="1", type="t", status=TaskStatus.RUNNING, input=1, attempt=1, available_at=START),
+        Task(id="1", type="t", status=TaskStatus.WAITING, attempt=1, available_at=START, park=Park(count=1)),
+        Task(id="1", type="t", status=TaskStatus.PENDING, attempt=1, available_at=START, park=woken),
+        Task(id="1", type="t", status=TaskStatus.RUNNING, attempt=2, available_at=START, park=Park(count=1)),
+        Task(id="1", type="t", status=TaskStatus.WAITING, attempt=2, available_at=START, park=again),
+    ]
+    events = [HistoryEvent(rev=n, at=START, commit="c", task=task) for n, task in enumerate(steps)]
+    _render.print_timeline(History(events=events, complete=True))
+    lines = [" ".join(line.split()[4:]) for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [lines[0], lines[1], lines[3].partition(" until ")[0]] == [
+        "waiting parked until it is woken",
+        "pending woken",
+        "waiting parked",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def status(
         print_json(task)
     else:
         print_task(task)
-        reason = client.call(reason_why(task_id)) if task.status is TaskStatus.PENDING else None
+        reason = client.call(reason_why(task_id)) if task.status in (TaskStatus.PENDING, TaskStatus.WAITING) else None
         if reason is not None:
             out.print(f"it waits: [yellow]{plain(reason)}[/]", soft_wrap=True)
     if task.status.is_terminal and not has_result(task):

@@ -95,11 +95,11 @@ def _cancel_each(client: Client, task_ids: list[str], reason: str | None, by: st
 
 def _count(client: Client, kind: str | None, tag: str | None, parent: str | None) -> None:
     """Count what is waiting and running, as it was read; a page may be short, and still not be the last."""
-    ask = partial(_ops.list_tasks, list(_SOON), kind, _PAGE, tag=tag, parent=parent)
+    ask = partial(_ops.list_tasks, [*_SOON, TaskStatus.WAITING], kind, _PAGE, tag=tag, parent=parent)
     found: Counter[TaskStatus] = Counter()
     page = client.call(ask(None))
     while True:
-        found.update(task.status for task in page.tasks if task.cancel is None)
+        found.update(_counted_as(task.status) for task in page.tasks if task.cancel is None)
         print_corrupt(page.corrupt)
         if page.cursor is None:
             break
@@ -108,6 +108,11 @@ def _count(client: Client, kind: str | None, tag: str | None, parent: str | None
         print_json(CancelCounts(cancelled=found[TaskStatus.PENDING], requested=found[TaskStatus.RUNNING]))
     else:
         out.print(", ".join(f"{found[status]} {words}" for status, words in _SOON.items()))
+
+
+def _counted_as(status: TaskStatus) -> TaskStatus:
+    """A parked task is called off as one that has not started: at once."""
+    return TaskStatus.PENDING if status is TaskStatus.WAITING else status
 
 
 def _cancel_matching(client: Client, wanted: dict[str, str], reason: str | None, by: str | None) -> None:

@@ -41,6 +41,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 STYLES = {
     TaskStatus.PENDING: "yellow",
     TaskStatus.RUNNING: "cyan",
+    TaskStatus.WAITING: "blue",
     TaskStatus.COMPLETED: "green",
     TaskStatus.FAILED: "red",
 }

@@ -128,6 +128,7 @@ def _describe(event: HistoryEvent, previous: Task | None) -> str:
     is_replayed = previous.status is TaskStatus.FAILED and task.status is TaskStatus.PENDING
     if is_replayed:
         parts.append("replayed")
+    parts += _parking(previous, task)
     if task.attempt != previous.attempt:
         parts.append(f"attempt {task.attempt}")
     if task.worker and task.worker != previous.worker:
@@ -142,10 +143,21 @@ def _describe(event: HistoryEvent, previous: Task | None) -> str:
     if (task.output, task.output_ref) != (None, None) == (previous.output, previous.output_ref):
         parts.append(f"output {_short(task.output, task.output_ref)}")
     due = task.available_at
-    runs_at_once = is_replayed and due is not None and due <= event.at + _CLOCK_STEPS
+    woken = previous.status is TaskStatus.WAITING
+    runs_at_once = (is_replayed or woken) and due is not None and due <= event.at + _CLOCK_STEPS
     if due and due != previous.available_at and not task.status.is_terminal and not runs_at_once:
         parts.append(f"not before {due.strftime('%H:%M:%S')}")
     return ", ".join(parts) or _silent(task)
+
+
+def _parking(previous: Task, task: Task) -> list[str]:
+    """Tell that a task was parked or woken."""
+    if task.status is TaskStatus.WAITING and previous.status is not TaskStatus.WAITING:
+        until = task.park.until if task.park is not None else None
+        by = f"{until:%Y-%m-%d %H:%M:%S}, or until " if until else ""
+        return [f"parked until {by}it is woken"]
+    was, is_ = (each.park is not None and each.park.woken for each in (previous, task))
+    return ["woken"] if is_ and not was else []
 
 
 def _silent(task: Task) -> str:

@@ -50,6 +50,9 @@ pub enum Variant {
     /// A report of progress is stored whoever holds the lease.
     #[cfg(feature = "broken-variants")]
     UnfencedProgress,
+    /// A task is parked whether it was woken meanwhile or not.
+    #[cfg(feature = "broken-variants")]
+    DeafPark,
 }
 
 macro_rules! breaks {
@@ -92,6 +95,8 @@ breaks! {
     claims_late: LateClaims,
     /// Whether anybody may report progress.
     reports_unfenced: UnfencedProgress,
+    /// Whether wakes are ignored when a task is parked.
+    parks_anyhow: DeafPark,
     /// Whether payloads follow the commit.
     stows_late: PayloadAfterCommit,
 }

@@ -24,6 +24,8 @@ pub const SCHEMAS: &str = "schemas.json";
 pub const TASKS: &str = "tasks/";
 /// The index of claimable work.
 pub const READY: &str = "ready/";
+/// The index of parked work: tasks that wait to be woken, or for a time of their own.
+pub const PARKED: &str = "parked/";
 /// The index of running work.
 pub const LEASES: &str = "leases/";
 /// The index of failed tasks.
@@ -35,6 +37,11 @@ pub const SCHEDULES: &str = "schedules/";
 /// Says that there are schedules, and by when it was written that one was changed. It sorts before all entries of the
 /// ready index, so whoever looks at that sees it without a request.
 pub const SCHEDULES_MARK: &str = "ready/!schedules";
+/// What the marks in the ready index begin with.
+pub const MARKS: &str = "ready/!";
+/// Says that tasks were ever parked here, so that workers look into the index of parked work. It sorts before all entries of
+/// the ready index, too.
+pub const PARKED_MARK: &str = "ready/!parked";
 /// Payloads too large for their records, in pieces.
 pub const PAYLOADS: &str = "payloads/";
 /// What is written to try a store out, and deleted again.
@@ -49,7 +56,7 @@ const MINUTE_MS: i64 = 60_000;
 /// Whether a key is one that a queue may have.
 #[must_use]
 pub fn is_ours(key: &str) -> bool {
-    const FOLDERS: [&str; 9] = [TASKS, READY, LEASES, FAILED, WORKERS, SCHEDULES, PAYLOADS, PROBE, WORKFLOW];
+    const FOLDERS: [&str; 10] = [TASKS, READY, PARKED, LEASES, FAILED, WORKERS, SCHEDULES, PAYLOADS, PROBE, WORKFLOW];
     [MARKER, BELL, CANCELS, SCHEMAS].contains(&key) || FOLDERS.iter().any(|folder| key.starts_with(folder))
 }
 
@@ -159,7 +166,7 @@ pub fn type_hash(kind: &str) -> u32 {
     kind.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// An entry of the ready index.
+/// An entry of the index of claimable work, or of that of parked work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadyEntry {
     /// When the record's next task is due. Whole minutes are the key's time bucket.
@@ -172,27 +179,32 @@ pub struct ReadyEntry {
     pub priority: u8,
     /// [`type_hash`] of the record's type.
     pub type_hash: u32,
-    /// How many tasks were pending when the entry was written.
+    /// How many of its tasks it led to when it was written.
     pub pending: u32,
+    /// It leads to parked tasks: it lies under [`PARKED`].
+    pub parked: bool,
 }
 
 impl fmt::Display for ReadyEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { due, record, seq, priority, type_hash, pending } = self;
+        let Self { due, record, seq, priority, type_hash, pending, parked } = self;
+        let index = if *parked { PARKED } else { READY };
         let (minute, rest) = (due.0.max(0) / MINUTE_MS, due.0.max(0) % MINUTE_MS);
         let shard = record.shard();
-        write!(f, "{READY}{shard}/{minute:010}/{record}.{seq}.{priority}.{type_hash:08x}.{rest}.{pending}")
+        write!(f, "{index}{shard}/{minute:010}/{record}.{seq}.{priority}.{type_hash:08x}.{rest}.{pending}")
     }
 }
 
 impl ReadyEntry {
-    /// Reads a key of the ready index; `None` if it is not one.
+    /// Reads a key of one of the two indexes; `None` if it is not one.
     #[must_use]
     pub fn parse(key: &str) -> Option<Self> {
-        let (shard, rest) = key.strip_prefix(READY)?.split_once('/')?;
+        let parked = key.starts_with(PARKED);
+        let (shard, rest) = key.strip_prefix(if parked { PARKED } else { READY })?.split_once('/')?;
         let (minute, name) = rest.split_once('/')?;
         let mut parts = name.split('.');
         let entry = Self {
+            parked,
             record: parts.next()?.parse().ok()?,
             seq: counted(parts.next()?)?,
             priority: parts.next()?.parse().ok()?,
@@ -252,8 +264,10 @@ mod tests {
     use crate::entropy::Entropy;
 
     fn arbitrary_ready() -> impl Strategy<Value = ReadyEntry> {
-        (any::<u64>(), 0_i64..4_000_000_000_000, 0..limits::COUNTABLE, 0_u8..10, any::<u32>(), any::<u32>()).prop_map(
-            |(seed, due, seq, priority, type_hash, pending)| ReadyEntry {
+        let place = (any::<u64>(), 0_i64..4_000_000_000_000, 0..limits::COUNTABLE, any::<bool>());
+        (place, 0_u8..10, any::<u32>(), any::<u32>()).prop_map(
+            |((seed, due, seq, parked), priority, type_hash, pending)| ReadyEntry {
+                parked,
                 due: Timestamp(due),
                 record: RecordId::random(&Entropy::seeded(seed)),
                 seq,
@@ -272,7 +286,7 @@ mod tests {
 
         #[test]
         fn ready_keys_of_a_shard_sort_by_minute(a in arbitrary_ready(), b in arbitrary_ready()) {
-            let b = ReadyEntry { record: a.record, ..b };
+            let b = ReadyEntry { record: a.record, parked: a.parked, ..b };
             if a.due.minute() < b.due.minute() {
                 prop_assert!(a.to_string() < b.to_string());
             }
@@ -292,7 +306,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_a_parser_fail_in_any_other_way(text in "\\PC{0,80}") {
-            for prefix in ["", "ready/0/", "leases/a/0000000001/", "tasks/0/", "workers/"] {
+            for prefix in ["", "ready/0/", "parked/0/", "leases/a/0000000001/", "tasks/0/", "workers/"] {
                 let key = format!("{prefix}{text}");
                 let _ = (ReadyEntry::parse(&key), LeaseEntry::parse(&key), parse_record(&key), parse_worker(&key));
                 let _ = parse_payload(&format!("payloads/{text}"));
@@ -303,7 +317,8 @@ mod tests {
     #[test]
     fn an_entry_whose_number_cannot_have_been_counted_is_not_ours() {
         let record = RecordId::random(&Entropy::seeded(5));
-        let entry = |seq| ReadyEntry { due: Timestamp(0), record, seq, priority: 5, type_hash: 0, pending: 1 };
+        let entry =
+            |seq| ReadyEntry { due: Timestamp(0), record, seq, priority: 5, type_hash: 0, pending: 1, parked: false };
         let failed = |rev| FailedEntry { at: Timestamp(0), record, rev, type_hash: 0, count: 1 };
         for (number, ours) in [(limits::COUNTABLE - 1, true), (limits::COUNTABLE, false), (u64::MAX, false)] {
             assert_eq!(ReadyEntry::parse(&entry(number).to_string()).is_some(), ours, "{number}");
@@ -351,12 +366,15 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_of_schedules_comes_before_all_entries() {
+    fn the_marks_of_schedules_and_of_parked_work_come_before_all_entries() {
         let entropy = Entropy::seeded(5);
         let record = RecordId::random(&entropy);
-        let entry = ReadyEntry { due: Timestamp(0), record, seq: 0, priority: 0, type_hash: 0, pending: 0 };
-        assert!(SCHEDULES_MARK < entry.to_string().as_str() && SCHEDULES_MARK < shard_prefix(READY, '0').as_str());
-        assert_eq!(ReadyEntry::parse(SCHEDULES_MARK), None);
+        let entry =
+            ReadyEntry { due: Timestamp(0), record, seq: 0, priority: 0, type_hash: 0, pending: 0, parked: false };
+        for mark in [PARKED_MARK, SCHEDULES_MARK] {
+            assert!(mark < entry.to_string().as_str() && mark < shard_prefix(READY, '0').as_str());
+            assert_eq!(ReadyEntry::parse(mark), None);
+        }
         assert_eq!(parse_schedule(&schedule("a.b")), Some("a.b"));
     }
 

@@ -42,6 +42,8 @@ pub const METADATA_BYTES: usize = 4 * 1024;
 pub const NOTE_CHARS: usize = 500;
 /// Most tasks named in one `cancel`.
 pub const CANCEL_MANY: usize = 100_000;
+/// Most tasks named in one `tasks.wake`.
+pub const WAKE_MANY: usize = 100_000;
 /// Most characters in an idempotency key.
 pub const KEY_CHARS: usize = 256;
 /// Most notices of cancellations kept for workers to read.

@@ -1,5 +1,7 @@
 //! Reading a record, changing it, committing it: the one way a record's state changes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,6 +68,8 @@ pub struct Desk {
     pub deleter: Deleter,
     /// The true protocol, or a broken one under test.
     pub variant: Variant,
+    /// The generation of the store, and one more, in which this process has marked that there is parked work.
+    pub parked_in: Arc<AtomicU64>,
 }
 
 impl Desk {
@@ -86,8 +90,16 @@ impl Desk {
     /// # Errors
     /// The store's, and [`Error::Corrupt`] or [`Error::Layout`] if it cannot be read.
     pub async fn load(&self, id: RecordId) -> Result<Option<Stored>> {
+        self.load_changed(id, None).await
+    }
+
+    /// Reads a record if it has changed since it had the tag `known`; `None` if it has not, or is gone.
+    ///
+    /// # Errors
+    /// As [`Desk::load`].
+    pub async fn load_changed(&self, id: RecordId, known: Option<&ETag>) -> Result<Option<Stored>> {
         let key = keys::record(id);
-        match self.bucket.get(&key, None).await?.value {
+        match self.bucket.get(&key, known).await?.value {
             Got::Found(object) => Self::read(&key, &object).map(Some),
             Got::Missing | Got::NotModified => Ok(None),
         }
@@ -245,12 +257,25 @@ impl Desk {
         }
     }
 
+    /// Lets workers know, once a process, that there is parked work to look for.
+    async fn mark_parked(&self) -> Result<()> {
+        let generation = self.bucket.store().generation().wrapping_add(1);
+        if self.parked_in.load(Ordering::Relaxed) != generation {
+            self.bucket.put(keys::PARKED_MARK, Bytes::from_static(b"{}")).await?;
+            self.parked_in.store(generation, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Writes the index entries that belong on this side of the commit: all of them before it, unless the protocol is
     /// a broken one. Their keys say everything.
     async fn write_entries(&self, plan: &IndexPlan, side: Side) -> Result<()> {
         let late = |key: &str| {
             self.variant.indexes_late() || (self.variant.indexes_failures_late() && key.starts_with(keys::FAILED))
         };
+        if plan.ahead.iter().any(|key| key.starts_with(keys::PARKED)) {
+            self.mark_parked().await?;
+        }
         let here = plan.ahead.iter().filter(|key| late(key) == (side == Side::After));
         try_join_all(here.map(|key| self.bucket.put(key, Bytes::from_static(b"{}")))).await?;
         Ok(())

@@ -26,8 +26,21 @@ pub struct Journal {
     pub wishes: BTreeMap<String, Wish>,
     /// What the index of failed tasks led to at the end, if anybody could look.
     pub listed_as_failed: Option<Vec<String>>,
+    /// Signals to tasks that wait for some, by label.
+    pub signals: BTreeMap<String, Signals>,
     /// Workers by id.
     pub workers: BTreeMap<String, WorkerLife>,
+}
+
+/// The signals to one task. Each is sent, and then the task is woken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signals {
+    /// How many it waits for.
+    pub needed: u32,
+    /// How many were sent.
+    pub sent: u32,
+    /// How many were there when a wake was made that was acknowledged.
+    pub acknowledged: u32,
 }
 
 /// A submit.
@@ -50,6 +63,8 @@ pub struct Attempt {
     pub worker: String,
     /// When.
     pub at: Timestamp,
+    /// Whether it was told that the task was woken.
+    pub woken: bool,
     /// What was sent to be stored, and what was answered.
     pub decisions: Vec<(Decision, Option<Told>)>,
     /// What it said of its progress, as far as it was taken.
@@ -120,6 +135,8 @@ pub enum Decision {
     },
     /// To run again not before this moment.
     Reschedule(Timestamp),
+    /// Parked, until this moment at the latest.
+    Park(Option<Timestamp>),
     /// Given back.
     Release,
     /// Stopped because it was called off.
@@ -131,6 +148,8 @@ pub enum Decision {
 pub enum Told {
     /// It is stored; the task has this status now.
     Committed(String),
+    /// It was woken meanwhile, and is to look again.
+    Woken,
     /// The lease is gone.
     LeaseLost,
     /// It could not be stored in a long time: it may be, or may never be.

@@ -17,6 +17,7 @@ use clap::{Parser, ValueEnum};
 /// Simulates fleets of producers and workers over a faulty store, one run a seed, and checks each run's whole history.
 #[derive(Debug, Parser)]
 #[command(name = "buquet-sim")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct Arguments {
     /// The seeds to run: FROM..TO, without TO, or one number
     #[arg(long, value_parser = seeds, default_value = "0..1000")]
@@ -33,6 +34,9 @@ struct Arguments {
     /// Run the mix of everything, ten workers and so many tasks, instead of what each seed draws
     #[arg(long, value_name = "TASKS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     mix: Option<u64>,
+    /// Run many tasks that park and are woken, instead of what each seed draws
+    #[arg(long)]
+    waiting: bool,
     /// Run a fleet of twenty workers and so many records that come at once, instead of what each seed draws
     #[arg(long, value_name = "RECORDS", conflicts_with = "mix", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     fleet: Option<u64>,
@@ -61,11 +65,15 @@ enum Broken {
     UnstoredWishes,
     LateClaims,
     UnfencedProgress,
+    DeafPark,
 }
 
 impl Arguments {
     fn scenario(&self, seed: u64) -> Scenario {
         let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        if self.waiting {
+            return Scenario::waiting(seed);
+        }
         match (self.mix, self.fleet) {
             (Some(tasks), _) => Scenario::mix(seed, size(tasks)),
             (None, Some(records)) => Scenario::fleet(seed, size(records)),
@@ -92,6 +100,7 @@ impl Broken {
             Self::UnstoredWishes => Protocol::Uniform(Variant::UnstoredWishes),
             Self::LateClaims => Protocol::Uniform(Variant::LateClaims),
             Self::UnfencedProgress => Protocol::Uniform(Variant::UnfencedProgress),
+            Self::DeafPark => Protocol::Uniform(Variant::DeafPark),
         }
     }
 }
@@ -203,11 +212,12 @@ fn print_run(arguments: &Arguments, report: &Report) -> std::io::Result<()> {
         let fleet = arguments.fleet.map(|records| format!(" --fleet {records}"));
         writeln!(
             out,
-            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}{}{}",
+            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}{}{}{}",
             report.seed,
             variant.unwrap_or_default(),
             mix.unwrap_or_default(),
-            fleet.unwrap_or_default()
+            fleet.unwrap_or_default(),
+            if arguments.waiting { " --waiting" } else { "" }
         )?;
     }
     Ok(())

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buquet_core::broken::Variant;
-use buquet_core::keys;
+use buquet_core::keys::{self, ReadyEntry};
+use buquet_core::record::BatchRecord;
 use buquet_core::store::Store;
 use buquet_core::store::faulty::{FaultPlan, Network, Observer};
 use buquet_core::store::memory::MemoryStore;
@@ -18,7 +19,7 @@ use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checker::{Evidence, Violation, check};
-use crate::fleet::{Protocol, Signal, World, audit, rescuer, run_planner, run_process};
+use crate::fleet::{Protocol, Signal, World, audit, rescuer, run_last_waker, run_planner, run_process};
 use crate::journal::Journal;
 use crate::scenario::{Kind, Scenario};
 use crate::trace::{Tally, Trace};
@@ -147,6 +148,11 @@ async fn conduct(world: &Rc<World>, scenario: &Scenario) -> bool {
             run_process(Rc::clone(world), rescuer(scenario.types())).await;
         };
         processes.push(rescue.boxed_local());
+        let waker = async {
+            sleep(scenario.rough_for + scenario.aftermath()).await;
+            run_last_waker(Rc::clone(world)).await;
+        };
+        processes.push(waker.boxed_local());
     }
     let end = async {
         let finished = come_to_rest(world, scenario).await;
@@ -182,12 +188,25 @@ async fn come_to_rest(world: &World, scenario: &Scenario) -> bool {
         let is_busy = || {
             world.producing.get() > 0
                 || (slow && Instant::now() < world.stalled_until.get() + scenario.aftermath())
-                || world.store.keys("ready/").iter().any(|key| key != keys::SCHEDULES_MARK)
+                || world.store.keys("ready/").iter().any(|key| !key.starts_with(keys::MARKS))
                 || !world.store.keys("leases/").is_empty()
+                || waits(world)
         };
         while is_busy() {
             sleep(LOOK).await;
         }
     };
     timeout(PATIENCE, rest).await.is_ok()
+}
+
+/// Whether any task waits: an entry may be left over of one that does not.
+fn waits(world: &World) -> bool {
+    let entries = world.store.keys("parked/");
+    if entries.is_empty() {
+        return false;
+    }
+    let objects = world.store.objects();
+    let records = entries.iter().filter_map(|key| ReadyEntry::parse(key)).map(|entry| keys::record(entry.record));
+    let read = |key: String| BatchRecord::decode(&key, &objects.get(&key)?.body).ok();
+    records.filter_map(read).any(|record| record.parked.is_some())
 }

@@ -4,6 +4,7 @@ mod about;
 mod fleet;
 mod mix;
 mod operators;
+mod waiting;
 
 use std::time::Duration;
 
@@ -100,6 +101,8 @@ pub struct Burst {
     pub wait: bool,
     /// What is said about the tasks besides.
     pub about: AboutPlan,
+    /// The pauses between the signals that the tasks wait for.
+    pub signals: Vec<Duration>,
     /// What is done about tasks afterwards.
     pub operation: Option<Operation>,
 }
@@ -157,6 +160,7 @@ impl Scenario {
             18 => Self::backlog(seed, &mut rng),
             5 => Self::keyed(seed, &mut rng),
             20 => Self::mix(seed, SMALL_MIX),
+            10 | 23 => Self::waiting(seed),
             4 | 9 | 14 => scheduled(Self::rough(seed, &mut rng), &mut rng),
             _ => Self::rough(seed, &mut rng),
         }
@@ -339,6 +343,7 @@ impl Burst {
             apart: false,
             wait: false,
             about: AboutPlan::default(),
+            signals: Vec::new(),
             operation: None,
         }
     }
@@ -374,6 +379,7 @@ fn draw_bursts(process: &str, types: &[String], rng: &mut SmallRng) -> Vec<Burst
             apart: rng.random_bool(0.2),
             wait: rng.random_bool(0.3),
             about: AboutPlan::draw(rng),
+            signals: Vec::new(),
             operation: None,
         });
     }

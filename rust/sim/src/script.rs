@@ -19,6 +19,9 @@ pub struct Script {
     /// How often an attempt says how far it has come.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reports: u32,
+    /// How many signals it waits for, where it does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub signals: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -70,6 +73,15 @@ pub enum Step {
         /// How much time it asks for.
         by_ms: u64,
     },
+    /// Looks whether all its signals were sent, and a while after that completes, or parks.
+    Await {
+        /// How long it runs before it looks.
+        ms: u64,
+        /// From the look to the park.
+        gap_ms: u64,
+        /// When to look again although nobody woke it.
+        again_ms: Option<u64>,
+    },
     /// Returns an output that is too large, then fails instead.
     Oversize {
         /// How long it runs.
@@ -93,7 +105,8 @@ impl Script {
     /// A task that completes at its first attempt.
     #[must_use]
     pub fn plain(label: String, ms: u64) -> Self {
-        Self { label, steps: vec![Step::Complete { ms }], stubborn: false, padding: String::new(), reports: 0 }
+        let (padding, steps) = (String::new(), vec![Step::Complete { ms }]);
+        Self { label, steps, stubborn: false, padding, reports: 0, signals: 0 }
     }
 
     /// What becomes of a task whose input could not be read just now.
@@ -119,7 +132,22 @@ impl Script {
         let fails = rng.random_bool(0.1);
         steps.push(if fails { Step::Fail { ms, retry: false, delay_ms: None } } else { Step::Complete { ms } });
         let padding = if rng.random_bool(0.1) { "x".repeat(rng.random_range(20_000..60_000)) } else { String::new() };
-        Self { label, steps, stubborn: rng.random_bool(0.3), padding, reports }
+        Self { label, steps, stubborn: rng.random_bool(0.3), padding, reports, signals: 0 }
+    }
+
+    /// Draws a task that waits for so many signals, again and again.
+    #[must_use]
+    pub fn awaiting(label: String, signals: u32, rng: &mut SmallRng) -> Self {
+        let mut steps = Vec::new();
+        while steps.len() < 3 && rng.random_bool(0.2) {
+            steps.push(Step::draw_passing(30_000, rng));
+        }
+        steps.push(Step::Await {
+            ms: rng.random_range(0..300),
+            gap_ms: if rng.random_bool(0.5) { 0 } else { rng.random_range(0..4_000) },
+            again_ms: rng.random_bool(0.5).then(|| rng.random_range(500..200_000)),
+        });
+        Self { steps, signals, stubborn: rng.random_bool(0.3), ..Self::plain(label, 0) }
     }
 
     /// One of very many: mostly quick.

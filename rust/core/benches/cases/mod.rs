@@ -131,6 +131,7 @@ fn entries() -> (ReadyEntry, LeaseEntry) {
         priority: 5,
         type_hash: keys::type_hash("thumbnail"),
         pending: u32::from(TASKS),
+        parked: false,
     };
     (ready, LeaseEntry { minute: NOW.minute(), record: pending.id, lease, worker: holder.worker })
 }

@@ -10,7 +10,7 @@ use crate::id::{CommitId, LeaseId, TaskId, WorkerId};
 use crate::queue::{self, CorruptObject, TaskView};
 use crate::record::{self, Json, TaskStatus};
 use crate::time::Timestamp;
-use crate::worker::{CalledOff, Ended, Lost, Phase, Problem, Seen, Settled, Verdict};
+use crate::worker::{CalledOff, Ended, Lost, Phase, Problem, Seen, Settled, Verdict, Woken};
 
 #[derive(Debug, Serialize)]
 pub struct Connected {
@@ -94,6 +94,23 @@ pub struct Task {
     progress: Option<record::Progress>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cancel: Option<Cancel>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    park: Option<Park>,
+}
+
+/// That a task was parked or woken, as callers see it.
+#[derive(Debug, Serialize)]
+pub struct Park {
+    count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    woken: bool,
+}
+
+impl From<record::Park> for Park {
+    fn from(park: record::Park) -> Self {
+        Self { count: park.count, until: park.until, woken: park.woken }
+    }
 }
 
 /// Somebody's wish that a task be called off, as callers see it.
@@ -142,6 +159,7 @@ impl From<TaskView> for Task {
             key: task.key,
             progress: task.progress.map(|progress| *progress),
             cancel: task.cancel.map(|wish| (*wish).into()),
+            park: task.park.map(|park| (*park).into()),
         }
     }
 }
@@ -251,6 +269,8 @@ pub struct Assignment {
     metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<TaskId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    woken: bool,
 }
 
 impl From<crate::worker::Assignment> for Assignment {
@@ -272,6 +292,7 @@ impl From<crate::worker::Assignment> for Assignment {
             tags: task.tags,
             metadata: task.metadata,
             parent: task.parent,
+            woken: task.woken,
         }
     }
 }
@@ -281,6 +302,8 @@ pub struct Next {
     pub assignments: Vec<Assignment>,
     pub lost: Vec<Lost>,
     pub cancelled: Vec<CalledOff>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub woken: Vec<Woken>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
     pub state: Phase,
@@ -291,6 +314,7 @@ pub struct Next {
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum SettledAnswer {
     Committed { id: TaskId, status: TaskStatus, available_at: Option<Timestamp> },
+    Woken { id: TaskId },
     LeaseLost { id: TaskId, message: String },
     Refused { id: TaskId, message: String },
 }
@@ -300,6 +324,7 @@ impl From<Settled> for SettledAnswer {
         let id = settled.id;
         match settled.verdict {
             Verdict::Committed { status, available_at } => Self::Committed { id, status, available_at },
+            Verdict::Woken => Self::Woken { id },
             Verdict::LeaseLost(message) => Self::LeaseLost { id, message },
             Verdict::Refused(message) => Self::Refused { id, message },
         }
@@ -309,6 +334,38 @@ impl From<Settled> for SettledAnswer {
 #[derive(Debug, Serialize)]
 pub struct SettledMany {
     pub settled: Vec<SettledAnswer>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Heard {
+    /// Whether it was woken since its attempt looked last.
+    pub woken: bool,
+}
+
+/// What became of the wake of one task.
+#[derive(Debug, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum WokenTask {
+    Woken { id: TaskId },
+    Noted { id: TaskId },
+    Finished { id: TaskId, status: TaskStatus },
+    Missing { id: TaskId },
+}
+
+impl From<(TaskId, record::Waking)> for WokenTask {
+    fn from((id, waking): (TaskId, record::Waking)) -> Self {
+        match waking {
+            record::Waking::Woken => Self::Woken { id },
+            record::Waking::Noted | record::Waking::Known => Self::Noted { id },
+            record::Waking::Finished(status) => Self::Finished { id, status },
+            record::Waking::Missing => Self::Missing { id },
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct WokenTasks {
+    pub tasks: Vec<WokenTask>,
 }
 
 #[derive(Debug, Serialize)]

@@ -9,7 +9,7 @@ use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::keys;
 use crate::queue::doctor::{Examination, Report, Visit, examine, no_database, policy};
-use crate::queue::{Settings, check_cursor};
+use crate::queue::{CorruptObject, Settings, check_cursor};
 use crate::store::open::{open, system_time};
 
 /// How thoroughly to look.
@@ -30,7 +30,28 @@ pub(super) struct Findings {
     policy: Option<Value>,
 }
 
+/// What a page of the index of parked work came to.
+#[derive(Debug, Serialize)]
+pub struct Repaired {
+    waiting: usize,
+    deleted: usize,
+    cursor: Option<String>,
+    corrupt: Vec<CorruptObject>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repair {
+    cursor: Option<String>,
+}
+
 impl Engine {
+    pub(super) async fn repair(&self, request: Repair) -> Result<Repaired> {
+        let crate::queue::Repaired { waiting, deleted, cursor, corrupt } =
+            self.existing().await?.repair(request.cursor.as_deref()).await?;
+        Ok(Repaired { waiting, deleted, cursor, corrupt })
+    }
+
     /// Examines the store and the queue, also where no queue can be opened.
     pub(super) async fn doctor(&self, request: Doctor) -> Result<Findings> {
         if self.is_closed() {

@@ -254,6 +254,29 @@ pub struct WorkerExtend {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct TasksWake {
+    pub ids: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerHear {
+    pub worker: WorkerId,
+    pub id: TaskId,
+    pub lease: LeaseId,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerListen {
+    pub worker: WorkerId,
+    pub id: TaskId,
+    pub lease: LeaseId,
+    pub listens: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorkerOnly {
     pub worker: WorkerId,
 }
@@ -298,6 +321,7 @@ enum OutcomeKind {
     Complete,
     Fail,
     Timeout,
+    Park,
     Reschedule,
     Release,
     Cancel,
@@ -334,6 +358,7 @@ impl OutcomeRequest {
                 let error = Failure { kind: "Timeout".into(), message, traceback: None };
                 Ok(Outcome::Fail { error, retry: self.retry.unwrap_or(true), retry_at: later })
             }
+            OutcomeKind::Park => Ok(Outcome::Park { until: later }),
             OutcomeKind::Reschedule => Ok(Outcome::Reschedule { at: later.ok_or_else(|| missing("delay"))? }),
             OutcomeKind::Release => Ok(Outcome::Release),
             OutcomeKind::Cancel => Ok(Outcome::Cancel),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Engine, answer, request};
 use crate::error::{Error, Result};
-use crate::id::WorkerId;
+use crate::id::{TaskId, WorkerId};
 use crate::worker::{Options, WorkOutcome, Worker};
 
 /// How long `worker.next` waits unless told otherwise.
@@ -46,6 +46,7 @@ impl Engine {
             assignments: next.assignments.into_iter().map(Into::into).collect(),
             lost: next.lost,
             cancelled: next.cancelled,
+            woken: next.woken,
             problems: next.problems,
             warnings: next.warnings,
             state: next.phase,
@@ -71,6 +72,22 @@ impl Engine {
         let worker = self.worker(request.worker)?;
         let expires_at = worker.extend(request.id, request.lease, request.by.0).await?;
         Ok(answer::Extended { expires_at })
+    }
+
+    pub(super) async fn tasks_wake(&self, request: request::TasksWake) -> Result<answer::WokenTasks> {
+        let ids: Vec<TaskId> = request.ids.iter().map(|id| id.parse()).collect::<Result<_>>()?;
+        let woken = self.existing().await?.wake(&ids).await?;
+        Ok(answer::WokenTasks { tasks: ids.into_iter().zip(woken).map(Into::into).collect() })
+    }
+
+    pub(super) async fn worker_hear(&self, request: request::WorkerHear) -> Result<answer::Heard> {
+        let woken = self.worker(request.worker)?.hear(request.id, request.lease).await?;
+        Ok(answer::Heard { woken })
+    }
+
+    pub(super) fn worker_listen(&self, request: &request::WorkerListen) -> Result<answer::Done> {
+        self.worker(request.worker)?.listen(request.id, request.lease, request.listens)?;
+        Ok(answer::Done {})
     }
 
     pub(super) fn worker_stuck(&self, request: &request::WorkerStuck) -> Result<answer::Done> {

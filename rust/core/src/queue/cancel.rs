@@ -20,6 +20,9 @@ const IN_FLIGHT: usize = 16;
 /// Times a record is looked at again after a commit whose outcome is unknown.
 const TRIES: usize = 3;
 
+/// Where unfinished tasks are found.
+const INDEXES: [&str; 3] = [keys::READY, keys::PARKED, keys::LEASES];
+
 /// What a cursor begins with that goes through the waiting work for the second time.
 const AGAIN: &str = "again:";
 
@@ -122,7 +125,7 @@ impl Queue {
         let (again, cursor) = given.strip_prefix(AGAIN).map_or((false, given), |cursor| (true, cursor));
         // Waiting work first: what starts meanwhile is found again among the running; and what went back from there to
         // waiting among the waiting once more.
-        let index = [keys::READY, keys::LEASES].into_iter().find(|index| cursor.starts_with(index));
+        let index = INDEXES.into_iter().find(|index| cursor.starts_with(index));
         let index = index.ok_or_else(|| not_a_cursor(given))?;
         let page = self.bucket().list(index, Some(cursor), limits::PAGE / 4).await?.value;
         let changes = stream::iter(records_of(&page, filter.kind.as_deref())).map(|record| {
@@ -144,8 +147,9 @@ impl Queue {
         let next = match last {
             Some(last) if again => Some(format!("{AGAIN}{last}")),
             Some(last) => Some(last),
+            None if index == keys::READY => Some(format!("{}{}", if again { AGAIN } else { "" }, keys::PARKED)),
             None if again => None,
-            None if index == keys::READY => Some(keys::LEASES.to_owned()),
+            None if index == keys::PARKED => Some(keys::LEASES.to_owned()),
             None => Some(format!("{AGAIN}{}", keys::READY)),
         };
         let count = |wanted: Cancelling| done.values().filter(|done| **done == wanted).count();

@@ -53,8 +53,15 @@ impl Queue {
     }
 
     async fn explain_view(&self, view: &TaskView) -> Result<Option<String>> {
-        if view.task.status != TaskStatus::Pending {
-            return Ok(None);
+        match view.task.status {
+            TaskStatus::Pending => {}
+            TaskStatus::Waiting => return Ok(Some(waits(view.task.park.as_ref().and_then(|park| park.until)))),
+            TaskStatus::Running
+            | TaskStatus::Completed
+            | TaskStatus::Failed
+            | TaskStatus::Cancelled
+            | TaskStatus::Expired
+            | TaskStatus::Archived => return Ok(None),
         }
         // The time here may lag behind that of whoever submitted it a moment ago.
         if view.task.available_at > self.bucket().now().after(self.bucket().time_margin()) {
@@ -90,6 +97,11 @@ impl Queue {
 
 fn not_due(at: Timestamp) -> String {
     format!("it is not to start before {at}")
+}
+
+fn waits(until: Option<Timestamp>) -> String {
+    let or = until.map_or_else(String::new, |until| format!(", or for {until}"));
+    format!("it is parked, and waits to be woken{or}")
 }
 
 fn not_taken(kind: &str, takers: &Takers) -> Option<String> {

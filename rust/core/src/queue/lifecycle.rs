@@ -126,6 +126,7 @@ fn expiries(prefix: &str, keep_days: u32) -> Vec<Expiry> {
         ("schedules", "schedules/", old),
         ("workflow", "workflow/", old),
         ("ready", keys::READY, index),
+        ("parked", keys::PARKED, index),
         ("leases", keys::LEASES, index),
         ("failed", keys::FAILED, index),
         ("workers", keys::WORKERS, index),

@@ -15,6 +15,7 @@ mod marker;
 mod notices;
 mod place;
 mod purge;
+mod repair;
 mod schedules;
 mod schemas;
 mod settings;
@@ -22,6 +23,7 @@ mod submission;
 mod submit;
 mod unique;
 mod wait;
+mod wake;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,6 +44,7 @@ pub use self::marker::{FORMAT, FORMER, Made};
 use self::notices::Outgoing;
 use self::place::Place;
 pub use self::purge::{Purge, Purged};
+pub use self::repair::Repaired;
 pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
 pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
 pub use self::schemas::{Schemas, Shown};
@@ -53,7 +56,7 @@ use self::wait::Watches;
 use crate::bucket::{Bucket, Deleter, Usage};
 use crate::entropy::Entropy;
 use crate::error::Result;
-use crate::id::{RecordId, TaskId};
+use crate::id::{RecordId, TaskId, WorkerId};
 use crate::keys::ReadyEntry;
 use crate::record::{BatchRecord, Options, Task};
 use crate::store::Store;
@@ -93,6 +96,9 @@ pub(crate) trait Nearby: Send + Sync + std::fmt::Debug {
 
     /// Somebody of this process has committed this revision.
     fn notice(&self, record: &BatchRecord);
+
+    /// Whether it has this id.
+    fn is(&self, worker: WorkerId) -> bool;
 
     /// A schedule was just created, changed or deleted.
     fn schedules_changed(&self);
@@ -147,7 +153,7 @@ impl Queue {
         spawner.keep(move || to_run.clone().run(), alarm);
         let core = Arc::new(Core {
             bell: Bell::new(bucket.clone(), settings.bell_touch),
-            desk: Desk { bucket, deleter, variant: settings.variant },
+            desk: Desk { bucket, deleter, variant: settings.variant, parked_in: Arc::default() },
             settings,
             spawner,
             schemas: schemas::Known::default(),
@@ -240,10 +246,12 @@ impl Core {
 
     /// Tells the workers of this process what became of a record.
     pub(crate) fn tell_nearby(&self, record: &BatchRecord) {
-        let nearby: Vec<_> = self.nearby.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for worker in nearby.iter().filter_map(std::sync::Weak::upgrade) {
-            worker.notice(record);
-        }
+        self.nearby().iter().for_each(|worker| worker.notice(record));
+    }
+
+    /// Whether a worker of this process has this id.
+    pub(crate) fn is_nearby(&self, worker: WorkerId) -> bool {
+        self.nearby().iter().any(|nearby| nearby.is(worker))
     }
 
     /// Tells the workers of other processes that there is new work.

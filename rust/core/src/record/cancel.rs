@@ -26,7 +26,7 @@ impl BatchRecord {
     pub fn cancel(&mut self, id: TaskId, wish: &Cancel) -> Cancelling {
         let Some(task) = self.task_mut(id) else { return Cancelling::Missing };
         match task.status {
-            TaskStatus::Pending => {
+            TaskStatus::Pending | TaskStatus::Waiting => {
                 task.cancel = Some(Box::new(wish.clone()));
                 finish(task, TaskStatus::Cancelled, wish.at);
                 Cancelling::Cancelled
@@ -36,13 +36,17 @@ impl BatchRecord {
                 task.cancel.get_or_insert_with(|| Box::new(wish.clone()));
                 Cancelling::Requested
             }
-            ended => Cancelling::Finished(ended),
+            TaskStatus::Completed
+            | TaskStatus::Failed
+            | TaskStatus::Cancelled
+            | TaskStatus::Expired
+            | TaskStatus::Archived => Cancelling::Finished(task.status),
         }
     }
 
     /// Marks as expired what has not started in its time; how many tasks that were.
     pub fn expire(&mut self, now: Timestamp) -> usize {
-        let overdue = |task: &&mut Task| task.status == TaskStatus::Pending && task.is_too_late(now);
+        let overdue = |task: &&mut Task| task.may_expire() && task.is_too_late(now);
         let mut expired = 0;
         for task in self.tasks.iter_mut().filter(overdue) {
             finish(task, TaskStatus::Expired, now);
@@ -54,7 +58,8 @@ impl BatchRecord {
     /// When [`expire`](Self::expire) will first have something to do.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Timestamp> {
-        self.tasks.iter().filter(|task| task.status == TaskStatus::Pending).filter_map(|task| task.expires_at).min()
+        let open = self.tasks.iter().filter(|task| task.may_expire() && !task.has_parked());
+        open.filter_map(|task| task.expires_at).min()
     }
 
     /// Notes how far an attempt has come, if it still holds its lease and has not said so already.
@@ -71,9 +76,14 @@ impl BatchRecord {
 }
 
 impl Task {
-    /// Whether it may not be started any more.
+    /// Whether it may not be started any more. What has parked goes on, however late.
     #[must_use]
     pub fn is_too_late(&self, now: Timestamp) -> bool {
-        self.expires_at.is_some_and(|at| at <= now)
+        self.expires_at.is_some_and(|at| at <= now) && !self.has_parked()
+    }
+
+    /// Whether its status is one that ends when it is too late.
+    const fn may_expire(&self) -> bool {
+        matches!(self.status, TaskStatus::Pending | TaskStatus::Waiting)
     }
 }

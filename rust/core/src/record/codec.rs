@@ -12,8 +12,10 @@ use crate::error::{Error, Result};
 use crate::id::CommitId;
 use crate::limits;
 
-/// The newest record format this code reads: that of records with payloads in objects of their own.
-pub const FORMAT: u32 = 2;
+/// The newest record format this code reads: that of records with tasks that were parked or woken.
+pub const FORMAT: u32 = 3;
+/// The format of records with payloads in objects of their own.
+pub const STOWED_FORMAT: u32 = 2;
 /// The format of all other records, which older versions read too.
 pub const PLAIN_FORMAT: u32 = 1;
 

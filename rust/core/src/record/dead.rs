@@ -161,18 +161,18 @@ impl BatchRecord {
         own.unwrap_or(self.options.timeout_ms)
     }
 
-    /// How long an attempt of any of the pending tasks may take.
+    /// How long an attempt of any of the tasks that may be claimed may take.
     #[must_use]
     pub fn longest_timeout(&self) -> std::time::Duration {
-        let pending = self.tasks.iter().filter(|task| task.status == TaskStatus::Pending);
-        let own = pending.filter_map(|task| task.options.as_ref()?.timeout_ms);
+        let claimable = |task: &&Task| matches!(task.status, TaskStatus::Pending | TaskStatus::Waiting);
+        let own = self.tasks.iter().filter(claimable).filter_map(|task| task.options.as_ref()?.timeout_ms);
         std::time::Duration::from_millis(own.max().unwrap_or(0).max(self.options.timeout_ms))
     }
 
-    /// The priority of the record's ready entry: the highest of its pending tasks; `None` for the record's own.
-    pub(super) fn pending_priority(&self) -> Option<u8> {
-        let pending = self.tasks.iter().filter(|task| task.status == TaskStatus::Pending);
-        let own = pending.map(|task| task.options.as_ref().and_then(|own| own.priority));
+    /// The priority of the record's entry for tasks of this status: the highest of theirs; `None` for the record's own.
+    pub(super) fn highest_priority(&self, status: TaskStatus) -> Option<u8> {
+        let tasks = self.tasks.iter().filter(|task| task.status == status);
+        let own = tasks.map(|task| task.options.as_ref().and_then(|own| own.priority));
         let highest = own.map(|own| own.unwrap_or(self.options.priority)).max()?;
         (highest != self.options.priority).then_some(highest)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::model::{BatchRecord, Extra, ReadyRef};
+use super::model::{BatchRecord, Extra, ReadyRef, Task};
 use super::status::TaskStatus;
 use crate::broken::Variant;
 use crate::id::LeaseId;
@@ -35,9 +35,24 @@ impl BatchRecord {
     /// The key of the record's ready entry.
     #[must_use]
     pub fn ready_entry(&self) -> Option<ReadyEntry> {
-        let &ReadyRef { due, seq, pending, priority, .. } = self.ready.as_ref()?;
+        self.ready.as_ref().map(|ready| self.entry(ready, false))
+    }
+
+    /// The key of the record's entry in the index of parked work.
+    #[must_use]
+    pub fn parked_entry(&self) -> Option<ReadyEntry> {
+        self.parked.as_ref().map(|parked| self.entry(parked, true))
+    }
+
+    /// The entries through which its tasks are claimed.
+    pub fn claim_entries(&self) -> impl Iterator<Item = ReadyEntry> {
+        self.ready_entry().into_iter().chain(self.parked_entry())
+    }
+
+    fn entry(&self, named: &ReadyRef, parked: bool) -> ReadyEntry {
+        let &ReadyRef { due, seq, pending, priority, .. } = named;
         let (priority, type_hash) = (priority.unwrap_or(self.options.priority), keys::type_hash(&self.kind));
-        Some(ReadyEntry { due, record: self.id, seq, priority, type_hash, pending })
+        ReadyEntry { due, record: self.id, seq, priority, type_hash, pending, parked }
     }
 
     fn lease_entries(&self) -> BTreeMap<LeaseId, String> {
@@ -49,29 +64,40 @@ impl BatchRecord {
         self.leases.iter().map(entry).collect()
     }
 
-    /// The ready entry the record needs. An entry that already leads here in time is kept; a new one gets a number
-    /// no entry of this record ever had.
+    /// The entries the record needs for its pending and its parked tasks.
     fn renew_ready(&mut self, old: &Self, now: Timestamp) {
-        let pending = || self.tasks.iter().filter(|task| task.status == TaskStatus::Pending);
-        // A key cannot say a time before the epoch.
-        let next_due = pending().map(super::model::Task::due).min().map(|due| due.max(Timestamp(0)));
-        let count = u32::try_from(pending().count()).unwrap_or(u32::MAX);
-        // An entry that promises far fewer tasks than there are would have them claimed one by one.
-        let priority = self.pending_priority();
-        let serves = |ready: &ReadyRef, due: Timestamp| {
-            (ready.due == due || (ready.due <= due && due <= now))
-                && count <= ready.pending.saturating_mul(2)
-                && ready.priority == priority
-        };
-        let ready = match (&old.ready, next_due) {
-            (Some(ready), Some(due)) if serves(ready, due) => Some(ready.clone()),
-            (_, Some(due)) => Some(ReadyRef { due, seq: old.seq + 1, pending: count, priority, extra: Extra::new() }),
-            (_, None) => None,
-        };
+        let ready = self.renewed(old.ready.as_ref(), old.seq, now, TaskStatus::Pending, Task::due);
+        let parked = self.renewed(old.parked.as_ref(), old.seq, now, TaskStatus::Waiting, Task::wakes_at);
         // Also a finished record gets a new number: what somebody wrote ahead and never committed is then stale.
-        let renumbered = ready != old.ready || (self.is_finished() && !old.is_finished());
+        let renumbered = ready != old.ready || parked != old.parked || (self.is_finished() && !old.is_finished());
         self.seq = if renumbered { old.seq + 1 } else { self.seq.max(old.seq) };
         self.ready = ready;
+        self.parked = parked;
+    }
+
+    /// The entry for the tasks of a status. One that already leads here in time is kept; a new one gets a number no entry
+    /// of this record ever had.
+    fn renewed(
+        &self,
+        old: Option<&ReadyRef>,
+        seq: u64,
+        now: Timestamp,
+        status: TaskStatus,
+        due: fn(&Task) -> Timestamp,
+    ) -> Option<ReadyRef> {
+        let tasks = || self.tasks.iter().filter(|task| task.status == status);
+        // A key cannot say a time before the epoch.
+        let due = tasks().map(due).min()?.max(Timestamp(0));
+        let count = u32::try_from(tasks().count()).unwrap_or(u32::MAX);
+        let priority = self.highest_priority(status);
+        // An entry that promises far fewer tasks than there are would have them claimed one by one.
+        let serves = |entry: &&ReadyRef| {
+            (entry.due == due || (entry.due <= due && due <= now))
+                && count <= entry.pending.saturating_mul(2)
+                && entry.priority == priority
+        };
+        let renewed = || ReadyRef { due, seq: seq + 1, pending: count, priority, extra: Extra::new() };
+        Some(old.filter(serves).cloned().unwrap_or_else(renewed))
     }
 
     /// The broken variant: an entry's key has the minute and nothing that tells it from the one before.
@@ -99,6 +125,10 @@ pub fn plan_index(old: &BatchRecord, new: &mut BatchRecord, now: Timestamp, vari
             plan.behind.extend(old.ready_entry().map(|entry| entry.to_string()));
         }
     }
+    if old.parked != new.parked {
+        plan.ahead.extend(new.parked_entry().map(|entry| entry.to_string()));
+        plan.behind.extend(old.parked_entry().map(|entry| entry.to_string()));
+    }
     if old.failed_entry() != new.failed_entry() {
         plan.ahead.extend(new.failed_entry().map(|entry| entry.to_string()));
         plan.behind.extend(old.failed_entry().map(|entry| entry.to_string()));
@@ -111,7 +141,8 @@ pub fn plan_index(old: &BatchRecord, new: &mut BatchRecord, now: Timestamp, vari
 /// What `entry` is to the record it names.
 #[must_use]
 pub fn ready_entry_state(entry: &ReadyEntry, record: &BatchRecord) -> EntryState {
-    if record.ready_entry().as_ref() == Some(entry) {
+    let named = if entry.parked { record.parked_entry() } else { record.ready_entry() };
+    if named.as_ref() == Some(entry) {
         EntryState::Current
     } else if entry.seq <= record.seq {
         EntryState::Stale

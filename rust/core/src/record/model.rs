@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::codec::{FORMAT, Json, PLAIN_FORMAT, advance};
+use super::codec::{FORMAT, Json, PLAIN_FORMAT, STOWED_FORMAT, advance};
 use super::dead::{FailedRef, Overrides};
 use super::extras::{Cancel, Extras, Progress};
 use super::fields::read_keeping_the_unknown;
 use super::options::Options;
+use super::park::Park;
 use super::payload::PayloadRef;
 use super::status::TaskStatus;
 use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
@@ -40,11 +41,14 @@ pub struct BatchRecord {
     /// The commits before it, newest first, at most [`limits::TRAIL`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trail: Vec<CommitId>,
-    /// The highest number any of its ready entries can have had; an entry up to this number that is not `ready`
-    /// is stale for ever.
+    /// The highest number any of its ready or parked entries can have had; an entry up to this number that is neither
+    /// `ready` nor `parked` is stale for ever.
     pub seq: u64,
     /// The ready entry that leads here, if a task is pending.
     pub ready: Option<ReadyRef>,
+    /// The entry in the index of parked work that leads here, if a task waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ReadyRef>,
     /// The entry in the index of failed tasks that leads here, if one was written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedRef>,
@@ -173,6 +177,9 @@ pub struct Task {
     /// Options of its own, from a replay; they count for more than the record's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Box<Overrides>>,
+    /// That it was parked or woken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub park: Option<Box<Park>>,
     /// What it was before it was archived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archived_from: Option<TaskStatus>,
@@ -238,6 +245,7 @@ impl Task {
             progress: None,
             cancel: None,
             options: None,
+            park: None,
             archived_from: None,
             purged_at: None,
             extra: Extra::new(),
@@ -266,7 +274,7 @@ impl Task {
     #[must_use]
     pub fn due(&self) -> Timestamp {
         let start = self.startable_at();
-        self.expires_at.map_or(start, |end| start.min(end))
+        self.expires_at.filter(|_| !self.has_parked()).map_or(start, |end| start.min(end))
     }
 }
 
@@ -292,6 +300,7 @@ impl BatchRecord {
             trail: Vec::new(),
             seq: 0,
             ready: None,
+            parked: None,
             failed: None,
             leases: BTreeMap::new(),
             void: false,
@@ -304,6 +313,9 @@ impl BatchRecord {
     pub fn stamp(&mut self, commit: CommitId) {
         advance(&mut self.rev, &mut self.commit, &mut self.trail, commit);
         if self.tasks.iter().any(Task::is_stowed) {
+            self.format = self.format.max(STOWED_FORMAT);
+        }
+        if self.tasks.iter().any(|task| task.park.is_some()) {
             self.format = self.format.max(FORMAT);
         }
     }
@@ -348,11 +360,16 @@ impl BatchRecord {
         if pending != self.ready.is_some() {
             return Err("it has pending tasks and no ready entry, or the other way round");
         }
-        if self.ready.as_ref().is_some_and(|ready| ready.seq > self.seq) {
-            return Err("its ready entry has a higher number than the record");
+        let waits = self.tasks.iter().any(|task| task.status == TaskStatus::Waiting);
+        if waits != self.parked.is_some() {
+            return Err("it has tasks that wait and no parked entry, or the other way round");
         }
-        if self.ready.as_ref().is_some_and(|ready| ready.due < Timestamp(0)) {
-            return Err("its ready entry is due before 1970, which no key can say");
+        let mut entries = self.ready.iter().chain(&self.parked);
+        if entries.clone().any(|entry| entry.seq > self.seq) {
+            return Err("its ready or parked entry has a higher number than the record");
+        }
+        if entries.any(|entry| entry.due < Timestamp(0)) {
+            return Err("its ready or parked entry is due before 1970, which no key can say");
         }
         if self.leases.keys().any(|lease| !self.tasks.iter().any(|task| task.lease == Some(*lease))) {
             return Err("a lease holds no task");
@@ -373,6 +390,7 @@ read_keeping_the_unknown!(BatchRecord {
     trail: take_or_default("trail"),
     seq: take("seq"),
     ready: take_or_default("ready"),
+    parked: take_or_default("parked"),
     failed: take_or_default("failed"),
     leases: take_or_default("leases"),
     void: take_or_default("void"),
@@ -418,6 +436,7 @@ read_keeping_the_unknown!(Task {
     progress: take_or_default("progress"),
     cancel: take_or_default("cancel"),
     options: take_or_default("options"),
+    park: take_or_default("park"),
     archived_from: take_or_default("archived_from"),
     purged_at: take_or_default("purged_at"),
 });

@@ -132,6 +132,7 @@ impl Refusal {
                 let why = match status {
                     TaskStatus::Pending => "it is pending: it has been replayed already, or has not run yet",
                     TaskStatus::Running => "it is running",
+                    TaskStatus::Waiting => "it is parked, and waits to be woken",
                     TaskStatus::Completed => "it is completed; only failed tasks run again: submit it anew",
                     TaskStatus::Cancelled => "it is cancelled; only failed tasks run again: submit it anew",
                     TaskStatus::Expired => "it is expired; only failed tasks run again: submit it anew",
@@ -208,6 +209,7 @@ impl BatchRecord {
                 task.metadata.clear();
                 task.progress = None;
                 task.cancel = None;
+                task.park = None;
                 task.archived_from = None;
                 task.purged_at = Some(now);
                 count += 1;

@@ -10,6 +10,8 @@ pub enum TaskStatus {
     Pending,
     /// Under a worker's lease.
     Running,
+    /// Parked until it is woken, or until a time of its own; it holds no place in any worker.
+    Waiting,
     /// Done, with an output.
     Completed,
     /// Given up, with an error.
@@ -24,13 +26,24 @@ pub enum TaskStatus {
 
 impl TaskStatus {
     /// Every status, in the order of the life cycle.
-    pub const ALL: [Self; 7] =
-        [Self::Pending, Self::Running, Self::Completed, Self::Failed, Self::Cancelled, Self::Expired, Self::Archived];
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Running,
+        Self::Waiting,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Archived,
+    ];
 
     /// Whether nothing more happens by itself.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
-        !matches!(self, Self::Pending | Self::Running)
+        match self {
+            Self::Pending | Self::Running | Self::Waiting => false,
+            Self::Completed | Self::Failed | Self::Cancelled | Self::Expired | Self::Archived => true,
+        }
     }
 
     /// Whether a task may move from this status to `next`: the whole table, nothing else is legal.
@@ -38,7 +51,10 @@ impl TaskStatus {
     pub const fn may_become(self, next: Self) -> bool {
         match self {
             Self::Pending => matches!(next, Self::Running | Self::Cancelled | Self::Expired),
-            Self::Running => matches!(next, Self::Pending | Self::Completed | Self::Failed | Self::Cancelled),
+            Self::Running => {
+                matches!(next, Self::Pending | Self::Waiting | Self::Completed | Self::Failed | Self::Cancelled)
+            }
+            Self::Waiting => matches!(next, Self::Pending | Self::Running | Self::Cancelled | Self::Expired),
             Self::Failed => matches!(next, Self::Pending | Self::Archived),
             Self::Completed | Self::Cancelled | Self::Expired => matches!(next, Self::Archived),
             Self::Archived => false,
@@ -48,7 +64,7 @@ impl TaskStatus {
 
 #[cfg(test)]
 mod tests {
-    use super::TaskStatus::{self, Archived, Cancelled, Completed, Expired, Failed, Pending, Running};
+    use super::TaskStatus::{self, Archived, Cancelled, Completed, Expired, Failed, Pending, Running, Waiting};
 
     #[test]
     fn exactly_the_documented_moves_are_legal() {
@@ -60,6 +76,11 @@ mod tests {
             (Running, Completed),
             (Running, Failed),
             (Running, Cancelled),
+            (Running, Waiting),
+            (Waiting, Pending),
+            (Waiting, Running),
+            (Waiting, Cancelled),
+            (Waiting, Expired),
             (Failed, Pending),
             (Completed, Archived),
             (Failed, Archived),
@@ -74,8 +95,8 @@ mod tests {
     }
 
     #[test]
-    fn only_pending_and_running_are_unfinished() {
+    fn only_pending_running_and_waiting_are_unfinished() {
         let unfinished: Vec<_> = TaskStatus::ALL.into_iter().filter(|status| !status.is_terminal()).collect();
-        assert_eq!(unfinished, [Pending, Running]);
+        assert_eq!(unfinished, [Pending, Running, Waiting]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::codec::Json;
 use super::model::{BatchRecord, Extra, Lease, Task, TaskError};
+use super::park::Claimed;
 use super::payload::Stowed;
 use super::status::TaskStatus;
 use crate::id::{LeaseId, TaskId};
@@ -26,6 +27,11 @@ pub enum Outcome {
         retry: bool,
         /// When to retry, instead of the policy's back-off.
         retry_at: Option<Timestamp>,
+    },
+    /// It parks the task: it waits to be woken, without a place in any worker and without spending a retry.
+    Park {
+        /// When it becomes due although nobody wakes it.
+        until: Option<Timestamp>,
     },
     /// It asks to run again at a later time, without spending a retry.
     Reschedule {
@@ -56,9 +62,11 @@ pub enum Settlement {
     Applied {
         /// The task's new status.
         status: TaskStatus,
-        /// When it may start again, if it is pending.
+        /// When it may start again, if it is pending, or becomes due by itself, if it waits.
         available_at: Option<Timestamp>,
     },
+    /// It was to be parked, and was woken since its attempt looked: it still runs under its lease, and is to look again.
+    Woken,
     /// The lease is not the task's any more; nothing changed.
     LeaseLost,
 }
@@ -73,13 +81,11 @@ pub enum Fall {
 }
 
 impl BatchRecord {
-    /// Puts up to `max` due tasks under a new lease; returns their indexes, none if nothing is due.
-    pub fn claim(&mut self, lease: LeaseId, holder: Lease, now: Timestamp, max: usize) -> Vec<u16> {
+    /// Puts up to `max` due tasks under a new lease; returns which, none if nothing is due.
+    pub fn claim(&mut self, lease: LeaseId, holder: Lease, now: Timestamp, max: usize) -> Vec<Claimed> {
         let worker = holder.worker;
         let mut claimed = Vec::new();
-        let due = |task: &&mut Task| {
-            task.status == TaskStatus::Pending && task.startable_at() <= now && !task.is_too_late(now)
-        };
+        let due = |task: &&mut Task| task.is_claimable(now) && !task.is_too_late(now);
         for task in self.tasks.iter_mut().filter(due).take(max) {
             task.status = TaskStatus::Running;
             task.attempt = task.attempt.saturating_add(1);
@@ -87,12 +93,20 @@ impl BatchRecord {
             task.lease = Some(lease);
             task.worker = Some(worker);
             task.progress = None;
-            claimed.push(task.n);
+            claimed.push(Claimed { n: task.n, woken: task.hear() });
         }
         if !claimed.is_empty() {
             self.leases.insert(lease, holder);
         }
         claimed
+    }
+
+    /// The broken variant: parks a task whether it was woken meanwhile or not.
+    pub fn park_anyhow(&mut self, id: TaskId, lease: LeaseId, until: Option<Timestamp>) -> Settlement {
+        let Some(task) = self.leased(id, lease) else { return Settlement::LeaseLost };
+        task.park(until, true);
+        self.drop_empty_leases();
+        Settlement::Applied { status: TaskStatus::Waiting, available_at: until }
     }
 
     /// Applies an outcome to a task, if it is still under `lease`. `random` in `0.0..1.0` is the jitter of a retry.
@@ -123,15 +137,31 @@ impl BatchRecord {
                 }
             }
             // Whoever wanted it called off does not want it run again.
-            Outcome::Reschedule { .. } | Outcome::Release | Outcome::Cancel if task.cancel.is_some() => {
+            Outcome::Park { .. } | Outcome::Reschedule { .. } | Outcome::Release | Outcome::Cancel
+                if task.cancel.is_some() =>
+            {
                 finish(task, TaskStatus::Cancelled, now);
+            }
+            Outcome::Park { until } => {
+                if !task.park(*until, false) {
+                    return Settlement::Woken;
+                }
             }
             Outcome::Reschedule { at } => wait_until(task, *at),
             Outcome::Release | Outcome::Cancel => wait_until(task, now),
         }
         let settled = Settlement::Applied {
             status: task.status,
-            available_at: (task.status == TaskStatus::Pending).then_some(task.available_at),
+            available_at: match task.status {
+                TaskStatus::Pending => Some(task.available_at),
+                TaskStatus::Waiting => task.park.as_ref().and_then(|park| park.until),
+                TaskStatus::Running
+                | TaskStatus::Completed
+                | TaskStatus::Failed
+                | TaskStatus::Cancelled
+                | TaskStatus::Expired
+                | TaskStatus::Archived => None,
+            },
         };
         self.drop_empty_leases();
         settled
@@ -193,12 +223,30 @@ pub(super) const fn finish(task: &mut Task, status: TaskStatus, now: Timestamp) 
     task.status = status;
     task.completed_at = Some(now);
     task.lease = None;
+    task.end_parking();
 }
 
 const fn wait_until(task: &mut Task, at: Timestamp) {
     task.status = TaskStatus::Pending;
     task.available_at = at;
     task.lease = None;
+    task.forget_hearing();
+}
+
+impl Task {
+    /// Whether a worker may take it now: it is pending and due, or waits and it is time to look.
+    fn is_claimable(&self, now: Timestamp) -> bool {
+        match self.status {
+            TaskStatus::Pending => self.startable_at() <= now,
+            TaskStatus::Waiting => self.is_time_to_look(now),
+            TaskStatus::Running
+            | TaskStatus::Completed
+            | TaskStatus::Failed
+            | TaskStatus::Cancelled
+            | TaskStatus::Expired
+            | TaskStatus::Archived => false,
+        }
+    }
 }
 
 fn task_error(failure: &Failure, at: Timestamp) -> TaskError {

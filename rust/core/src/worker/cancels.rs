@@ -1,5 +1,6 @@
-//! Learning that somebody wants a task called off that runs here.
+//! Learning that somebody wants a task called off that runs here, or has woken it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::sleep;
@@ -27,9 +28,9 @@ pub struct CalledOff {
 }
 
 impl Shared {
-    /// Reads the board of cancellations now and then, while tasks are held.
+    /// Reads the board of cancellations and wakes now and then, while tasks are held.
     pub async fn keep_reading_notices(self: Arc<Self>) {
-        let mut known = None;
+        let (mut known, mut listened) = (None, BTreeMap::new());
         loop {
             sleep(self.settings().cancel_watch).await;
             let (phase, holds) = {
@@ -41,6 +42,9 @@ impl Shared {
             }
             if holds && let Err(error) = self.read_notices(&mut known).await {
                 self.warn("cancellations could not be read, trying again", &error);
+            }
+            if holds && let Err(error) = self.read_listened(&mut listened).await {
+                self.warn("whether tasks were woken could not be read, trying again", &error);
             }
         }
     }

@@ -205,7 +205,8 @@ mod tests {
 
     fn candidate(entropy: &Entropy, priority: u8, due: i64) -> Candidate {
         let record = RecordId::random(entropy);
-        let entry = ReadyEntry { due: Timestamp(due), record, seq: 1, priority, type_hash: 0, pending: 1 };
+        let entry =
+            ReadyEntry { due: Timestamp(due), record, seq: 1, priority, type_hash: 0, pending: 1, parked: false };
         Candidate::new(entry, Source::Nearby)
     }
 

@@ -15,7 +15,9 @@ use crate::error::Error;
 use crate::id::{CommitId, LeaseId};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
-use crate::record::{BatchRecord, EntryState, Extra, Lease, Options, TaskStatus, is_overdue, ready_entry_state};
+use crate::record::{
+    BatchRecord, Claimed, EntryState, Extra, Lease, Options, TaskStatus, is_overdue, ready_entry_state,
+};
 use crate::time::Timestamp;
 use crate::transact::{Stored, Transacted};
 
@@ -134,7 +136,8 @@ impl Shared {
             self.desk().deleter.delete([entry.to_string()]);
             return Ok(Next::Forget);
         }
-        let trusted = cached.take().filter(|stored| stored.record.ready_entry().as_ref() == Some(entry));
+        let leads_here = |record: &BatchRecord| ready_entry_state(entry, record) == EntryState::Current;
+        let trusted = cached.take().filter(|stored| leads_here(&stored.record));
         let stored = match trusted {
             Some(stored) => *stored,
             None => match self.desk().load(entry.record).await? {
@@ -190,7 +193,7 @@ impl Shared {
                 let filled = self.fill_inputs(&stored, &claimed).await;
                 Ok(self.take_in(entry, filled.as_ref().unwrap_or(&stored), lease, &claimed))
             }
-            Transacted::Unchanged(stored) => Ok(again_when_due(&stored.record, self.now())),
+            Transacted::Unchanged(stored) => Ok(again_when_due(entry, &stored.record, self.now())),
             Transacted::Overtaken => {
                 self.note_claim(candidate, false);
                 Ok(Next::Again(self.now().after(self.jittered(STEP_ASIDE))))
@@ -204,13 +207,13 @@ impl Shared {
     }
 
     /// Takes in what was claimed; tells when the candidate is worth another look.
-    fn take_in(self: &Arc<Self>, entry: &ReadyEntry, stored: &Stored, lease: LeaseId, claimed: &[u16]) -> Next {
+    fn take_in(self: &Arc<Self>, entry: &ReadyEntry, stored: &Stored, lease: LeaseId, claimed: &[Claimed]) -> Next {
         let record = &stored.record;
         // Tasks that were taken back between the commit and a later read are not ours any more.
-        let ours: Vec<u16> = claimed
+        let ours: Vec<Claimed> = claimed
             .iter()
             .copied()
-            .filter(|n| record.tasks.get(usize::from(*n)).is_some_and(|task| task.lease == Some(lease)))
+            .filter(|claimed| record.tasks.get(usize::from(claimed.n)).is_some_and(|task| task.lease == Some(lease)))
             .collect();
         let phase = {
             let mut inner = self.lock();
@@ -226,14 +229,16 @@ impl Shared {
                 Self::settle(&worker, fetched.into_iter().map(WorkOutcome::release).collect()).await;
             });
         }
-        match record.ready_entry() {
-            Some(current) if current == *entry => Next::Again(Timestamp(0)),
-            Some(entry) => {
-                self.add_candidate(Candidate::new(entry, Source::Nearby), Timestamp(0));
-                Next::Forget
+        let horizon = self.horizon();
+        let mut next = Next::Forget;
+        for current in record.claim_entries().filter(|current| current.due <= horizon) {
+            if current == *entry {
+                next = Next::Again(Timestamp(0));
+            } else {
+                self.add_candidate(Candidate::new(current, Source::Nearby), Timestamp(0));
             }
-            None => Next::Forget,
         }
+        next
     }
 
     /// After a commit whose outcome is unknown: looks once more. If it is still unknown, the sweep will find out.
@@ -242,7 +247,7 @@ impl Shared {
         entry: &ReadyEntry,
         lease: LeaseId,
         commit: CommitId,
-        claimed: &[u16],
+        claimed: &[Claimed],
     ) -> Result<Next, Error> {
         let Some(stored) = self.desk().load(entry.record).await? else { return Ok(Next::Forget) };
         if stored.record.has_commit(commit) || stored.record.leases.contains_key(&lease) {
@@ -331,7 +336,8 @@ impl Shared {
 /// The entry that a record names says the record's type and the priority of its pending tasks. Where nothing but these
 /// differs somebody else had a hand in it: deleting the entry as stale might lose the tasks.
 fn check_kinship(entry: &ReadyEntry, record: &BatchRecord) -> Result<(), Error> {
-    let Some(named) = record.ready_entry() else { return Ok(()) };
+    let named = if entry.parked { record.parked_entry() } else { record.ready_entry() };
+    let Some(named) = named else { return Ok(()) };
     let alike = ReadyEntry { priority: entry.priority, type_hash: entry.type_hash, ..named };
     // With another due time it belongs to a replay that came second.
     if named == *entry || alike != *entry {
@@ -352,13 +358,17 @@ fn soon(written: Option<Timestamp>, now: Timestamp) -> Timestamp {
 }
 
 /// Nothing was due after all: look again when something is, and not at once in any case.
-fn again_when_due(record: &BatchRecord, now: Timestamp) -> Next {
+fn again_when_due(entry: &ReadyEntry, record: &BatchRecord, now: Timestamp) -> Next {
     let earliest = now.after(STEP_ASIDE);
-    record.ready.as_ref().map_or(Next::Forget, |ready| Next::Again(ready.due.max(earliest)))
+    let named = if entry.parked { &record.parked } else { &record.ready };
+    named.as_ref().map_or(Next::Forget, |ready| Next::Again(ready.due.max(earliest)))
 }
 
 /// The broken variant that never looks whether it is too late.
-fn claim_however_late(record: &mut BatchRecord, claim: impl FnOnce(&mut BatchRecord) -> Vec<u16>) -> Option<Vec<u16>> {
+fn claim_however_late(
+    record: &mut BatchRecord,
+    claim: impl FnOnce(&mut BatchRecord) -> Vec<Claimed>,
+) -> Option<Vec<Claimed>> {
     let expiries: Vec<_> = record.tasks.iter_mut().map(|task| task.expires_at.take()).collect();
     let claimed = claim(record);
     record.tasks.iter_mut().zip(expiries).for_each(|(task, at)| task.expires_at = at);

@@ -65,8 +65,15 @@ impl Greed {
 
 /// The first place after all of those of a moment.
 const fn first_after(moment: Timestamp) -> (Timestamp, ReadyEntry) {
-    let least =
-        ReadyEntry { due: Timestamp(i64::MIN), record: RecordId::LEAST, seq: 0, priority: 0, type_hash: 0, pending: 0 };
+    let least = ReadyEntry {
+        due: Timestamp(i64::MIN),
+        record: RecordId::LEAST,
+        seq: 0,
+        priority: 0,
+        type_hash: 0,
+        pending: 0,
+        parked: false,
+    };
     (Timestamp(moment.0.saturating_add(1)), least)
 }
 
@@ -168,7 +175,7 @@ mod tests {
 
     fn candidate(entropy: &Entropy, priority: u8) -> Candidate {
         let record = RecordId::random(entropy);
-        let entry = ReadyEntry { due: Timestamp(0), record, seq: 1, priority, type_hash: 1, pending: 1 };
+        let entry = ReadyEntry { due: Timestamp(0), record, seq: 1, priority, type_hash: 1, pending: 1, parked: false };
         Candidate { left_over: true, ..Candidate::new(entry, Source::Told) }
     }
 

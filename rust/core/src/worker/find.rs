@@ -13,6 +13,7 @@ use super::candidates::{Candidate, Source};
 use super::ear::Ear;
 use super::fleet::Work;
 use super::look::{Facts, Look, Lookout, Rhythm, Seen, Stretch, plan_look};
+use super::parked::ParkedLook;
 use super::settle::WorkOutcome;
 use super::shared::{Phase, Shared};
 use crate::error::Result;
@@ -46,6 +47,7 @@ struct Finder {
     /// Tells of writes, if the store can; without it the bell is looked at regularly.
     heard: Option<Heard>,
     ear: Ear,
+    parked: ParkedLook,
 }
 
 /// What tells of writes.
@@ -68,6 +70,7 @@ impl Shared {
             bell: (None, None),
             listened: false,
             ear: Ear::new(now, rhythm.bell, changes.is_some()),
+            parked: ParkedLook::new(rhythm.full),
             heard: changes.map(|changes| Heard { changes, touches: self.core.bell.touches() }),
         };
         // Who does not know of others reaches for everything.
@@ -88,7 +91,7 @@ impl Shared {
                 self.answered(MISSED);
             }
             if self.room() > 0 {
-                self.consider_others(&mut finder.lookout);
+                self.consider_others(&mut finder);
                 if !plan_look(&finder.lookout, &self.facts(&finder)).is_empty() {
                     continue;
                 }
@@ -143,7 +146,7 @@ impl Shared {
     /// One step: look where it is time to, then claim what is due, whatever the looking came to.
     async fn find(self: &Arc<Self>, finder: &mut Finder) -> Result<()> {
         finder.note_changes(Instant::now());
-        let looked = self.look_around(finder).await;
+        let looked = self.look_around(finder).await.and(self.look_at_parked(&mut finder.parked).await);
         let claimed = self.claim_due().await;
         looked.and(claimed)
     }
@@ -158,7 +161,7 @@ impl Shared {
         for look in looks {
             match look {
                 Look::Bell => {}
-                Look::Beginning => self.look_at_beginning(lookout).await?,
+                Look::Beginning => self.look_at_beginning(lookout, &mut finder.parked).await?,
                 Look::Page(after) => self.look_at_page(lookout, &after).await?,
                 Look::Lately(stretch) => stretches.push(stretch),
             }
@@ -206,10 +209,14 @@ impl Shared {
 
     /// One LIST of the index from its beginning. If that is all of it, it is taken in; else the walk through it begins
     /// elsewhere, so that not all workers meet here.
-    async fn look_at_beginning(&self, lookout: &mut Lookout) -> Result<()> {
+    async fn look_at_beginning(&self, lookout: &mut Lookout, parked: &mut ParkedLook) -> Result<()> {
         let page = self.desk().bucket.list(READY, None, limits::PAGE).await?.value;
-        if let Some(mark) = page.entries.first().filter(|first| first.key == keys::SCHEDULES_MARK) {
-            self.schedules.marked(mark.last_modified);
+        for mark in page.entries.iter().take_while(|listed| listed.key.starts_with(keys::MARKS)) {
+            match mark.key.as_str() {
+                keys::SCHEDULES_MARK => self.schedules.marked(mark.last_modified),
+                keys::PARKED_MARK => parked.begin(Instant::now()),
+                _ => {}
+            }
         }
         let fleet = self.fleet();
         let seen = if page.more && fleet.size() > 1 {
@@ -254,7 +261,8 @@ impl Shared {
     }
 
     /// Takes what others were to claim first and left, and looks again for what there was no place for.
-    fn consider_others(&self, lookout: &mut Lookout) {
+    fn consider_others(&self, finder: &mut Finder) {
+        let lookout = &mut finder.lookout;
         let now = self.now();
         let mut inner = self.lock();
         let urgent = inner.candidates.most_urgent();
@@ -276,6 +284,9 @@ impl Shared {
             inner.candidates.add(candidate, Timestamp(0), now);
         }
         drop(inner);
+        if doubts || refused {
+            finder.parked.hurry(Instant::now());
+        }
         if doubts {
             lookout.doubt(Instant::now());
         } else if refused {
@@ -344,6 +355,7 @@ impl Shared {
             let due = next_due.map(|due| moment + due.since(now).max(Duration::from_millis(1)));
             let doubt = Some(finder.lookout.next_doubt()).filter(|at| ripe && *at > moment);
             let look = finder.lookout.next_look(finder.ear.is_settled());
+            let look = finder.parked.next().map_or(look, |parked| parked.min(look));
             deadline = [due, doubt].into_iter().flatten().fold(deadline.min(look), Instant::min);
         }
         deadline.min(oldest.unwrap_or(deadline))

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::settle::{Verdict, WorkOutcome};
 use crate::id::{LeaseId, RecordId, TaskId};
-use crate::record::{BatchRecord, Json, PayloadRef};
+use crate::record::{BatchRecord, Claimed, Json, PayloadRef};
 use crate::time::Timestamp;
 use crate::transact::Stored;
 
@@ -47,6 +47,8 @@ pub struct Assignment {
     pub metadata: BTreeMap<String, String>,
     /// The task that submitted it.
     pub parent: Option<TaskId>,
+    /// It was woken since its last attempt looked.
+    pub woken: bool,
 }
 
 /// The record of some held tasks. Commits of this worker to it go one after the other, through here.
@@ -69,6 +71,7 @@ pub struct Outbox {
 
 /// A held task.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Held {
     /// Under which lease.
     pub lease: LeaseId,
@@ -80,6 +83,10 @@ pub struct Held {
     pub fetched: bool,
     /// It is known here that somebody wants it called off.
     pub called_off: bool,
+    /// Its attempt was told that it was woken, and has not looked again since.
+    pub told_of_wake: bool,
+    /// Its attempt waits to be woken: its record is read regularly.
+    pub listens: bool,
 }
 
 /// Everything held.
@@ -137,9 +144,10 @@ impl Hold {
     }
 
     /// Takes in freshly claimed tasks.
-    pub fn adopt(&mut self, record: &BatchRecord, lease: LeaseId, claimed: &[u16], now: Instant) {
+    pub fn adopt(&mut self, record: &BatchRecord, lease: LeaseId, claimed: &[Claimed], now: Instant) {
         let expires_at = record.leases.get(&lease).map_or(record.created_at, |held| held.expires_at);
-        for task in claimed.iter().filter_map(|n| record.tasks.get(usize::from(*n))) {
+        let task = |claimed: &Claimed| Some((record.tasks.get(usize::from(claimed.n))?, claimed.woken));
+        for (task, woken) in claimed.iter().filter_map(task) {
             let id = record.id.task(task.n);
             let options = record.options_of(task);
             let assignment = Assignment {
@@ -159,8 +167,20 @@ impl Hold {
                 tags: task.tags.clone(),
                 metadata: task.metadata.clone(),
                 parent: task.parent,
+                woken,
             };
-            self.tasks.insert(id, Held { lease, since: record.rev, settling: false, fetched: true, called_off: false });
+            self.tasks.insert(
+                id,
+                Held {
+                    lease,
+                    since: record.rev,
+                    settling: false,
+                    fetched: true,
+                    called_off: false,
+                    told_of_wake: false,
+                    listens: false,
+                },
+            );
             self.fetched.push_back((now, assignment));
         }
     }

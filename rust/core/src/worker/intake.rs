@@ -6,6 +6,7 @@ use super::candidates::{Candidate, Source};
 use super::deferred::leave_until;
 use super::fleet::{Fleet, Work};
 use super::shared::{Phase, Shared};
+use crate::id::WorkerId;
 use crate::keys::ReadyEntry;
 use crate::limits;
 use crate::queue::Nearby;
@@ -100,6 +101,10 @@ impl Nearby for Shared {
 
     fn notice(&self, record: &BatchRecord) {
         self.notice_changes(record);
+    }
+
+    fn is(&self, worker: WorkerId) -> bool {
+        self.id == worker
     }
 
     fn schedules_changed(&self) {

@@ -14,6 +14,7 @@ mod hold;
 mod intake;
 mod look;
 mod moved;
+mod parked;
 mod progress;
 mod rate;
 mod registry;
@@ -23,6 +24,7 @@ mod shared;
 mod stow;
 mod sweep;
 mod trouble;
+mod wakes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +37,7 @@ pub use self::registry::{Ended, Registration, Seen};
 pub use self::settle::{Settled, Verdict, WorkOutcome};
 use self::shared::Shared;
 pub use self::shared::{Lost, Phase, Problem};
+pub use self::wakes::Woken;
 use crate::error::{Error, Result};
 use crate::id::{LeaseId, TaskId, WorkerId};
 use crate::limits;
@@ -91,6 +94,8 @@ pub struct Next {
     pub lost: Vec<Lost>,
     /// Tasks handed out earlier that somebody wants called off: stop them, and settle them as cancelled.
     pub cancelled: Vec<CalledOff>,
+    /// Tasks handed out earlier that were woken since: look again.
+    pub woken: Vec<Woken>,
     /// Stored objects that could not be used and were set aside.
     pub problems: Vec<Problem>,
     /// Trouble with the store that the worker goes on trying to get over, for people to read.
@@ -152,6 +157,7 @@ impl Worker {
             let idle = next.assignments.is_empty()
                 && next.lost.is_empty()
                 && next.cancelled.is_empty()
+                && next.woken.is_empty()
                 && next.problems.is_empty()
                 && next.warnings.is_empty();
             if !idle || next.phase != phase_before || next.phase == Phase::Stopped {
@@ -177,6 +183,23 @@ impl Worker {
             return Err(Error::Invalid(format!("the extension is {} s; give up to 366 days", by.as_secs())));
         }
         Shared::extend(&self.shared, id, lease, by).await
+    }
+
+    /// Clears the bit that says that a running task was woken, to be done before its attempt looks for what it was woken for;
+    /// whether it was set.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if it is not held any more; the store's.
+    pub async fn hear(&self, id: TaskId, lease: LeaseId) -> Result<bool> {
+        Shared::hear(&self.shared, id, lease).await
+    }
+
+    /// Has the record of a running task read regularly, because its attempt waits to be woken, or no longer.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if it is not held any more.
+    pub fn listen(&self, id: TaskId, lease: LeaseId, listens: bool) -> Result<()> {
+        self.shared.listen(id, lease, listens)
     }
 
     /// Notes how far a task has come, 0.0 to 1.0. Written now and then, only the latest: cheap to call often.

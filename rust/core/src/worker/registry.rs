@@ -77,7 +77,7 @@ impl Ended {
             TaskStatus::Failed => &mut self.failed,
             TaskStatus::Cancelled => &mut self.cancelled,
             TaskStatus::Expired => &mut self.expired,
-            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Archived => return,
+            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting | TaskStatus::Archived => return,
         };
         *count = count.saturating_add(tasks);
     }

@@ -79,6 +79,8 @@ pub enum Verdict {
         /// When it may start again, if it is pending.
         available_at: Option<Timestamp>,
     },
+    /// It was to be parked, and was woken meanwhile: the lease is still held, look again.
+    Woken,
     /// The lease is not this worker's any more: the result was dropped.
     LeaseLost(String),
     /// It cannot be stored as it is; the lease is still held, settle it otherwise.
@@ -198,9 +200,11 @@ impl Shared {
             if let Verdict::Committed { status, .. } = verdict {
                 inner.ended.add(*status, 1);
             }
-            if matches!(verdict, Verdict::Refused(_)) {
+            if matches!(verdict, Verdict::Refused(_) | Verdict::Woken) {
                 if let Some(held) = inner.hold.tasks.get_mut(&outcome.id) {
                     held.settling = false;
+                    // Whoever looks again need not be told of the wake that made it do so.
+                    held.told_of_wake = false;
                 }
             } else if inner.hold.tasks.get(&outcome.id).is_some_and(|held| held.lease == outcome.lease) {
                 inner.hold.tasks.remove(&outcome.id);
@@ -264,9 +268,9 @@ impl Shared {
         let (ignores_leases, unfenced) =
             (self.settings().variant.ignores_leases(), self.settings().variant.reports_unfenced());
         let reports = self.progress_of(id);
-        let (mut landed, mut ready_before) = (None, None);
+        let (mut landed, mut led_before) = (None, Vec::new());
         let change = |record: &mut BatchRecord, now| {
-            ready_before.clone_from(&record.ready);
+            led_before = record.claim_entries().collect();
             // A commit of these outcomes whose answer never came may be in after all.
             landed = doubts.iter().find(|(commit, _)| record.has_commit(*commit)).map(|(_, done)| done.clone());
             if landed.is_some() {
@@ -286,7 +290,7 @@ impl Shared {
                 if let Some(stored) = &stored {
                     self.core.show(&stored.record);
                     self.notice_changes(&stored.record);
-                    if let Some(entry) = stored.record.ready_entry().filter(|_| stored.record.ready != ready_before) {
+                    for entry in stored.record.claim_entries().filter(|entry| !led_before.contains(entry)) {
                         self.core.announce(entry);
                     }
                 } else {
@@ -316,6 +320,11 @@ impl Shared {
     fn apply(&self, record: &mut BatchRecord, outcome: &WorkOutcome, now: Timestamp, any_lease: bool) -> Settlement {
         let current = record.task(outcome.id).and_then(|task| task.lease);
         let lease = if any_lease { current.unwrap_or(outcome.lease) } else { outcome.lease };
+        if let Outcome::Park { until } = outcome.outcome
+            && self.settings().variant.parks_anyhow()
+        {
+            return record.park_anyhow(outcome.id, lease, until);
+        }
         record.settle(outcome.id, lease, &outcome.outcome, now, self.entropy().unit())
     }
 
@@ -386,6 +395,7 @@ pub fn not_held(id: TaskId) -> Error {
 fn verdict(id: TaskId, settlement: Settlement) -> Verdict {
     match settlement {
         Settlement::Applied { status, available_at } => Verdict::Committed { status, available_at },
+        Settlement::Woken => Verdict::Woken,
         Settlement::LeaseLost => lease_lost(id),
     }
 }

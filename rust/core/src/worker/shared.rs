@@ -19,6 +19,7 @@ use super::progress::Reports;
 use super::rate::Rate;
 use super::registry::Ended;
 use super::trouble::Told;
+use super::wakes::Woken;
 use super::{Next, Options};
 use crate::bucket::Lane;
 use crate::entropy::Entropy;
@@ -111,6 +112,8 @@ pub struct Inner {
     pub rate: Rate,
     pub lost: Vec<Lost>,
     pub cancelled: Vec<CalledOff>,
+    /// Tasks that were woken while they run.
+    pub woken: Vec<Woken>,
     /// Tasks called off before they were handed out, to be ended.
     pub called_off: Vec<(TaskId, LeaseId)>,
     /// What was reported and is not written yet.
@@ -281,6 +284,7 @@ impl Shared {
             assignments,
             lost: std::mem::take(&mut inner.lost),
             cancelled: std::mem::take(&mut inner.cancelled),
+            woken: std::mem::take(&mut inner.woken),
             // A front that has no room may give the call up as soon as it has: what only a log is for is not risked then.
             problems: if max == 0 { Vec::new() } else { std::mem::take(&mut inner.problems) },
             warnings: if max == 0 { Vec::new() } else { std::mem::take(&mut inner.warnings) },
@@ -347,6 +351,7 @@ impl Shared {
     pub fn notice_changes(&self, record: &BatchRecord) {
         self.notice_losses(record);
         self.notice_cancels(record);
+        self.notice_wakes(record);
     }
 
     /// Notices which held tasks a record no longer grants to this worker.

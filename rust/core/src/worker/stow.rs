@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::limits;
 use crate::payload::{Parcel, Parcels, read_json, unnamed};
 use crate::queue::{check_payload, is_small};
-use crate::record::{BatchRecord, Json, Outcome, Stowed, stow};
+use crate::record::{BatchRecord, Claimed, Json, Outcome, Stowed, stow};
 use crate::time::Timestamp;
 use crate::transact::Stored;
 
@@ -119,9 +119,9 @@ pub fn check_output(outcome: &WorkOutcome) -> std::result::Result<(), Verdict> {
 impl Shared {
     /// The record with the inputs of the claimed tasks that lie elsewhere, as far as they are small enough; `None` if
     /// there is none. One that cannot be read is left out: the front reads it by its name and learns why.
-    pub async fn fill_inputs(&self, stored: &Stored, claimed: &[u16]) -> Option<Stored> {
+    pub async fn fill_inputs(&self, stored: &Stored, claimed: &[Claimed]) -> Option<Stored> {
         let (record, bucket) = (&stored.record, &self.desk().bucket);
-        let tasks = claimed.iter().filter_map(|n| record.tasks.get(usize::from(*n)));
+        let tasks = claimed.iter().filter_map(|claimed| record.tasks.get(usize::from(claimed.n)));
         let wanted: Vec<_> =
             tasks.filter_map(|task| Some((task.n, task.input_ref.as_ref().filter(|name| is_small(name))?))).collect();
         if wanted.is_empty() {

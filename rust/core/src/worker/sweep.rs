@@ -294,9 +294,7 @@ impl Shared {
         if let Transacted::Done((), Some(stored)) = transacted {
             self.core.show(&stored.record);
             self.notice_changes(&stored.record);
-            if let Some(entry) = stored.record.ready_entry() {
-                self.core.announce(entry);
-            }
+            stored.record.claim_entries().for_each(|entry| self.core.announce(entry));
         }
         Ok(())
     }

@@ -344,6 +344,7 @@ async fn the_entry_of_a_replay_that_was_abandoned_does_not_stay() {
         priority: 5,
         type_hash: keys::type_hash("t"),
         pending: 1,
+        parked: false,
     };
     queue.bucket().put(&ahead.to_string(), "{}".into()).await.unwrap();
     let worker = worker_on(&queue).await;

@@ -117,7 +117,7 @@ async fn a_healthy_queue_is_found_healthy_with_few_requests_and_left_as_it_was()
     let report = report(&store).await;
     assert_eq!(report.status, Status::Ok, "{report:#?}");
     assert_eq!(store.keys(""), before);
-    assert_eq!(report.checks.len(), 11);
+    assert_eq!(report.checks.len(), 12);
     let requests = report.requests;
     assert!(requests.put <= 10 && requests.get <= 12 && requests.list <= 12, "{requests:?}");
     worker.stop().await;
@@ -195,7 +195,7 @@ async fn a_store_that_is_down_is_the_first_failure_and_the_rest_is_skipped() {
     assert_eq!(report.status, Status::Failed);
     assert_eq!((report.checks[0].name, report.checks[0].status), ("store", Status::Failed));
     assert!(report.checks[1..].iter().all(|check| check.status == Status::Skipped), "{report:#?}");
-    assert_eq!(report.checks.len(), 11);
+    assert_eq!(report.checks.len(), 12);
     let report = refusing(|_| Some(StoreErrorKind::NoBucket)).await;
     assert!(report.checks[0].advice.contains("create the bucket"), "{report:#?}");
 }
@@ -204,7 +204,7 @@ async fn a_store_that_is_down_is_the_first_failure_and_the_rest_is_skipped() {
 async fn wrong_credentials_and_missing_permissions_are_told_apart() {
     let nothing = refusing(|_| Some(StoreErrorKind::Denied)).await;
     assert!(check(&nothing, "permissions").advice.contains("credentials"), "{nothing:#?}");
-    assert_eq!(nothing.checks.len(), 11);
+    assert_eq!(nothing.checks.len(), 12);
     let no_delete = refusing(|what| (what == "delete").then_some(StoreErrorKind::Denied)).await;
     assert!(check(&no_delete, "permissions").advice.contains("s3:DeleteObject"), "{no_delete:#?}");
     assert_eq!(check(&no_delete, "conditional_writes").status, Status::Skipped);

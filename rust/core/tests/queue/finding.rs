@@ -68,7 +68,8 @@ impl Fleet {
         let due = self.store.now().before(age);
         for _ in 0..records {
             let record = RecordId::random(&entropy);
-            let entry = ReadyEntry { due, record, seq: 1, priority: 5, type_hash: type_hash(kind), pending: 1 };
+            let entry =
+                ReadyEntry { due, record, seq: 1, priority: 5, type_hash: type_hash(kind), pending: 1, parked: false };
             self.put(&entry.to_string(), "{}").await;
         }
     }

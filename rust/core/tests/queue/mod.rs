@@ -10,6 +10,7 @@ mod finding;
 mod meddled;
 mod outages;
 mod panics;
+mod parking;
 mod payloads;
 mod protocol;
 mod quiet;

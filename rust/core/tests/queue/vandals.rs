@@ -137,7 +137,8 @@ async fn a_forged_entry_with_a_number_nobody_counted_to_makes_no_record_that_nob
     let record = RecordId::random(&Entropy::seeded(9));
     for seq in [1 << 53, u64::MAX] {
         let due = queue.bucket().now();
-        let entry = ReadyEntry { due, record, seq, priority: 5, type_hash: keys::type_hash("t"), pending: 1 };
+        let entry =
+            ReadyEntry { due, record, seq, priority: 5, type_hash: keys::type_hash("t"), pending: 1, parked: false };
         queue.bucket().put(&entry.to_string(), "{}".into()).await.unwrap();
     }
     let worker = worker_on(&store).await;

@@ -90,7 +90,7 @@ fn a_task_is_never_started_after_its_time() {
     assert_eq!((record.tasks[0].status, record.tasks[0].completed_at), (TaskStatus::Expired, Some(at(60))));
     let mut in_time = created(vec![expiring(None, 60)]);
     assert_eq!(in_time.expire(at(59)), 0);
-    assert_eq!(in_time.claim(lease(1), holder(1, at(300)), at(59), 9), [0]);
+    assert_eq!(places(&in_time.claim(lease(1), holder(1, at(300)), at(59), 9)), [0]);
     assert_eq!(in_time.expire(at(99)), 0, "what runs in time may end later");
 }
 

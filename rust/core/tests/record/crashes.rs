@@ -27,6 +27,7 @@ enum Change {
     Settle(TaskId, LeaseId, Outcome),
     Extend(TaskId, LeaseId, Duration),
     Fall(LeaseId, Fall),
+    Wake(TaskId),
     Replay,
     Archive(u16),
     Fence,
@@ -53,6 +54,7 @@ impl Change {
                 held
             }
             Self::Replay => record.move_failed(Move::Replay(&Changes::default()), now, |_| true) > 0,
+            Self::Wake(id) => record.wake(*id, now).is_change(),
             Self::Archive(n) => record.move_task(*n, Move::Archive, now).is_ok(),
             Self::Fence => true,
             Self::PassOver(seq) => record.pass_over(*seq).is_some(),
@@ -117,9 +119,13 @@ impl World {
             (3..6, Some(lease)) => Change::Extend(id, lease, Duration::from_secs(60 * (1 + self.entropy.below(4)))),
             (_, Some(lease)) => {
                 // Mostly something that keeps the task going.
-                let outcomes = [Outcome::Release, fail(true, None), Outcome::Reschedule { at: self.now }, complete()];
-                Change::Settle(id, lease, outcomes[self.below(13) % 4].clone())
+                let until = (self.below(2) == 0).then(|| self.now.after(Duration::from_secs(30)));
+                let park = || Outcome::Park { until };
+                let outcomes =
+                    [Outcome::Release, fail(true, None), park(), Outcome::Reschedule { at: self.now }, complete()];
+                Change::Settle(id, lease, outcomes[self.below(16) % 5].clone())
             }
+            (2..5, None) => Change::Wake(id),
             _ => Change::Claim(lease(self.fresh()), 1 + self.below(3)),
         }
     }
@@ -223,9 +229,11 @@ fn what_crashes_leave_behind_is_stale_once_the_record_is_finished_and_fenced() {
         while !world.record.is_finished() {
             world.now = world.now.after(Duration::from_secs(700));
             let running = world.record.tasks.iter().find(|task| task.status == TaskStatus::Running);
-            let change = match running {
-                Some(task) => Change::Settle(world.record.id.task(task.n), task.lease.unwrap(), complete()),
-                None => Change::Claim(lease(world.fresh()), 9),
+            let waiting = world.record.tasks.iter().find(|task| task.status == TaskStatus::Waiting);
+            let change = match (running, waiting) {
+                (None, Some(task)) => Change::Wake(world.record.id.task(task.n)),
+                (Some(task), _) => Change::Settle(world.record.id.task(task.n), task.lease.unwrap(), complete()),
+                (None, None) => Change::Claim(lease(world.fresh()), 9),
             };
             world.prepare(change);
             while !world.committers.is_empty() {

@@ -121,7 +121,7 @@ fn a_time_before_the_epoch_is_due_and_its_entry_is_known_again() {
     let mut record = created(vec![Task::new(0, json("0"), START, Some(Timestamp(-86_400_000)))]);
     let entry = ReadyEntry::parse(&ready(&record)).unwrap();
     assert_eq!(ready_entry_state(&entry, &record), EntryState::Current);
-    assert_eq!(record.claim(lease(1), holder(1, at(300)), START, 1), [0]);
+    assert_eq!(places(&record.claim(lease(1), holder(1, at(300)), START, 1)), [0]);
 }
 
 #[test]

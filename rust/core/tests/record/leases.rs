@@ -8,8 +8,8 @@ use super::story::*;
 #[test]
 fn a_claim_takes_the_first_due_tasks_up_to_its_room() {
     let mut record = submitted(5);
-    assert_eq!(record.claim(lease(1), holder(1, at(300)), at(3), 2), [0, 1]);
-    assert_eq!(record.claim(lease(2), holder(2, at(200)), at(4), 99), [2, 3, 4]);
+    assert_eq!(places(&record.claim(lease(1), holder(1, at(300)), at(3), 2)), [0, 1]);
+    assert_eq!(places(&record.claim(lease(2), holder(2, at(200)), at(4), 99)), [2, 3, 4]);
     for (task, (number, now)) in record.tasks.iter().zip([(1, at(3)), (1, at(3)), (2, at(4)), (2, at(4)), (2, at(4))]) {
         assert_eq!((task.status, task.attempt, task.started_at), (TaskStatus::Running, 1, Some(now)));
         assert_eq!((task.lease, task.worker), (Some(lease(number)), Some(worker(number))));
@@ -49,10 +49,10 @@ fn a_delayed_task_is_not_due_a_moment_early_and_one_without_delay_from_its_minut
     let minute = buquet_core::time::Timestamp(START.minute() * 60_000);
     let just_before = |time: buquet_core::time::Timestamp| buquet_core::time::Timestamp(time.0 - 1);
     assert!(record.claim(lease(1), holder(1, at(300)), just_before(minute), 9).is_empty());
-    assert_eq!(record.claim(lease(1), holder(1, at(300)), minute, 9), [1]);
+    assert_eq!(places(&record.claim(lease(1), holder(1, at(300)), minute, 9)), [1]);
     assert_eq!(record.tasks[1].started_at, Some(START), "never before it was submitted");
     assert!(record.claim(lease(2), holder(1, at(300)), just_before(at(60)), 9).is_empty());
-    assert_eq!(record.claim(lease(2), holder(1, at(300)), at(60), 9), [0]);
+    assert_eq!(places(&record.claim(lease(2), holder(1, at(300)), at(60), 9)), [0]);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn counting_stops_at_the_highest_number_instead_of_failing() {
     let mut record = submitted(1);
     record.tasks[0].attempt = u32::MAX;
     record.tasks[0].loss_count = u32::MAX;
-    assert_eq!(record.claim(lease(1), holder(1, at(300)), at(1), 1), [0]);
+    assert_eq!(places(&record.claim(lease(1), holder(1, at(300)), at(1), 1)), [0]);
     record.fall(lease(1), Fall::WorkerLost, at(2), 0.0);
     assert_eq!((record.tasks[0].attempt, record.tasks[0].loss_count), (u32::MAX, u32::MAX));
 }

@@ -8,6 +8,7 @@ mod entries;
 mod foreign;
 mod leases;
 mod object_layout;
+mod parking;
 mod sequences;
 mod story;
 mod transitions;

@@ -212,6 +212,22 @@ fn the_documented_entry_of_a_failed_task_is_one_of_the_documented_record() {
     }
 }
 
+#[test]
+fn the_documented_entry_and_task_of_parked_work_are_what_is_written() {
+    let page = page();
+    let mut record = documented_record();
+    let (id, lease) = (record.id.task(1), record.tasks[1].lease.unwrap());
+    record.settle(id, lease, &Outcome::Park { until: None }, START, 0.5);
+    let written = serde_json::to_value(&record.tasks[1]).unwrap();
+    let block = page
+        .split("```json\n")
+        .filter_map(|block| block.split_once("```"))
+        .find_map(|(body, _)| serde_json::from_str::<Value>(body).ok().filter(|value| value["status"] == "waiting"));
+    assert_eq!(block.unwrap(), written);
+    let entry = page.lines().filter(|line| line.starts_with(keys::PARKED)).find_map(ReadyEntry::parse).unwrap();
+    assert_eq!((entry.record, entry.due, entry.parked), (record.id, Timestamp::LAST, true));
+}
+
 /// The queries that the page gives for `sqlite3`.
 fn documented_queries() -> Vec<String> {
     const START: &str = "sqlite3 -readonly .buquet/buquet.db \"";

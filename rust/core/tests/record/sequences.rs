@@ -35,6 +35,10 @@ enum Change {
         n: u16,
         priority: Option<u8>,
     },
+    Wake {
+        n: u16,
+    },
+    Expire,
     Archive {
         n: u16,
     },
@@ -55,10 +59,12 @@ impl Change {
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => (0_usize..5, 1_u64..600).prop_map(|(room, seconds)| Change::Claim { room, seconds }),
-        5 => (0_u16..7, 0_usize..6).prop_map(|(n, outcome)| Change::Settle { n, outcome }),
+        5 => (0_u16..7, 0_usize..8).prop_map(|(n, outcome)| Change::Settle { n, outcome }),
         2 => (0_u16..7, 0_u64..900).prop_map(|(n, seconds)| Change::Extend { n, seconds }),
         1 => (0_u16..7, any::<bool>()).prop_map(|(n, expired)| Change::Fall { n, expired }),
         2 => (0_u16..7, prop::option::of(0_u8..10)).prop_map(|(n, priority)| Change::Replay { n, priority }),
+        2 => (0_u16..7).prop_map(|n| Change::Wake { n }),
+        1 => Just(Change::Expire),
         1 => (0_u16..7).prop_map(|n| Change::Archive { n }),
         1 => (0_u16..7).prop_map(|n| Change::Purge { n }),
         1 => Just(Change::Fence),
@@ -70,7 +76,12 @@ pub fn leads(index: &BTreeSet<String>, record: &BatchRecord, now: Timestamp) -> 
     let current = |key: &String| ReadyEntry::parse(key).filter(|e| ready_entry_state(e, record) == EntryState::Current);
     let pending = record.tasks.iter().filter(|task| task.status == TaskStatus::Pending);
     let first_due = pending.map(Task::due).min();
-    let ready = first_due.is_none_or(|due| index.iter().filter_map(current).any(|entry| entry.due <= due.max(now)));
+    let ready = first_due
+        .is_none_or(|due| index.iter().filter_map(current).any(|entry| !entry.parked && entry.due <= due.max(now)));
+    let waiting = record.tasks.iter().filter(|task| task.status == TaskStatus::Waiting);
+    let first_wake = waiting.map(Task::wakes_at).min();
+    let parked = first_wake
+        .is_none_or(|due| index.iter().filter_map(current).any(|entry| entry.parked && entry.due <= due.max(now)));
     let entries: Vec<_> = index.iter().filter_map(|key| LeaseEntry::parse(key)).collect();
     let running = record.tasks.iter().filter_map(|task| task.lease).all(|lease| {
         let held = &record.leases[&lease];
@@ -79,7 +90,7 @@ pub fn leads(index: &BTreeSet<String>, record: &BatchRecord, now: Timestamp) -> 
     });
     let dead = |entry: FailedEntry| failed_entry_state(&entry, record) == EntryState::Current;
     let failed = index.iter().filter_map(|key| FailedEntry::parse(key)).any(dead);
-    ready && running && (failed || !record.tasks.iter().any(Task::is_failed))
+    ready && parked && running && (failed || !record.tasks.iter().any(Task::is_failed))
 }
 
 struct Queue {
@@ -92,7 +103,10 @@ struct Queue {
 
 impl Queue {
     fn new(delays: &[u64]) -> Self {
-        let task = |(n, delay): (u16, &u64)| Task::new(n, json("1"), START, (*delay > 0).then(|| at(*delay)));
+        let task = |(n, delay): (u16, &u64)| {
+            let expires_at = (n == 2).then(|| at(60));
+            Task { expires_at, ..Task::new(n, json("1"), START, (*delay > 0).then(|| at(*delay))) }
+        };
         let record = created((0..).zip(delays).map(task).collect());
         let index = BTreeSet::from([record.ready_entry().unwrap().to_string()]);
         Self { record, ever_ready: index.clone(), index, now: START, number: 1 }
@@ -123,6 +137,12 @@ impl Queue {
             Change::Replay { n, priority } => {
                 let changes = Changes { priority, ..Changes::default() };
                 record.move_failed(Move::Replay(&changes), now, |task| task.n % 2 == n % 2);
+            }
+            Change::Wake { n } => {
+                let _ = record.wake(id(record, n % count), now);
+            }
+            Change::Expire => {
+                record.expire(now);
             }
             Change::Archive { n } => {
                 let _ = record.move_task(n, Move::Archive, now);
@@ -176,7 +196,18 @@ impl Queue {
                 prop_assert_eq!(serde_json::to_string(before).unwrap(), serde_json::to_string(after).unwrap());
             }
         }
-        let entries = new.leases.len() + usize::from(new.ready.is_some()) + usize::from(new.failed.is_some());
+        for task in &new.tasks {
+            let park = task.park.clone().unwrap_or_default();
+            let waits = task.status == TaskStatus::Waiting;
+            prop_assert!(waits || park.until.is_none(), "{:?}", task);
+            prop_assert!(!(waits && (park.woken || park.heard)), "parked, and woken: {:?}", task);
+            prop_assert!(!park.heard || task.status == TaskStatus::Running, "{:?}", task);
+            prop_assert!(!(task.status.is_terminal() && park.woken), "{:?}", task);
+        }
+        let entries = new.leases.len()
+            + usize::from(new.ready.is_some())
+            + usize::from(new.parked.is_some())
+            + usize::from(new.failed.is_some());
         prop_assert_eq!(self.index.len(), entries, "no entry is left over: {:?}", self.index);
         Ok(())
     }

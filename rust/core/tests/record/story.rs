@@ -6,7 +6,8 @@ use buquet_core::broken::Variant;
 use buquet_core::entropy::Entropy;
 use buquet_core::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
 use buquet_core::record::{
-    BatchRecord, Extra, Failure, IndexPlan, Json, Lease, Options, Outcome, RetryPolicy, Task, TaskStatus, plan_index,
+    BatchRecord, Claimed, Extra, Failure, IndexPlan, Json, Lease, Options, Outcome, RetryPolicy, Task, TaskStatus,
+    plan_index,
 };
 use buquet_core::time::Timestamp;
 
@@ -63,8 +64,8 @@ pub fn created(tasks: Vec<Task>) -> BatchRecord {
 /// A record of four tasks: 0 and 1 under lease 1, 2 under lease 2, 3 pending.
 pub fn shared_record() -> BatchRecord {
     let mut record = submitted(4);
-    assert_eq!(record.claim(lease(1), holder(1, at(300)), at(1), 2), [0, 1]);
-    assert_eq!(record.claim(lease(2), holder(2, at(300)), at(1), 1), [2]);
+    assert_eq!(places(&record.claim(lease(1), holder(1, at(300)), at(1), 2)), [0, 1]);
+    assert_eq!(places(&record.claim(lease(2), holder(2, at(300)), at(1), 1)), [2]);
     step(&record.clone(), &mut record, at(1), 2);
     record
 }
@@ -74,6 +75,10 @@ pub fn step(old: &BatchRecord, new: &mut BatchRecord, now: Timestamp, number: u6
     let plan = plan_index(old, new, now, Variant::True);
     new.stamp(commit(number));
     plan
+}
+
+pub fn places(claimed: &[Claimed]) -> Vec<u16> {
+    claimed.iter().map(|claimed| claimed.n).collect()
 }
 
 pub fn id(record: &BatchRecord, n: u16) -> TaskId {
@@ -113,5 +118,7 @@ pub fn outcomes() -> Vec<Outcome> {
         fail(false, None),
         Outcome::Reschedule { at: at(99) },
         Outcome::Release,
+        Outcome::Park { until: None },
+        Outcome::Park { until: Some(at(99)) },
     ]
 }

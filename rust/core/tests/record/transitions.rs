@@ -98,7 +98,7 @@ fn a_failure_is_retried_after_its_back_off_until_none_is_left() {
     let id = id(&record, 0);
     let mut now = at(0);
     for (attempt, wait) in [(1, Some(1_000)), (2, Some(2_000)), (3, None)] {
-        assert_eq!(record.claim(lease(attempt), holder(1, at(300)), now, 1), [0]);
+        assert_eq!(places(&record.claim(lease(attempt), holder(1, at(300)), now, 1)), [0]);
         let settled = record.settle(id, lease(attempt), &fail(true, None), now, 0.9);
         let task = &record.tasks[0];
         assert_eq!(u64::from(task.attempt), attempt);
@@ -167,7 +167,7 @@ fn a_long_error_is_cut_between_characters_and_keeps_what_matters_most() {
 fn a_lost_worker_costs_no_retry_until_it_was_lost_too_often() {
     let mut record = submitted(1);
     for loss in 1..=u64::from(limits::LOSSES) + 1 {
-        assert_eq!(record.claim(lease(loss), holder(loss, at(300)), at(loss), 1), [0]);
+        assert_eq!(places(&record.claim(lease(loss), holder(loss, at(300)), at(loss), 1)), [0]);
         record.fall(lease(loss), Fall::WorkerLost, at(loss), 0.5);
         assert!(record.leases.is_empty());
         let task = &record.tasks[0];

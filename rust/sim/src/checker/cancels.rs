@@ -107,7 +107,8 @@ fn slipped(during: &[Revision], n: usize) -> bool {
             status(old) == Some(from) && status(new) == Some(to)
         })
     };
-    went(Status::Running, Status::Pending) && went(Status::Pending, Status::Running)
+    let stopped = went(Status::Running, Status::Pending) || went(Status::Running, Status::Waiting);
+    stopped && (went(Status::Pending, Status::Running) || went(Status::Waiting, Status::Running))
 }
 
 impl Meant {

@@ -31,6 +31,8 @@ pub(super) struct Ending {
     /// What became of the task.
     pub status: Status,
     pub available_at: Timestamp,
+    /// When it becomes due by itself, if it was parked.
+    pub until: Option<Timestamp>,
     pub output: Option<String>,
     pub error: Option<TaskError>,
     pub retry_spent: bool,
@@ -52,6 +54,7 @@ pub(super) struct Beginning {
     pub at: Timestamp,
     pub attempt: u32,
     pub worker: String,
+    pub woken: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -135,7 +138,8 @@ impl History {
                         }
                         if let Some(lease) = &after.lease {
                             let worker = after.worker.clone().unwrap_or_default();
-                            let beginning = Beginning { at: new.at, attempt: after.attempt, worker };
+                            let woken = after.park.as_ref().is_some_and(|park| park.heard);
+                            let beginning = Beginning { at: new.at, attempt: after.attempt, worker, woken };
                             if self.beginnings.insert((task.clone(), lease.clone()), beginning).is_some() {
                                 found.add("leases are new", format!("task {task} came under lease {lease} twice"));
                             }
@@ -182,14 +186,18 @@ impl History {
         add("archived", moved(Status::Failed, Status::Archived));
         add("cancelled before they started", moved(Status::Pending, Status::Cancelled));
         add("cancelled while they ran", moved(Status::Running, Status::Cancelled));
-        add("expired", moved(Status::Pending, Status::Expired));
+        add("expired", moved(Status::Pending, Status::Expired) + moved(Status::Waiting, Status::Expired));
+        add("parked", moved(Status::Running, Status::Waiting));
+        add("woken", moved(Status::Waiting, Status::Pending));
+        add("looked again by themselves", moved(Status::Waiting, Status::Running));
+        add("parks refused", self.count(is_refused));
         add("reports of progress", self.count(|was, is| is.progress.is_some() && was.progress != is.progress));
         for ending in &self.endings {
             let kind = match (ending.status, &ending.error) {
                 _ if ending.worker_lost => "workers lost",
                 (Status::Completed, _) => "completed",
                 (Status::Failed, _) => "failed",
-                (Status::Cancelled, _) => continue,
+                (Status::Cancelled | Status::Waiting, _) => continue,
                 (_, Some(error)) if error.kind == "Timeout" => "overdue",
                 (_, Some(_)) => "retried",
                 _ => "given back or put off",
@@ -227,6 +235,7 @@ impl Ending {
             attempt: before.attempt,
             status: after.status,
             available_at: after.available_at,
+            until: after.park.as_ref().and_then(|park| park.until),
             output: after.output.as_ref().map(|output| output.get().to_owned()),
             error: if after.error == before.error { None } else { after.error.clone() },
             retry_spent: after.retry_count == before.retry_count + 1,
@@ -238,4 +247,11 @@ impl Ending {
             commits_after: 0,
         }
     }
+}
+
+/// Whether it was to be parked and was not, because it had been woken.
+fn is_refused(was: &Task, is: &Task) -> bool {
+    let woken = |task: &Task| task.park.as_ref().is_some_and(|park| park.woken);
+    let runs = (was.status, is.status) == (Status::Running, Status::Running);
+    runs && woken(was) && !woken(is)
 }

@@ -15,6 +15,8 @@ const MINUTE_MS: i64 = 60_000;
 struct Index<'a> {
     /// By record: its ready entries, each with its number and due time.
     ready: BTreeMap<String, BTreeSet<(u64, i64, String)>>,
+    /// By record: its parked entries, likewise.
+    parked: BTreeMap<String, BTreeSet<(u64, i64, String)>>,
     /// By record: its lease entries, each with its lease and minute.
     leases: BTreeMap<String, BTreeSet<(String, i64, String)>>,
     /// By record: its entries among the failed, each with the revision it was written for.
@@ -49,15 +51,16 @@ impl<'a> Index<'a> {
                 self.records.insert(id.clone(), record);
                 Some(id)
             }
-            "ready" | "leases" | "failed" => {
+            "ready" | "parked" | "leases" | "failed" => {
                 let mut parts = rest.splitn(3, '/');
                 let (_shard, minute, name) = (parts.next()?, parts.next()?.parse::<i64>().ok()?, parts.next()?);
                 let fields: Vec<&str> = name.split('.').collect();
                 let (id, second) = (*fields.first()?, *fields.get(1)?);
                 let (key, present) = (change.key.clone(), change.body.is_some());
-                if kind == "ready" {
+                if kind == "ready" || kind == "parked" {
                     let due = minute * MINUTE_MS + fields.get(4)?.parse::<i64>().ok()?;
-                    set(&mut self.ready, id, (second.parse().ok()?, due, key), present);
+                    let index = if kind == "ready" { &mut self.ready } else { &mut self.parked };
+                    set(index, id, (second.parse().ok()?, due, key), present);
                 } else if kind == "failed" {
                     set(&mut self.failed, id, (second.parse().ok()?, key), present);
                 } else {
@@ -75,10 +78,11 @@ impl<'a> Index<'a> {
             let verb = if change.body.is_some() { "written" } else { "deleted" };
             format!("record {id} rev {} after {} was {verb} at {}", record.rev, change.key, change.at)
         };
-        if let Some(ready) = &record.ready {
-            let is_it = |entry: &(u64, i64, String)| (entry.0, entry.1) == (ready.seq, ready.due.0);
-            let leads = self.ready.get(id).is_some_and(|entries| entries.iter().any(is_it));
-            found.require(leads, "index ahead", || format!("{}: no ready entry {}", after(), ready.seq));
+        for (named, index) in [(&record.ready, &self.ready), (&record.parked, &self.parked)] {
+            let Some(named) = named else { continue };
+            let is_it = |entry: &(u64, i64, String)| (entry.0, entry.1) == (named.seq, named.due.0);
+            let leads = index.get(id).is_some_and(|entries| entries.iter().any(is_it));
+            found.require(leads, "index ahead", || format!("{}: no entry {}", after(), named.seq));
         }
         if record.tasks.iter().any(Task::is_failed) {
             let named = record.failed.as_ref().map(|failed| failed.rev);

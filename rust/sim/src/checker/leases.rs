@@ -100,6 +100,10 @@ impl Ending {
                     && self.retry_spent == again
             }
             Decision::Reschedule(at) => self.status == pending && calm && (self.called_off || self.available_at == *at),
+            Decision::Park(until) => {
+                let waits = self.status == Status::Waiting && self.until == *until;
+                calm && if self.called_off { self.status == Status::Cancelled } else { waits }
+            }
             Decision::Release | Decision::Cancel => self.status == pending && calm,
         }
     }

@@ -12,6 +12,7 @@ mod index;
 mod keys;
 mod leases;
 mod life;
+mod parking;
 mod payloads;
 mod promises;
 mod remains;
@@ -85,7 +86,7 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
         found.add("told nonsense", complaint.clone());
     }
     if !evidence.finished {
-        let indexed = |key: &&String| key.starts_with("ready/") || key.starts_with("leases/");
+        let indexed = |key: &&String| ["ready/", "parked/", "leases/"].iter().any(|index| key.starts_with(index));
         let left: Vec<_> = evidence.objects.keys().filter(indexed).take(4).collect();
         found.add("comes to rest", format!("the index still held {left:?}"));
     }
@@ -98,6 +99,7 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     keys::check(&history, evidence, &mut found);
     cancels::check(&history, evidence, &mut found);
     schedules::check(&history, evidence, &mut found);
+    parking::check(&history, evidence, &mut found);
     remains::check(&history, evidence, &mut found);
     dead::check(&history, evidence, &mut found);
     fleet::check(&history, evidence, &mut found);

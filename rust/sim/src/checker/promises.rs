@@ -120,12 +120,14 @@ fn check_told(task: &str, lease: &str, attempt: &Attempt, ends: &[&Ending], foun
             // A release also looks like the fall of a lease that nobody ran; what was called off ends alike in any way.
             Some(Told::LeaseLost) if matches!(decision, Decision::Release | Decision::Cancel) => {}
             Some(Told::LeaseLost)
-                if matches!(decision, Decision::Reschedule(_)) && ends.iter().all(|end| end.called_off) => {}
+                if matches!(decision, Decision::Reschedule(_) | Decision::Park(_))
+                    && ends.iter().all(|end| end.called_off) => {}
             // A record names its last commits only: one that lies further back cannot be told from one that was lost.
             Some(Told::LeaseLost) if ends.iter().any(|end| end.commits_after > limits::TRAIL) => {}
             Some(Told::LeaseLost) => found.require(stored == 0, "lost never overwrites", what),
             Some(Told::Refused) => found.require(stored == 0, "refused is not stored", what),
-            Some(Told::GivenUp) | None => {}
+            // Who was woken was not parked then; it may have been later, under the same lease.
+            Some(Told::GivenUp | Told::Woken) | None => {}
         }
     }
 }

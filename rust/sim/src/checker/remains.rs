@@ -18,7 +18,7 @@ pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Find
         match kind {
             // Entries of failed tasks lead to them: see there.
             "buquet.json" | "bell.json" | "cancels.json" | "tasks" | "schedules" | "failed" => {}
-            "ready" if rest == "!schedules" => {}
+            "ready" if ["!schedules", "!parked"].contains(&rest) => {}
             "workers" => {
                 let id = rest.trim_end_matches(".json");
                 let life = evidence.journal.workers.get(id);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::history::{History, Revision};
 use super::view::{Record, Status, Task};
-use super::{Findings, life};
+use super::{Findings, life, parking};
 
 pub(super) fn check(history: &History, found: &mut Findings) {
     let mut commits = BTreeMap::new();
@@ -44,13 +44,14 @@ fn check_shape(key: &str, record: &Record, found: &mut Findings) {
         let good = match task.status {
             Status::Pending => task.lease.is_none() && task.completed_at.is_none(),
             Status::Running => held && task.started_at.is_some() && task.completed_at.is_none(),
+            Status::Waiting => task.lease.is_none() && task.completed_at.is_none() && parking::parks(task) > 0,
             Status::Completed => task.lease.is_none() && task.output.is_some() && task.completed_at.is_some(),
             Status::Failed => task.lease.is_none() && task.error.is_some() && task.completed_at.is_some(),
             Status::Archived => task.lease.is_none() && task.completed_at.is_some(),
             Status::Cancelled => task.lease.is_none() && task.cancel.is_some() && task.completed_at.is_some(),
             Status::Expired => task.lease.is_none() && task.expires_at <= task.completed_at,
         };
-        found.require(good, "legal history", || {
+        found.require(good && parking::check_shape(task), "legal history", || {
             format!("{key} rev {}: task {} is {} with other fields", record.rev, task.n, task.status.name())
         });
     }
@@ -58,16 +59,19 @@ fn check_shape(key: &str, record: &Record, found: &mut Findings) {
     if let Some(lease) = record.leases.keys().find(|lease| idle(lease)) {
         found.add("legal history", format!("{key} rev {}: lease {lease} holds nothing", record.rev));
     }
-    let first_due =
-        record.tasks.iter().filter(|task| task.status == Status::Pending).map(|task| task.available_at).min();
-    let good = match (&record.ready, first_due) {
-        (Some(ready), Some(due)) => ready.due <= due && ready.seq <= record.seq,
-        (None, None) => true,
-        _ => false,
-    };
-    found.require(good, "legal history", || {
-        format!("{key} rev {}: its ready entry is not that of its tasks", record.rev)
-    });
+    let of = |status: Status| record.tasks.iter().filter(move |task| task.status == status);
+    let ready_by = of(Status::Pending).map(|task| task.available_at).min();
+    let parked_by = of(Status::Waiting).map(parking::due).min();
+    for (entry, due, what) in [(&record.ready, ready_by, "ready"), (&record.parked, parked_by, "parked")] {
+        let good = match (entry, due) {
+            (Some(entry), Some(due)) => entry.due <= due && entry.seq <= record.seq,
+            (None, None) => true,
+            _ => false,
+        };
+        found.require(good, "legal history", || {
+            format!("{key} rev {}: its {what} entry is not that of its tasks", record.rev)
+        });
+    }
 }
 
 fn check_step(key: &str, old: &Revision, new: &Revision, found: &mut Findings) {
@@ -82,12 +86,14 @@ fn check_step(key: &str, old: &Revision, new: &Revision, found: &mut Findings) {
     let same = before.id == after.id && (alike || filled || barred);
     found.require(same, "legal history", || what("another record"));
     found.require(after.seq >= before.seq, "legal history", || what("seq went back"));
-    let reused = match (&before.ready, &after.ready) {
-        (Some(was), Some(is)) => is.seq == was.seq && is.due != was.due,
-        (None, Some(is)) => is.seq <= before.seq,
-        _ => false,
-    };
-    found.require(!reused, "ready entries are new", || what("a new ready entry has an old number"));
+    for entries in [(&before.ready, &after.ready), (&before.parked, &after.parked)] {
+        let reused = match entries {
+            (Some(was), Some(is)) => is.seq == was.seq && is.due != was.due,
+            (None, Some(is)) => is.seq <= before.seq,
+            _ => false,
+        };
+        found.require(!reused, "ready entries are new", || what("a new ready or parked entry has an old number"));
+    }
     for (lease, held) in &before.leases {
         let later =
             after.leases.get(lease).is_none_or(|now| now.worker == held.worker && now.expires_at >= held.expires_at);
@@ -117,9 +123,13 @@ fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
     }
     life::check_wish(was, is)?;
     life::check_progress(was, is)?;
+    parking::check_bits(was, is)?;
     let counted = is.attempt >= was.attempt && is.retry_count >= was.retry_count && is.loss_count >= was.loss_count;
     if !counted {
         return Err("a count went back".into());
+    }
+    if was.status == Status::Waiting {
+        return parking::check_waiting(was, is, new.at);
     }
     match (was.status, is.status) {
         (Status::Pending, Status::Running) => {
@@ -131,6 +141,7 @@ fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
             }
             if let (Some(started_at), Some(expires_at)) = (is.started_at, was.expires_at)
                 && started_at >= expires_at
+                && parking::parks(was) == 0
             {
                 return Err(format!("started at {started_at}, when it had expired at {expires_at}"));
             }
@@ -139,7 +150,9 @@ fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
         (Status::Running, Status::Running) if was.lease == is.lease => unchanged(was, is),
         (Status::Running, Status::Running) => Err("went from one lease to another without an end".into()),
         (Status::Running, Status::Completed | Status::Cancelled) if was.attempt == is.attempt => Ok(()),
-        (Status::Running, Status::Pending | Status::Failed) if was.attempt == is.attempt && was.cancel.is_none() => {
+        (Status::Running, Status::Pending | Status::Waiting | Status::Failed)
+            if was.attempt == is.attempt && was.cancel.is_none() =>
+        {
             Ok(())
         }
         (Status::Pending, Status::Cancelled) => life::check_untouched(was, is),
@@ -171,7 +184,7 @@ fn check_purge(was: &Task, is: &Task) -> Result<(), String> {
     if was.status.is_terminal() && empty && once { Ok(()) } else { Err("purged, and not as it should be".into()) }
 }
 
-fn unchanged(was: &Task, is: &Task) -> Result<(), String> {
+pub(super) fn unchanged(was: &Task, is: &Task) -> Result<(), String> {
     let text = |task: &Task| task.output.as_ref().map(|output| output.get().to_owned());
     let same = was.attempt == is.attempt
         && was.retry_count == is.retry_count

@@ -95,7 +95,7 @@ impl Run {
         journal.submits.insert("one".into(), Submit { id: Some(RECORD.into()), at: Timestamp(1_000) });
         let decisions = vec![(Decision::Complete("\"done\"".into()), Some(self.told))];
         let (label, worker, at, reports) = ("one".into(), "w".into(), Timestamp(2_000), self.reports);
-        let attempt = Attempt { number: 1, label, worker, at, decisions, reports };
+        let attempt = Attempt { number: 1, label, worker, at, woken: false, decisions, reports };
         journal.attempts.insert((RECORD.into(), "1111".into()), attempt);
         let life = WorkerLife { process: "p".into(), leaving_at: None, stopped_at: Some(Timestamp(4_000)) };
         journal.workers.insert("w".into(), life);

@@ -16,6 +16,7 @@ pub(super) struct Record {
     pub commit: String,
     pub seq: u64,
     pub ready: Option<Ready>,
+    pub parked: Option<Ready>,
     pub failed: Option<Failed>,
     pub leases: BTreeMap<String, Lease>,
     #[serde(default)]
@@ -86,6 +87,17 @@ pub(super) struct Task {
     pub key: Option<String>,
     pub progress: Option<Progress>,
     pub cancel: Option<Cancel>,
+    pub park: Option<Park>,
+}
+
+/// That a task was parked or woken.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Park {
+    pub count: u32,
+    pub until: Option<Timestamp>,
+    pub woken: bool,
+    pub heard: bool,
 }
 
 /// The name of a payload in an object of its own.
@@ -121,6 +133,7 @@ pub(super) struct TaskError {
 pub(super) enum Status {
     Pending,
     Running,
+    Waiting,
     Completed,
     Failed,
     Cancelled,
@@ -130,13 +143,14 @@ pub(super) enum Status {
 
 impl Status {
     pub const fn is_terminal(self) -> bool {
-        !matches!(self, Self::Pending | Self::Running)
+        !matches!(self, Self::Pending | Self::Running | Self::Waiting)
     }
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",

@@ -24,6 +24,18 @@ pub(super) struct Decided {
     pub decision: Decision,
     /// To be tried first, and refused.
     pub oversized: bool,
+    /// What it waits for, if it wants to be parked.
+    pub waits: Option<Waits>,
+}
+
+/// What a handler waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Waits {
+    /// The task's label.
+    label: String,
+    /// What it returns in the end.
+    output: String,
+    again_ms: Option<u64>,
 }
 
 impl Living {
@@ -43,6 +55,13 @@ impl Living {
         }
         // A stalled process decides nothing.
         self.store.resumed().await;
+        if let Step::Await { gap_ms, again_ms, .. } = step {
+            let output = format!("\"{}/{}/{}\"", script.label, task.attempt, task.lease);
+            let decided = self.look(Waits { label: script.label.clone(), output, again_ms });
+            sleep(Duration::from_millis(gap_ms)).await;
+            self.store.resumed().await;
+            return Some(decided);
+        }
         if matches!(step, Step::Die { .. }) {
             self.store.crash();
             return None;
@@ -72,6 +91,19 @@ impl Living {
         sleep(runs / parts).await;
     }
 
+    /// Looks whether all signals were sent: then it completes, and otherwise parks.
+    pub(super) fn look(&self, waits: Waits) -> Decided {
+        let signals = self.world.journal.borrow().signals.get(&waits.label).copied().unwrap_or_default();
+        let json = Json::parse(&waits.output).ok().filter(|_| signals.sent >= signals.needed);
+        if let Some(output) = json {
+            let decision = Decision::Complete(waits.output);
+            return Decided { outcome: Outcome::Complete { output }, decision, oversized: false, waits: None };
+        }
+        let until = waits.again_ms.map(|again| self.queue.bucket().now().after(Duration::from_millis(again)));
+        let (outcome, decision) = (Outcome::Park { until }, Decision::Park(until));
+        Decided { outcome, decision, oversized: false, waits: Some(waits) }
+    }
+
     fn decide(&self, step: Step, task: &Assignment, script: &Script) -> Decided {
         let now = self.queue.bucket().now();
         let words = format!("{}/{}/{}", script.label, task.attempt, task.lease);
@@ -82,7 +114,11 @@ impl Living {
             (Outcome::Fail { error, retry, retry_at }, decision)
         };
         let (outcome, decision) = match step {
-            Step::Complete { .. } | Step::Overrun { .. } | Step::Extend { .. } | Step::Die { .. } => {
+            Step::Complete { .. }
+            | Step::Overrun { .. }
+            | Step::Extend { .. }
+            | Step::Await { .. }
+            | Step::Die { .. } => {
                 let output = format!("\"{words}{}\"", script.padding);
                 let json = Json::parse(&output).ok();
                 json.map_or_else(
@@ -99,14 +135,14 @@ impl Living {
             }
             Step::Release { .. } => (Outcome::Release, Decision::Release),
         };
-        Decided { outcome, decision, oversized: matches!(step, Step::Oversize { .. }) }
+        Decided { outcome, decision, oversized: matches!(step, Step::Oversize { .. }), waits: None }
     }
 }
 
 impl Decided {
     /// What becomes of a handler that was called off.
     pub(super) const fn cancel() -> Self {
-        Self { outcome: Outcome::Cancel, decision: Decision::Cancel, oversized: false }
+        Self { outcome: Outcome::Cancel, decision: Decision::Cancel, oversized: false, waits: None }
     }
 }
 
@@ -126,6 +162,7 @@ impl Step {
             | Self::Reschedule { ms, .. }
             | Self::Release { ms }
             | Self::Extend { ms, .. }
+            | Self::Await { ms, .. }
             | Self::Oversize { ms }
             | Self::Die { ms } => Duration::from_millis(ms),
         }

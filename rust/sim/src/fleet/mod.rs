@@ -7,6 +7,7 @@ mod handler;
 mod operator;
 mod planner;
 mod producer;
+mod waker;
 mod worker;
 
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 pub use self::planner::run_planner;
+pub use self::waker::run_last_waker;
 use crate::journal::Journal;
 use crate::scenario::{Burst, End, Life, ProcessPlan, WorkerPlan};
 use crate::trace::Trace;
@@ -258,6 +260,9 @@ pub async fn audit(world: &Rc<World>) {
     let store = world.network.connect(name);
     let Some(queue) = open(world, name, &store, 0).await else { return };
     let living = Living { world: Rc::clone(world), name: name.to_owned(), store, queue };
+    if let Err(error) = living.repair().await {
+        world.complain(name, &format!("the index of parked work could not be looked through: {error}"));
+    }
     if let Err(error) = living.audit().await {
         world.complain(name, &format!("the failed tasks could not be listed: {error}"));
     }

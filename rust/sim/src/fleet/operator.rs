@@ -68,6 +68,18 @@ impl Living {
         }
     }
 
+    /// Looks through the whole index of parked work, so that what crashes left there goes.
+    pub(super) async fn repair(&self) -> Result<(), Error> {
+        let mut cursor = None;
+        loop {
+            cursor = self.queue.repair(cursor.as_deref()).await?.cursor;
+            if cursor.is_none() {
+                self.queue.flush().await;
+                return Ok(());
+            }
+        }
+    }
+
     /// Reads the whole index of failed tasks, and notes what is listed: twice, so that what is stale is cleaned first.
     pub(super) async fn audit(&self) -> Result<(), Error> {
         for _ in 0..2 {

@@ -21,6 +21,7 @@ impl Living {
     pub(super) async fn produce(&self, burst: Burst) {
         sleep(burst.after).await;
         self.store.resumed().await;
+        self.expect_signals(&burst);
         let ids = match &burst.about.unique {
             Some(unique) => self.submit_keyed(&burst, unique).await,
             None if burst.many => self.submit_many(&burst).await,
@@ -33,6 +34,7 @@ impl Living {
         if let Some(operation) = &burst.operation {
             self.operate(operation).await;
         }
+        self.send_signals(&burst).await;
         if burst.wait {
             let waits =
                 join_all(ids.into_iter().map(|id| async move { (id, self.queue.wait(id, Some(PATIENCE)).await) }));

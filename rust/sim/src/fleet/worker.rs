@@ -176,6 +176,9 @@ impl<'a> Desk<'a> {
                 handle.abort();
             }
         }
+        for woken in next.woken {
+            self.living.world.trace.event(&self.living.name, "woken", &format!("{} {}", woken.id, woken.lease));
+        }
         for called in next.cancelled {
             let key = (called.id, called.lease);
             self.living.world.trace.event(&self.living.name, "called off", &format!("{} {}", called.id, called.lease));
@@ -209,6 +212,7 @@ impl<'a> Desk<'a> {
             label: script.label.clone(),
             worker: worker.id().to_string(),
             at: living.world.store.now(),
+            woken: task.woken,
             decisions: Vec::new(),
             reports: Vec::new(),
         };
@@ -256,12 +260,21 @@ impl Living {
                 self.settle_all(worker, vec![WorkOutcome { id: *id, lease: *lease, outcome }], vec![decision]).await;
             }
         }
-        let decisions = batch.iter().map(|(_, decided)| decided.decision.clone()).collect();
-        let outcome = |((id, lease), decided): (Key, Decided)| WorkOutcome { id, lease, outcome: decided.outcome };
-        self.settle_all(worker, batch.into_iter().map(outcome).collect(), decisions).await;
+        let mut batch = batch;
+        while !batch.is_empty() {
+            let decisions = batch.iter().map(|(_, decided)| decided.decision.clone()).collect();
+            let outcome = |((id, lease), decided): &(Key, Decided)| {
+                let (id, lease, outcome) = (*id, *lease, decided.outcome.clone());
+                WorkOutcome { id, lease, outcome }
+            };
+            let told = self.settle_all(worker, batch.iter().map(outcome).collect(), decisions).await;
+            // Who was woken meanwhile looks again.
+            let again = batch.into_iter().zip(told).filter(|(_, told)| *told == Told::Woken);
+            batch = again.filter_map(|((key, decided), _)| Some((key, self.look(decided.waits?)))).collect();
+        }
     }
 
-    async fn settle_all(&self, worker: &Worker, outcomes: Vec<WorkOutcome>, decisions: Vec<Decision>) {
+    async fn settle_all(&self, worker: &Worker, outcomes: Vec<WorkOutcome>, decisions: Vec<Decision>) -> Vec<Told> {
         let keys: Vec<_> = outcomes.iter().map(|one| (one.id.to_string(), one.lease.to_string())).collect();
         let mut places = Vec::new();
         for (key, decision) in keys.iter().zip(decisions) {
@@ -270,14 +283,14 @@ impl Living {
             places.push(attempt.decisions.len());
             attempt.decisions.push((decision, None));
         }
-        let verdicts = worker.settle(outcomes).await;
-        for ((key, place), settled) in keys.iter().zip(places).zip(verdicts) {
-            let told = told(&settled.verdict);
+        let verdicts: Vec<Told> = worker.settle(outcomes).await.iter().map(|settled| told(&settled.verdict)).collect();
+        for ((key, place), told) in keys.iter().zip(places).zip(&verdicts) {
             self.world.trace.event(&self.name, "settled", &format!("{} {} {told:?}", key.0, key.1));
             if let Some(attempt) = self.world.journal.borrow_mut().attempts.get_mut(key) {
-                attempt.decisions[place].1 = Some(told);
+                attempt.decisions[place].1 = Some(told.clone());
             }
         }
+        verdicts
     }
 }
 
@@ -289,6 +302,7 @@ fn is_given_up(message: &str) -> bool {
 fn told(verdict: &Verdict) -> Told {
     match verdict {
         Verdict::Committed { status, .. } => Told::Committed(name_of(*status)),
+        Verdict::Woken => Told::Woken,
         Verdict::LeaseLost(message) if is_given_up(message) => Told::GivenUp,
         Verdict::LeaseLost(_) => Told::LeaseLost,
         Verdict::Refused(_) => Told::Refused,

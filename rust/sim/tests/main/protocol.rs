@@ -2,7 +2,8 @@
 
 use buquet_core::broken::Variant;
 use buquet_sim::fleet::Protocol;
-use buquet_sim::run::{Options, Report, simulate};
+use buquet_sim::run::{Options, Report, simulate, simulate_scenario};
+use buquet_sim::scenario::Scenario;
 
 /// Within so many seeds every broken protocol must be caught.
 const BOUND: usize = 200;
@@ -105,6 +106,33 @@ fn a_claim_of_what_has_expired_is_caught() {
 #[test]
 fn a_report_of_whoever_lost_the_lease_is_caught() {
     caught(Protocol::Uniform(Variant::UnfencedProgress), &["legal history"]);
+}
+
+#[test]
+fn a_park_that_ignores_that_its_task_was_woken_is_caught() {
+    let report = |seed, variant| {
+        let protocol = Protocol::Uniform(variant);
+        simulate_scenario(Scenario::waiting(seed), Options { protocol, trace: false }).unwrap()
+    };
+    let lost = |seed: &u64| report(*seed, Variant::DeafPark).violations.iter().any(|it| it.rule == "no wake is lost");
+    let seed = (0..20).find(lost).expect("a wake is lost in one of the first seeds");
+    let clean = report(seed, Variant::True);
+    assert!(clean.violations.is_empty(), "the true protocol fails it too: {}", complaints(&clean));
+}
+
+#[test]
+fn tasks_that_wait_are_woken_whatever_happens() {
+    let mut happened = std::collections::BTreeMap::new();
+    for seed in 0..40 {
+        let report = simulate_scenario(Scenario::waiting(seed), Options::default()).unwrap();
+        assert!(report.violations.is_empty(), "{}", complaints(&report));
+        for (kind, count) in report.happened {
+            *happened.entry(kind).or_insert(0) += count;
+        }
+    }
+    for kind in ["parked", "woken", "looked again by themselves", "parks refused"] {
+        assert!(happened.get(kind).is_some_and(|count| *count > 20), "{kind}: {happened:?}");
+    }
 }
 
 #[test]

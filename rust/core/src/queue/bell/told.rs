@@ -231,7 +231,7 @@ mod tests {
 
     fn entry(entropy: &Entropy, type_hash: u32, priority: u8) -> ReadyEntry {
         let record = RecordId::random(entropy);
-        ReadyEntry { due: Timestamp(60_000), record, seq: 1, priority, type_hash, pending: 1 }
+        ReadyEntry { due: Timestamp(60_000), record, seq: 1, priority, type_hash, pending: 1, parked: false }
     }
 
     fn tidings(entries: &[ReadyEntry]) -> Tidings {

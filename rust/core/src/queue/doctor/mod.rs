@@ -104,7 +104,7 @@ impl Check {
 }
 
 /// The checks that need a store which can be read, in their order.
-const BUILT_ON_ACCESS: [&str; 6] = ["layout", "workers", "leases", "ready", "records", "definitions"];
+const BUILT_ON_ACCESS: [&str; 7] = ["layout", "workers", "leases", "ready", "records", "definitions", "parked"];
 
 /// What is to be said of a database that nobody has made yet. A look into it would make it.
 #[must_use]
@@ -160,8 +160,8 @@ async fn examine_queue(visit: &Visit, asked: &Examination, checks: &mut Vec<Chec
     let workers = workers::gather(visit, &leases).await;
     checks.push(workers::judge(&workers));
     checks.push(leases::judge(&leases, workers.as_ref().map_or(0, workers::Workers::alive)));
-    let ready = ready::gather(visit, workers.as_ref().ok()).await;
-    checks.push(ready::judge(&ready, workers.as_ref().ok()));
+    let ready = ready::gather(visit, workers.as_ref().ok(), false).await;
+    checks.push(ready::judge("ready", &ready, workers.as_ref().ok()));
     let (records, cursor) = if asked.deep {
         records::all(visit, None).await
     } else {
@@ -169,6 +169,8 @@ async fn examine_queue(visit: &Visit, asked: &Examination, checks: &mut Vec<Chec
     };
     checks.push(records);
     checks.push(definitions::judge(&definitions::gather(visit).await));
+    let parked = ready::gather(visit, workers.as_ref().ok(), true).await;
+    checks.push(ready::judge("parked", &parked, workers.as_ref().ok()));
     cursor
 }
 

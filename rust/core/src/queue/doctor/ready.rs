@@ -1,4 +1,4 @@
-//! The index of claimable work: what is due and nobody takes, and whether anybody would.
+//! The indexes of claimable and of parked work: what is due and nobody takes, and whether anybody would.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{Check, Status, plural, roughly};
 use crate::error::{Error, Result};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
-use crate::record::TaskStatus;
+use crate::record::{Task, TaskStatus};
 use crate::store::Page;
 use crate::time::Timestamp;
 
@@ -28,6 +28,8 @@ pub(super) struct Ready {
     pub now: Timestamp,
     /// Whether only the oldest entries of each shard were looked at.
     pub more: bool,
+    /// It is the index of parked work.
+    pub parked: bool,
 }
 
 /// What is overdue of one type.
@@ -53,14 +55,15 @@ pub(super) enum Sample {
     Corrupt(String, String),
 }
 
-pub(super) async fn gather(visit: &Visit, workers: Option<&Workers>) -> Result<Ready> {
-    let first = visit.list(keys::READY, None, limits::PAGE).await?;
-    let mut ready = Ready { groups: Vec::new(), entries: 0, now: first.at, more: first.value.more };
+pub(super) async fn gather(visit: &Visit, workers: Option<&Workers>, parked: bool) -> Result<Ready> {
+    let index = if parked { keys::PARKED } else { keys::READY };
+    let first = visit.list(index, None, limits::PAGE).await?;
+    let mut ready = Ready { groups: Vec::new(), entries: 0, now: first.at, more: first.value.more, parked };
     let mut entries = parsed(&first.value);
     if ready.more {
         entries.clear();
         for shard in keys::SHARDS.chars() {
-            let page = visit.list(&keys::shard_prefix(keys::READY, shard), None, OF_A_SHARD).await?;
+            let page = visit.list(&keys::shard_prefix(index, shard), None, OF_A_SHARD).await?;
             entries.extend(parsed(&page.value));
         }
     }
@@ -81,7 +84,7 @@ pub(super) async fn gather(visit: &Visit, workers: Option<&Workers>) -> Result<R
     let read: BTreeMap<_, _> = visit.records(keys).await?.into_iter().collect();
     for group in groups.iter_mut().take(MOST_TYPES) {
         let key = keys::record(group.oldest.record);
-        group.sample = sample(read.get(&key), &key, ready.now);
+        group.sample = sample(read.get(&key), &key, ready.now, parked);
     }
     ready.groups = groups;
     Ok(ready)
@@ -91,21 +94,28 @@ fn parsed(page: &Page) -> Vec<ReadyEntry> {
     page.entries.iter().filter_map(|listed| ReadyEntry::parse(&listed.key)).collect()
 }
 
-fn sample(read: Option<&Decoded>, key: &str, now: Timestamp) -> Sample {
+fn sample(read: Option<&Decoded>, key: &str, now: Timestamp, parked: bool) -> Sample {
     match read {
         None => Sample::LeftOver,
         // Of a newer version: nothing is known of it, and nothing is wrong with it.
         Some(Err(Error::Layout(_))) => Sample::Unread,
         Some(Err(error)) => Sample::Corrupt(key.to_owned(), error.to_string()),
         Some(Ok(record)) => {
-            let waits = record.tasks.iter().any(|task| task.status == TaskStatus::Pending && task.available_at <= now);
+            let is_due = |task: &Task| {
+                let (status, at) = if parked {
+                    (TaskStatus::Waiting, task.wakes_at())
+                } else {
+                    (TaskStatus::Pending, task.available_at)
+                };
+                task.status == status && at <= now
+            };
+            let waits = record.tasks.iter().any(is_due);
             if waits { Sample::Waits(record.kind.clone()) } else { Sample::LeftOver }
         }
     }
 }
 
-pub(super) fn judge(ready: &Result<Ready>, workers: Option<&Workers>) -> Check {
-    let name = "ready";
+pub(super) fn judge(name: &'static str, ready: &Result<Ready>, workers: Option<&Workers>) -> Check {
     let ready = match ready {
         Ok(ready) => ready,
         Err(error) => return Check::unknown(name, error),
@@ -136,14 +146,19 @@ pub(super) fn judge(ready: &Result<Ready>, workers: Option<&Workers>) -> Check {
             ));
         }
     }
-    let check = verdict(&orphaned, &busy, ready, workers);
+    let check = verdict(name, &orphaned, &busy, ready, workers);
     let overdue: u64 = ready.groups.iter().map(|group| group.tasks).sum();
     let kinds: Vec<String> = orphaned.into_iter().map(|(kind, _)| kind).collect();
     check.with("entries", ready.entries).with("overdue", overdue).with("types_without_worker", kinds)
 }
 
-fn verdict(orphaned: &[(String, String)], busy: &[(bool, String)], ready: &Ready, workers: Option<&Workers>) -> Check {
-    let name = "ready";
+fn verdict(
+    name: &'static str,
+    orphaned: &[(String, String)],
+    busy: &[(bool, String)],
+    ready: &Ready,
+    workers: Option<&Workers>,
+) -> Check {
     if let Some((kind, _)) = orphaned.first() {
         let what: Vec<&str> = orphaned.iter().map(|(_, what)| what.as_str()).collect();
         let known: Vec<&str> = workers.map(known_types).unwrap_or_default();
@@ -163,10 +178,9 @@ fn verdict(orphaned: &[(String, String)], busy: &[(bool, String)], ready: &Ready
         return Check::new(name, Status::Warning, what.join("; "), advice);
     }
     let more = if ready.more { "the oldest of many looked at: " } else { "" };
-    Check::ok(
-        name,
-        format!("{more}{} of work, none overdue", plural(ready.entries, "index entry").replace("entrys", "entries")),
-    )
+    let work = if ready.parked { "parked work" } else { "work" };
+    let entries = plural(ready.entries, "index entry").replace("entrys", "entries");
+    Check::ok(name, format!("{more}{entries} of {work}, none overdue"))
 }
 
 fn known_types(workers: &Workers) -> Vec<&str> {
@@ -192,12 +206,17 @@ mod tests {
             priority: 5,
             type_hash: keys::type_hash(kind),
             pending: 12,
+            parked: false,
         };
         Group { type_hash: oldest.type_hash, tasks: 12, oldest, sample }
     }
 
     fn check(groups: Vec<Group>, workers: &Workers) -> Check {
-        judge(&Ok(Ready { groups, entries: 12, now: Timestamp(600_000), more: false }), Some(workers))
+        judge(
+            "ready",
+            &Ok(Ready { groups, entries: 12, now: Timestamp(600_000), more: false, parked: false }),
+            Some(workers),
+        )
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Index {
             let minute = minutes.start() + i64::try_from(entropy.below(span)).unwrap();
             let record = RecordId::random(&entropy);
             let due = Timestamp(minute * 60_000);
-            ReadyEntry { due, record, seq: 1, priority: 5, type_hash: 7, pending: 1 }.to_string()
+            ReadyEntry { due, record, seq: 1, priority: 5, type_hash: 7, pending: 1, parked: false }.to_string()
         };
         Self { keys: (0..count).map(key).collect(), seen: BTreeSet::new(), lists: 0, fresh: false }
     }
