@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -15,7 +16,6 @@ from buquet.errors import InvalidError
 from buquet.workflow._context_base import Selected, SignalArm, TimerArm
 from buquet.workflow._entries import Ask
 from buquet.workflow._signatures import Arguments
-from buquet.workflow._steps import StepCall, StepOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from buquet.workflow._entries import Told
     from buquet.workflow._operations import Operation
     from buquet.workflow._scopes import Scope
+    from buquet.workflow._steps import StepCall
 
 MOST_ARMS = 100
 ON_CLOSE = ("cancel", "abandon")
@@ -43,8 +44,7 @@ def ask_step(core: Core, scope: Scope, call: StepCall) -> Operation:
 
 def compensation_call(compensation: Compensation) -> StepCall:
     """The step that undoes another."""
-    args, kwargs = compensation.arguments()
-    call = StepCall(compensation.function, args, kwargs, StepOptions())
+    call = compensation.call()
     if compensation.op is not None:
         call.ask.compensates = compensation.op
     return call
@@ -98,6 +98,18 @@ class _OneInput(Arguments):
 
 def _plain_task(input: Any = None) -> None:  # noqa: A002 - what it is called in the record
     del input
+
+
+def check_poll(until: object) -> None:
+    """Refuse a condition that would always be met.
+
+    :raises InvalidError: it is async.
+    """
+    if inspect.iscoroutinefunction(until):
+        raise InvalidError(
+            f"until={until.__qualname__} is async; it is a plain function of what the check gives: let the check, "
+            "which is a step, find out all that it needs"
+        )
 
 
 def ask_call(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from buquet.workflow import _asking
 from buquet.workflow._context import WorkflowContext
-from buquet.workflow._ending import Ended, completed, failed
+from buquet.workflow._ending import Ended, completed, continued, failed, goes_on
 from buquet.workflow._loop import BodyLoop, BodyTask
-from buquet.workflow._suspended import ContinueAsNew, Suspended
+from buquet.workflow._suspended import Suspended
 from buquet.workflow._watch import watch
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from buquet.workflow._entries import Told
     from buquet.workflow._scopes import Scope
 
+LATEST = 253_402_300_799_000
+"""The end of the year 9999: a timer for later than that, as libraries set for ever, is for then."""
 _STUCK_TRIES = 3
 """So often a body is told that it waits for nothing; then it has failed."""
 
@@ -65,6 +67,7 @@ class AsyncRunner:
     def _cancel(self, told: Told) -> None:
         if self._core.cancelled is None:
             self._core.cancelled = told
+            self._core.is_stuck = False
             if self._main is not None and not self._core.is_rolling_back:
                 self._main.cancel(told.reason)
 
@@ -112,13 +115,16 @@ class AsyncRunner:
         try:
             args, kwargs = self._definition.signature.bind_input(core.start.input, self._context)  # pyright: ignore[reportArgumentType]
             result = await self._definition.function(*args, **kwargs)
-            self._check_left_behind()
-            self._outcome = completed(self._definition, result)
-        except ContinueAsNew as again:
-            self._outcome = Ended(status="continued", input=again.input)
+            if core.new_input is None:
+                self._check_left_behind()
+                self._outcome = completed(self._definition, result)
+            else:
+                self._outcome = continued(core)
         except (Suspended, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - a body may raise anything, SystemExit too
+            if goes_on(error):
+                self._outcome = continued(core)
             self._error = error
 
     def _check_left_behind(self) -> None:
@@ -129,10 +135,14 @@ class AsyncRunner:
 
     async def _undo(self) -> None:
         """Undo what is to be undone. What still runs and can be undone ends before."""
-        for operation in self._core.undoable():
-            ended = self._loop.create_future()
-            operation.sink = _Fires(partial(ended.set_result, None))
-            await ended
+        running = self._core.undoable()
+        ends = [
+            self._loop.create_future() for _ in running
+        ]  # all of them before the first is awaited: any may end first
+        for operation, end in zip(running, ends, strict=True):
+            operation.sink = _Fires(partial(end.set_result, None))
+        for end in ends:
+            await end
         failures: list[Exception] = []
         for compensation in self._core.rollback():
             try:
@@ -152,7 +162,7 @@ class AsyncRunner:
         core = self._core
         if core.is_stopped:
             return lambda: None
-        operation = _asking.ask_timer(core, scope, round(when * 1000))
+        operation = _asking.ask_timer(core, scope, round(min(when * 1000, LATEST)))
         operation.sink = _Fires(fire)
         return lambda: core.cancel(operation)
 

@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from buquet.workflow import _asking
-from buquet.workflow._loop import BodyFuture, BodyTask
+from buquet.workflow._loop import BodyFuture
 from buquet.workflow._map import Bounds, FanOut, MapResult, scope_name
+from buquet.workflow._signatures import check_step
 from buquet.workflow._steps import StepCall, StepOptions
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 
     from buquet.workflow._core import Core
-    from buquet.workflow._loop import BodyLoop
+    from buquet.workflow._loop import BodyLoop, BodyTask
     from buquet.workflow._operations import Operation
     from buquet.workflow._scopes import Scope
 
@@ -182,7 +183,7 @@ class AsyncSteps:
             tolerated_failures=tolerated_failures,
             tolerated_percentage=tolerated_percentage,
         )
-        scope = self._core.check("map").scope.child(scope_name(name or getattr(function, "__qualname__", "map")))
+        scope = self._core.check("map").scope.child(scope_name(name or check_step(function).__qualname__))
         return await self._fan_out(
             len(values), bounds, lambda index: self._step(scope.at(str(index)), function, (values[index],), {})
         )
@@ -215,9 +216,7 @@ class AsyncSteps:
             return await branch()
 
         def start(index: int) -> BodyTask[R]:
-            task = BodyTask(run(branches[index]), self._loop, scope.at(str(index)), None, None)
-            self._loop.keep(task)
-            return task
+            return self._loop.task_in(scope.at(str(index)), run(branches[index]))
 
         return await self._fan_out(len(branches), bounds, start)
 

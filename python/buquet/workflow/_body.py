@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from buquet.errors import CorruptError
 from buquet.workflow._async_body import AsyncRunner
 from buquet.workflow._core import Block, Core, Start
-from buquet.workflow._cursor import blocks
+from buquet.workflow._cursor import blocks, told_shown
 from buquet.workflow._suspended import TRIES
 from buquet.workflow._sync_body import SyncRunner
 
@@ -70,7 +70,7 @@ class Body:
     def _replay(self, block: Recorded) -> None:
         core, told = self._core, block.told
         if told is not None and self.ended is not None:
-            recorded = f"{told.told} {told.op} told"
+            recorded = f"that the body was told {told_shown(told)}"
             raise core.cursor.mismatch(block.position, recorded, f"nothing more: the body {self._doing()}")
         core.enter(block)
         if told is None:

@@ -9,6 +9,7 @@ from buquet.errors import StepTimeoutError
 from buquet.workflow import _asking
 from buquet.workflow._async_steps import AsyncSteps, CallbackFuture, OperationFuture
 from buquet.workflow._context_base import ContextBase, Selected, milliseconds
+from buquet.workflow._loop import BodyFuture
 from buquet.workflow._steps import StepOptions
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from buquet.workflow._core import Compensation, Core
     from buquet.workflow._definition import WorkflowFunction
     from buquet.workflow._loop import BodyLoop
+    from buquet.workflow._operations import Operation
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -200,6 +202,7 @@ class WorkflowContext(AsyncSteps, ContextBase):
             async def wait_for(ctx: WorkflowContext, order_id: str) -> str:
                 return await ctx.poll(state_of, order_id, every="1m", until=lambda state: state == "paid", timeout="1d")
         """
+        _asking.check_poll(until)
         most = self._limit(timeout)
         rounds, state = 0, initial
         while True:
@@ -229,19 +232,22 @@ class WorkflowContext(AsyncSteps, ContextBase):
                 first = await ctx.select(approved=ctx.signal("approved"), late=ctx.timer("1h"))
                 return first.arm
         """
-        _asking.check_arms(arms, lambda arm: isinstance(arm, OperationFuture))
-        futures = {
-            label: cast("OperationFuture[Any]", arm) for label, arm in arms.items() if isinstance(arm, OperationFuture)
-        }
-        for future in futures.values():
-            self._core.awaited(future.operation)
-        for label, future in futures.items():
-            if future.done():
-                ended = self._loop.create_future()
-                _settle(ended, label, future)
+        _asking.check_arms(arms, lambda arm: isinstance(arm, OperationFuture | _EndedSelect))
+        operations: dict[str, Operation] = {}
+        for label, arm in arms.items():
+            if isinstance(arm, OperationFuture):
+                future = cast("OperationFuture[Any]", arm)
+                self._core.awaited(future.operation)
+                operations[label] = future.operation
+        for label, arm in arms.items():
+            if isinstance(arm, BodyFuture) and arm.done():
+                ended = _EndedSelect(self._loop)
+                _settle(ended, label, cast("BodyFuture[Any]", arm))
                 return cast("OperationFuture[Selected]", ended)
-        operations = {label: future.operation for label, future in futures.items()}
-        return self._begin("select", lambda scope: _asking.ask_select(self._core, scope, arms, operations))
+        selected = self._begin("select", lambda scope: _asking.ask_select(self._core, scope, arms, operations))
+        if len(operations) == len(arms):
+            _end_with_all(selected, [cast("OperationFuture[Any]", arm) for arm in arms.values()])
+        return selected
 
 
 class ChildStarter:
@@ -276,6 +282,21 @@ class _Signals(Generic[T]):
 
     async def __anext__(self) -> T:
         return cast("T", await self._context.wait_signal(self._name, type=self._kind))
+
+
+class _EndedSelect(BodyFuture[Selected]):
+    """A select one of whose arms had ended already: nothing of it is in the journal."""
+
+
+def _end_with_all(selected: asyncio.Future[Any], arms: list[OperationFuture[Any]]) -> None:
+    """Cancel a select when the body has cancelled all that it waits for: nothing else could end it."""
+
+    def look(_arm: asyncio.Future[Any]) -> None:
+        if all(arm.cancelled() for arm in arms):
+            selected.cancel()
+
+    for arm in arms:
+        arm.add_done_callback(look)
 
 
 def _settle(ended: asyncio.Future[Any], label: str, future: asyncio.Future[Any]) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from buquet._checks import check_name
 from buquet._durations import seconds, wire_time
 from buquet.workflow._core import Compensation
-from buquet.workflow._signatures import check_step
+from buquet.workflow._steps import StepCall, StepOptions
 from buquet.workflow._suspended import ContinueAsNew
 
 if TYPE_CHECKING:
@@ -155,9 +155,12 @@ class ContextBase:
         Those of all steps and calls of this run in reverse order, each recorded; one that fails does not stop the rest.
 
         :raises InvalidError: the function can be no step.
+        :raises ArgumentError: the arguments do not fit the function's signature.
+        :raises EncodeError: an argument has no JSON form, or not the annotated type.
         """
         self._core.check("on_rollback")
-        self._core.compensate(Compensation(check_step(function), lambda: (args, kwargs), None))
+        call = StepCall(function, args, kwargs, StepOptions())
+        self._core.compensate(Compensation(lambda: call, None))
 
     def continue_as_new(self, *args: Any, **kwargs: Any) -> NoReturn:
         """End here and begin anew with these arguments and an empty journal. Never returns.
@@ -168,7 +171,8 @@ class ContextBase:
         :raises ArgumentError: they do not fit the workflow's signature.
         """
         self._core.check("continue_as_new")
-        raise ContinueAsNew(self._definition.signature.encode(args, kwargs))
+        self._core.new_input = self._definition.signature.encode(args, kwargs)
+        raise ContinueAsNew
 
     def timer(self, after: Duration) -> TimerArm:
         """A time for ``select``, ``after`` from now (a duration). It is set by this call: use it again and again."""

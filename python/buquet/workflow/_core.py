@@ -94,8 +94,7 @@ class Runner(Protocol):
 class Compensation(NamedTuple):
     """What undoes a step."""
 
-    function: Callable[..., Any]
-    arguments: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]
+    call: Callable[[], StepCall]
     op: int | None
     """The step's number; None for what the body registered by itself."""
 
@@ -123,6 +122,8 @@ class Core:
         self.is_stuck = False
         """The body has waited for what cannot come, and was told so."""
         self.cancelled: Told | None = None
+        self.new_input: bytes | None = None
+        """What the body goes on with as a new execution, if it has asked for that."""
         self.fault: Exception | None = None
         """Why the body cannot go on, if it is not its own doing."""
         self.compensations: list[Compensation] = []
@@ -165,9 +166,9 @@ class Core:
             )
         if self.is_stopped:
             self._tries += 1
-            if self._tries > TRIES:
-                runner.give_up()
-            raise Suspended
+            if self._tries <= TRIES:
+                raise Suspended
+            runner.give_up()  # no more exceptions: the body is to come to an await, where it is dropped
         return runner
 
     @property
@@ -306,7 +307,7 @@ class Core:
         operation.settle(told)
         call = operation.call
         if call is not None and call.compensate is not None and told.outcome == "completed":
-            self.compensate(Compensation(call.compensate, lambda: ((call.decode(told),), dict[str, Any]()), told.op))
+            self.compensate(Compensation(lambda: call.compensation(told), told.op))
 
     def left_behind(self, tasks: Sequence[str]) -> NotAwaitedError | None:
         """What the body, which returned, should have awaited; ``tasks`` are those of its loop that nobody awaits."""

@@ -100,8 +100,7 @@ class Cursor:
         after = self._entries[position]
         if isinstance(after, Ask):
             return shown(after)
-        what = "that it is to be cancelled" if after.op == -1 else f"how {after.told} {after.op} ended"
-        return f"nothing more before it was told {what}"
+        return f"nothing more before it was told {told_shown(after)}"
 
     def _compare(self, position: int, recorded: Ask, asked: Ask) -> None:
         if isinstance(recorded.args, dict) and isinstance(asked.args, dict) and recorded.args != asked.args:
@@ -137,6 +136,11 @@ def shown(ask: Ask) -> str:
     number = f" #{ask.n + 1}" if isinstance(ask.n, int) and ask.n else ""
     scope = f" in scope {ask.scope}" if ask.scope else ""
     return f"{ask.ask} {ask.name!r}{number}{scope}"
+
+
+def told_shown(told: Told) -> str:
+    """What the body was told, as messages show it."""
+    return "that it is to be cancelled" if told.told == "cancel" else f"how {told.told} {told.op} ended"
 
 
 def _arms(ask: Ask) -> dict[str, str]:

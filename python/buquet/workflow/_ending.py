@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -12,6 +12,7 @@ from buquet.errors import DecodeError, EncodeError, WorkflowError
 from buquet.workflow._entries import ErrorInfo
 from buquet.workflow._failures import record
 from buquet.workflow._forbidden import refusal
+from buquet.workflow._suspended import ContinueAsNew
 
 if TYPE_CHECKING:
     from buquet.workflow._core import Core
@@ -50,6 +51,18 @@ def completed(definition: WorkflowFunction[..., Any], result: object) -> Ended:
     except DecodeError as error:
         raise EncodeError(str(error)) from error
     return Ended(status="completed", output=raw)
+
+
+def continued(core: Core) -> Ended:
+    """The body goes on as a new execution."""
+    return Ended(status="continued", input=core.new_input)
+
+
+def goes_on(error: BaseException) -> bool:
+    """Whether this is what ``continue_as_new`` raises, or a task group that one of its tasks has left by that."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(goes_on(each) for each in cast("BaseExceptionGroup[BaseException]", error).exceptions)
+    return isinstance(error, ContinueAsNew)
 
 
 def failed(core: Core, error: BaseException, failures: list[Exception]) -> Ended:

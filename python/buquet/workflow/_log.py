@@ -34,8 +34,12 @@ class BodyLogger(logging.Logger):
 
     def handle(self, record: logging.LogRecord) -> None:
         """Keep a record back."""
-        what = self._what.replace("%", "%%") if record.args else self._what
-        record.msg = f"{what}: {record.msg}"
+        try:
+            message = record.getMessage()  # now: what it speaks of may have changed when the round is stored
+        except Exception:  # noqa: BLE001 - logging tells of it when the record is written, and the body goes on
+            record.msg = f"{self._what.replace('%', '%%')}: {record.msg}"
+        else:
+            record.msg, record.args = f"{self._what}: {message}", None
         self._keep(record)
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from buquet.errors import NotDeterministicError
 from buquet.workflow._forbidden import called_by, frame, refusal, refuse_all
-from buquet.workflow._suspended import TRIES, Suspended, keep_forever
+from buquet.workflow._suspended import keep_forever
+from buquet.workflow._unwinding import close_generator, close_quietly, not_started, unwound
 
 if TYPE_CHECKING:
     import contextvars
@@ -184,13 +185,18 @@ class BodyLoop(asyncio.AbstractEventLoop):
         """Unwind what has not ended, without effects; gives whether all of it let go. Within ``entered``."""
         self._closed = True
         self._ready.clear()
+        tasks = [(task, cast("Coroutine[Any, Any, Any]", task.get_coro())) for task in self.tasks]
+        held = [each for _, coroutine in tasks for each in not_started(coroutine)]
         kept: list[object] = []
-        for task in list(self.tasks):
-            coroutine = cast("Coroutine[Any, Any, Any]", task.get_coro())
-            if not _unwound(coroutine.throw):
+        for task, coroutine in tasks:
+            asyncio._enter_task(self, task)  # noqa: SLF001 - asyncio.timeout, say, works only in a task
+            if not unwound(coroutine.throw):
                 kept.append(coroutine)
+            asyncio._leave_task(self, task)  # noqa: SLF001
         for generator in list(self._generators):
-            _close(generator)
+            close_generator(generator)
+        for coroutine in held:
+            close_quietly(coroutine)
         self.tasks.clear()
         self._ready.clear()
         keep_forever(kept)
@@ -271,10 +277,19 @@ class BodyLoop(asyncio.AbstractEventLoop):
     ) -> BodyTask[T]:
         """Make a task, in a scope of its own."""
         coroutine = cast("Coroutine[Any, Any, T]", coro)
-        if self._closed:
+        return self.task_in(None if self._closed else self._scope_of_new(coroutine), coroutine, name, context)
+
+    def task_in(
+        self,
+        scope: Scope | None,
+        coroutine: Coroutine[Any, Any, T],
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+    ) -> BodyTask[T]:
+        """Make a task in this scope."""
+        if scope is None or self._closed:  # nothing runs any more; the body is unwound where it awaits this
             coroutine.close()
-            raise Suspended
-        scope = self._scope_of_new(coroutine)
+            return cast("BodyTask[T]", self.create_future())
         task = BodyTask(coroutine, self, scope, name, context)
         self.keep(task)
         return task
@@ -342,25 +357,6 @@ class BodyLoop(asyncio.AbstractEventLoop):
 
 refuse_all(BodyLoop)
 BodyLoop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
-
-
-def _unwound(throw: Callable[[BaseException], object]) -> bool:
-    """Raise the suspension into a coroutine until it ends; gives whether it did."""
-    for _ in range(TRIES):
-        try:
-            throw(Suspended())
-        except BaseException:  # noqa: BLE001 - however it ends, it has ended
-            return True
-    return False
-
-
-def _close(generator: AsyncGenerator[Any, Any]) -> None:
-    ending = generator.athrow(Suspended())
-    try:
-        ending.send(None)
-    except BaseException:  # noqa: BLE001 - however it ends
-        return
-    ending.close()
 
 
 def _coroutines(names: dict[str, Any]) -> list[Coroutine[Any, Any, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import msgspec
 from msgspec import UNSET
@@ -16,7 +16,7 @@ from buquet._functions import exception_types
 from buquet._models import check_flag, check_text
 from buquet._options import submit_options
 from buquet._packing import packing
-from buquet.errors import DecodeError, EncodeError, InvalidError, PermanentError, RetryableError
+from buquet.errors import ArgumentError, DecodeError, EncodeError, InvalidError, PermanentError, RetryableError
 from buquet.workflow._entries import Ask
 from buquet.workflow._signatures import Arguments, check_step, step_signature
 
@@ -80,6 +80,16 @@ def split(names: frozenset[str], kwargs: Mapping[str, Any]) -> tuple[dict[str, A
     return arguments, StepOptions(**options)
 
 
+def _takes_result(function: Callable[..., Any]) -> Callable[..., Any]:
+    try:
+        step_signature(function, None).bind((None,), {})
+    except ArgumentError as error:
+        raise InvalidError(
+            f"compensate={function.__qualname__} cannot undo a step: it is called with the step's result alone; {error}"
+        ) from error
+    return function
+
+
 class StepCall:
     """One step: its function with its arguments, for the driver to run.
 
@@ -124,7 +134,7 @@ class StepCall:
         self._retry_on = None if retry_on is None else exception_types(retry_on, "retry_on")
         self._no_retry_on = exception_types(options.get("no_retry_on", ()), "no_retry_on")
         if (compensate := options.get("compensate")) is not None:
-            self.compensate = check_step(compensate)
+            self.compensate = _takes_result(check_step(compensate))
         for flag in ("digest", "at_most_once"):
             check_flag(options.get(flag, False), flag)
         if options.get("on_failure") not in (None, "fail", "pause"):
@@ -178,6 +188,10 @@ class StepCall:
         """The result that the journal has."""
         raw = b"null" if told.output is UNSET else told.output
         return _codec.decode(raw, self._signature.returns, f"the result of step {self.name!r}")
+
+    def compensation(self, told: Told) -> StepCall:
+        """The step that undoes this one, of which the journal has this result."""
+        return StepCall(cast("Callable[..., Any]", self.compensate), (self.decode(told),), {}, StepOptions())
 
     def retries(self, error: BaseException) -> bool:
         """Whether another attempt may help after this error, if there are any left."""

@@ -21,11 +21,6 @@ class Suspended(BaseException):
 class ContinueAsNew(BaseException):
     """Raised in a body that goes on as a new execution."""
 
-    def __init__(self, input: bytes) -> None:  # noqa: A002 - as in the record
-        """Take the new input on."""
-        super().__init__()
-        self.input = input
-
 
 def keep_forever(things: Iterable[object]) -> None:
     """Keep coroutines that do not end: Python would write to stderr when it drops them."""

@@ -8,9 +8,9 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from buquet.workflow._cancelled import RunCancelledError
-from buquet.workflow._ending import Ended, completed, failed
+from buquet.workflow._ending import Ended, completed, continued, failed, goes_on
 from buquet.workflow._forbidden import refuse_all
-from buquet.workflow._suspended import ContinueAsNew, Suspended
+from buquet.workflow._suspended import Suspended
 from buquet.workflow._sync_context import SyncWorkflowContext
 from buquet.workflow._watch import watch
 
@@ -118,15 +118,17 @@ class SyncRunner:
         try:
             args, kwargs = self._definition.signature.bind_input(core.start.input, cast("Any", self._context))
             result = self._definition.function(*args, **kwargs)
-            self._check_left_behind()
-            return completed(self._definition, result)
-        except ContinueAsNew as again:
-            return Ended(status="continued", input=again.input)
+            if core.new_input is None:
+                self._check_left_behind()
+                return completed(self._definition, result)
+            return continued(core)
         except (Suspended, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - a body may raise anything, SystemExit too
             if core.is_stopped:
                 raise Suspended from None
+            if goes_on(error):
+                return continued(core)
             return failed(core, error, self._roll_back())
 
     def _check_left_behind(self) -> None:

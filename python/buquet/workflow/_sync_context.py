@@ -143,6 +143,7 @@ class SyncWorkflowContext(SyncSteps, ContextBase):
 
         :raises StepTimeoutError: the time is over.
         """
+        _asking.check_poll(until)
         most = self._limit(timeout)
         rounds, state = 0, initial
         while True:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, Ty
 from buquet.workflow import _asking
 from buquet.workflow._cancelled import RunCancelledError
 from buquet.workflow._map import Bounds, FanOut, MapResult, scope_name
+from buquet.workflow._signatures import check_step
 from buquet.workflow._steps import StepCall, StepOptions
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class SyncSteps:
             tolerated_failures=tolerated_failures,
             tolerated_percentage=tolerated_percentage,
         )
-        scope = self._core.check("map").scope.child(scope_name(name or getattr(function, "__qualname__", "map")))
+        scope = self._core.check("map").scope.child(scope_name(name or check_step(function).__qualname__))
         fan_out = FanOut[Any](
             len(values),
             bounds,

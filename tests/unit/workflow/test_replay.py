@@ -83,7 +83,7 @@ def test_a_body_that_ends_before_its_journal_does_is_a_mismatch() -> None:
         return ""
 
     forgetting, cancelling = changed(forgets, ends=2), changed(cancels, ends=2)
-    assert forgetting.recorded == "step 2 told"
+    assert forgetting.recorded == "that the body was told how step 2 ended"
     assert forgetting.asked.startswith("nothing more: the body failed with NotAwaitedError")
     assert cancelling.recorded == "nothing more before it was told how step 2 ended"
     assert cancelling.asked == "cancel of operation 2"
