@@ -24,5 +24,6 @@ mod tasks;
 pub mod time;
 pub mod transact;
 pub mod worker;
+pub mod workflow;
 
 pub use error::{Error, Result};
