@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from buquet._durations import seconds
 from buquet.errors import StepTimeoutError
@@ -14,7 +14,7 @@ from buquet.workflow._steps import StepOptions
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
     from buquet._durations import Duration
@@ -179,14 +179,14 @@ class WorkflowContext(AsyncSteps, ContextBase):
 
     async def poll(
         self,
-        check: Callable[Concatenate[Any, P], Any] | Callable[P, Any],
+        check: Callable[..., Awaitable[R]] | Callable[..., R],
         /,
         *args: Any,
-        every: Duration | Callable[[int, Any], Duration],
-        until: Callable[[Any], bool] = bool,
+        every: Duration | Callable[[int, R], Duration],
+        until: Callable[[R], bool] = bool,
         timeout: Duration | None = None,
         initial: Any = ...,
-    ) -> Any:
+    ) -> R:
         """Run the step ``check`` again and again until what it gives is met; gives that.
 
         :param every: the wait between two rounds, a duration; or a function of the number of rounds so far and of what
@@ -204,13 +204,13 @@ class WorkflowContext(AsyncSteps, ContextBase):
         """
         _asking.check_poll(until)
         most = self._limit(timeout)
-        rounds, state = 0, initial
+        rounds, given = 0, args if initial is ... else (initial, *args)
         while True:
-            given = args if initial is ... else (state, *args)
-            state = await self.step(cast("Callable[..., Any]", check), *given)
+            state: R = await self.step(cast("Callable[..., Any]", check), *given)
             rounds += 1
             if until(state):
                 return state
+            given = args if initial is ... else (state, *args)
             pause = every(rounds, state) if callable(every) else every
             if most is not None and self._core.at + seconds(pause, "every") * 1000 > most:
                 raise StepTimeoutError(

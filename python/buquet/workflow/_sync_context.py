@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from buquet._durations import seconds
 from buquet.errors import StepTimeoutError
@@ -12,7 +12,7 @@ from buquet.workflow._steps import StepOptions
 from buquet.workflow._sync_steps import Pending, PendingCallback, SyncSteps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from datetime import datetime
 
     from buquet._durations import Duration
@@ -131,27 +131,27 @@ class SyncWorkflowContext(SyncSteps, ContextBase):
 
     def poll(
         self,
-        check: Callable[Concatenate[Any, P], Any] | Callable[P, Any],
+        check: Callable[..., Awaitable[R]] | Callable[..., R],
         /,
         *args: Any,
-        every: Duration | Callable[[int, Any], Duration],
-        until: Callable[[Any], bool] = bool,
+        every: Duration | Callable[[int, R], Duration],
+        until: Callable[[R], bool] = bool,
         timeout: Duration | None = None,
         initial: Any = ...,
-    ) -> Any:
+    ) -> R:
         """Run the step ``check`` again and again until what it gives is met. As ``WorkflowContext.poll``.
 
         :raises StepTimeoutError: the time is over.
         """
         _asking.check_poll(until)
         most = self._limit(timeout)
-        rounds, state = 0, initial
+        rounds, given = 0, args if initial is ... else (initial, *args)
         while True:
-            given = args if initial is ... else (state, *args)
-            state = self.step(cast("Callable[..., Any]", check), *given)
+            state: R = self.step(cast("Callable[..., Any]", check), *given)
             rounds += 1
             if until(state):
                 return state
+            given = args if initial is ... else (state, *args)
             pause = every(rounds, state) if callable(every) else every
             if most is not None and self._core.at + seconds(pause, "every") * 1000 > most:
                 raise StepTimeoutError(

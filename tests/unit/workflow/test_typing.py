@@ -57,6 +57,8 @@ async def check_async(ctx: WorkflowContext) -> None:
     assert_type(await ctx.wait_signal("a"), Any)
     assert_type(ctx.callback(type=str), CallbackFuture[str])
     assert_type(await ctx.select(a=ctx.signal("a")), Selected)
+    assert_type(await ctx.poll(act, "a", every="1s", until=lambda state: state.startswith("a")), str)
+    assert_type(await ctx.poll(double, 1, every=lambda rounds, state: rounds + state), int)
     await ctx.sleep("1s")
     ctx.step(add, "1")  # pyright: ignore[reportArgumentType, reportCallIssue]
     ctx.step(add)  # pyright: ignore[reportCallIssue]
@@ -77,6 +79,7 @@ def check_sync(ctx: SyncWorkflowContext) -> None:
     assert_type(ctx.call(resize, "cat.png"), bytes)
     assert_type(ctx.child(greet, "a"), str)
     assert_type(ctx.wait_signal("a", type=str, timeout="1h"), str | None)
+    assert_type(ctx.poll(double, 1, every="1s", until=lambda state: state > 1), int)
     ctx.step(add, "1")  # pyright: ignore[reportArgumentType, reportCallIssue]
     ctx.start_step(act, 1, retries=3)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
