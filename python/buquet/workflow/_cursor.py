@@ -106,10 +106,12 @@ class Cursor:
         if isinstance(recorded.args, dict) and isinstance(asked.args, dict) and recorded.args != asked.args:
             names = [*recorded.args, *(name for name in asked.args if name not in recorded.args)]
             name = next(name for name in names if recorded.args.get(name) != asked.args.get(name))
-            before, now = recorded.args.get(name, "not given"), asked.args.get(name, "not given")
-            raise self.mismatch(position, f"{shown(recorded)} [{before}]", f"{shown(asked)} [{now}]", argument=name)
+            before, now = _digest(recorded.args, name), _digest(asked.args, name)
+            raise self.mismatch(position, f"{shown(recorded)} ({before})", f"{shown(asked)} ({now})", argument=name)
         if recorded.arms is not UNSET and asked.arms is not UNSET and _arms(recorded) != _arms(asked):
-            raise self.mismatch(position, f"{shown(recorded)} of {_arms(recorded)}", f"of {_arms(asked)}")
+            raise self.mismatch(
+                position, f"{shown(recorded)} of {_listed(recorded)}", f"{shown(asked)} of {_listed(asked)}"
+            )
 
     def mismatch(self, position: int, recorded: str, asked: str, *, argument: str | None = None) -> MismatchError:
         """Build the error for code that does not fit the journal."""
@@ -135,12 +137,22 @@ def shown(ask: Ask) -> str:
         return f"cancel of operation {ask.op}"
     number = f" #{ask.n + 1}" if isinstance(ask.n, int) and ask.n else ""
     scope = f" in scope {ask.scope}" if ask.scope else ""
-    return f"{ask.ask} {ask.name!r}{number}{scope}"
+    name = f"{ask.ask} {ask.name!r}" if ask.name not in (ask.ask, "sleep") else str(ask.name)
+    return f"{name}{number}{scope}"
 
 
 def told_shown(told: Told) -> str:
     """What the body was told, as messages show it."""
     return "that it is to be cancelled" if told.told == "cancel" else f"how {told.told} {told.op} ended"
+
+
+def _digest(args: dict[str, str], name: str) -> str:
+    """What is known of an argument."""
+    return f"its digest: {args[name]}" if name in args else "without it"
+
+
+def _listed(ask: Ask) -> str:
+    return ", ".join(f"{label} ({arm})" for label, arm in _arms(ask).items())
 
 
 def _arms(ask: Ask) -> dict[str, str]:

@@ -55,7 +55,7 @@ def test_other_arguments_are_a_mismatch_that_names_the_argument_and_both_digests
 
     error = changed(after)
     assert error.argument == "value"
-    assert error.recorded.startswith("step 'echo' [")
+    assert error.recorded.startswith("step 'echo' (its digest: ")
     assert error.recorded != error.asked
 
 

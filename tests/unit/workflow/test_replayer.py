@@ -117,13 +117,11 @@ def test_a_difference_is_shown_with_its_place_in_the_journal() -> None:
     lines = str(raised.value).splitlines()
     assert lines[0] == "2 of 2 recorded runs do not fit this code:"
     assert lines[2] == "run-1 (workflow order, a run given as it is)"
-    assert lines[3].startswith(
-        "  entry 2 of the journal: timer 'sleep' was recorded, and the code now asks for step 'act'"
-    )
+    assert lines[3].startswith("  entry 2 of the journal: sleep was recorded, and the code now asks for step 'act'")
     assert lines[4:7] == [
         "        0  asked for step 'echo'",
         "        1  told that step 0 completed",
-        "  >     2  asked for timer 'sleep'",
+        "  >     2  asked for sleep",
     ]
     mismatch = raised.value.differences[0].mismatch
     assert mismatch is not None
