@@ -103,6 +103,13 @@ class BodyTask(asyncio.Task[T]):
         super().add_done_callback(fn, context=context)
 
 
+class _NoTask(BodyFuture[Any]):
+    """Stands for a task that never runs."""
+
+    def set_name(self, _name: object) -> None:
+        """Take the name that asyncio gives it, or it would warn."""
+
+
 class BodyTimer(TimerHandle):
     """A handle that a timer of the journal runs."""
 
@@ -289,7 +296,7 @@ class BodyLoop(asyncio.AbstractEventLoop):
         """Make a task in this scope."""
         if scope is None or self._closed:  # nothing runs any more; the body is unwound where it awaits this
             coroutine.close()
-            return cast("BodyTask[T]", self.create_future())
+            return cast("BodyTask[T]", _NoTask(self))
         task = BodyTask(coroutine, self, scope, name, context)
         self.keep(task)
         return task

@@ -109,7 +109,8 @@ async def finally_several(ctx: WorkflowContext) -> None:
     try:
         await ctx.sleep("1d")
     finally:
-        await asyncio.gather(part(ctx, 1), part(ctx, 2))
+        named = asyncio.create_task(part(ctx, 0), name="named")
+        await asyncio.gather(named, part(ctx, 1), part(ctx, 2))
 
 for body in (bounded, one_by_one, kept, finally_several):
     begun(body).body.close()
