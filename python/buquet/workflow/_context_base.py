@@ -142,7 +142,7 @@ class ContextBase:
     def publish(self, name: str, value: object) -> None:
         """Let everybody read ``value`` under ``name`` while the run goes on. The next round stores it.
 
-        :raises InvalidError: it cannot be a name.
+        :raises InvalidError: it cannot be a name, or the run has published too much: 1,000 values, or 64 KiB in all.
         :raises EncodeError: the value has no JSON form.
         """
         check_name(name, "the name of a published value")

@@ -28,6 +28,9 @@ _AWAITED = frozenset({"step", "call", "child"})
 _SHOWN = 5
 MOST_OPEN = 10_000
 """The engine's limit of operations that have not ended."""
+MOST_PUBLISHED = 1_000
+PUBLISHED_BYTES = 64 * 1024
+"""The engine's limits of what a run publishes."""
 
 
 class Start(msgspec.Struct, kw_only=True, frozen=True):
@@ -129,6 +132,7 @@ class Core:
         self.compensations: list[Compensation] = []
         self.log = BodyLogger(f"{what} {start.id}", self._keep)
         self.patches = dict(start.patches)
+        self._published_sizes: dict[str, int] = {}
         self.rollback_scope = self.root
         self._runner: Runner | None = None
         self._tries = 0
@@ -195,7 +199,7 @@ class Core:
 
         :raises InvalidError: too many have not ended.
         """
-        if len(self.open) >= MOST_OPEN:
+        if len(self.open) >= MOST_OPEN and not self._makes_room():
             raise InvalidError(
                 f"{len(self.open)} operations of {self.what} {self.start.id} have not ended, and there may be no more "
                 "at a time; await some first, or give ctx.map a max_concurrency"
@@ -210,6 +214,14 @@ class Core:
             self._asks.append(ask)
             self._made.append(operation)
         return operation
+
+    def _makes_room(self) -> bool:
+        """End something of a body that has failed, so that its steps can be undone."""
+        waiting = (each for each in self.open.values() if each.call is None or each.call.compensate is None)
+        given_up = next(waiting, None) if self.is_rolling_back else None
+        if given_up is not None:
+            self.cancel(given_up)
+        return given_up is not None
 
     def awaited(self, operation: Operation) -> None:
         """Note that the body looks at this operation's end."""
@@ -247,6 +259,14 @@ class Core:
     def publish(self, name: str, value: object) -> None:
         """Keep a value for the round."""
         encoded = _codec.encode(value, f"the value published as {name!r}")
+        sizes = self._published_sizes | {name: len(name) + len(encoded)}
+        if sum(sizes.values()) > PUBLISHED_BYTES or len(sizes) > MOST_PUBLISHED:
+            raise InvalidError(
+                f"with {name!r} of {len(encoded)} bytes, {self.what} would have published {len(sizes)} values of "
+                f"{sum(sizes.values())} bytes; up to {MOST_PUBLISHED} of {PUBLISHED_BYTES} bytes in all are possible: "
+                "publish less, or where the data lies"
+            )
+        self._published_sizes = sizes
         if self.is_live:
             self._published[name] = encoded
 

@@ -44,6 +44,8 @@ class WorkflowFunction(Generic[P, R]):
         self.signature = WorkflowSignature(function, self.name)
         if self.signature.context_name is None:
             raise InvalidError(f"{where} takes no context: its first parameter is to be ctx: WorkflowContext")
+        if self.signature.context_name in ("self", "cls"):
+            raise InvalidError(f"{where} is a method, and a replay would not have its object; make it a function")
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:

@@ -46,6 +46,10 @@ OPTIONS = frozenset(
 )
 
 
+LONGEST_NAME = 128
+"""The engine's limit, in characters."""
+
+
 class StepOptions(TypedDict, total=False):
     """What ``ctx.options`` takes, and ``ctx.step`` beside the arguments of the step."""
 
@@ -112,6 +116,11 @@ class StepCall:
         name = options.get("name")
         check_text(name, "name")
         self.name = name or self.function.__qualname__
+        if len(self.name) > LONGEST_NAME:
+            raise InvalidError(
+                f"a step's name may have {LONGEST_NAME} characters, and {self.name!r} has {len(self.name)}; "
+                "give it a shorter one with name="
+            )
         self._signature = signature if name is None else step_signature(self.function, name)
         self._encoded = Arguments(self._signature, args, arguments)
         self._retry_on: ExceptionTypes | None = None

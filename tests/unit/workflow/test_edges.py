@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from buquet.errors import InvalidError
 from buquet.workflow import SyncWorkflowContext, WorkflowContext, WorkflowFunction, workflow
+from buquet.workflow._core import MOST_OPEN
 from buquet.workflow._entries import Told
 from tests.unit.workflow import steps
 from tests.unit.workflow.driver import begun, check, error_of
@@ -202,3 +204,65 @@ def test_a_log_shows_values_as_they_were() -> None:
     assert written.getMessage() == "workflow 'logs' run-1: 100% of [1]"
     with pytest.raises(TypeError, match="not enough arguments"):
         wrong.getMessage()  # which handlers print, and then go on
+
+
+@workflow
+async def leaves_much(ctx: WorkflowContext) -> None:
+    await ctx.step(steps.act, "hotel", compensate=steps.undo)
+    for _ in range(MOST_OPEN):
+        ctx.start_step(steps.echo, "a")
+    raise ValueError("no luck")
+
+
+def test_a_body_that_fails_with_all_that_may_be_open_still_has_its_steps_undone() -> None:
+    steps.effects.clear()
+    driver = begun(leaves_much)
+    driver.end("act")
+    driver.end("undo")
+    assert steps.effects == ["hotel", "undo hotel"]
+    assert error_of(driver.ended).message == "no luck"
+    before = list(driver.entries)
+    driver.replay()
+    assert driver.entries == before
+
+
+@workflow
+async def publishes(ctx: WorkflowContext, size: int, count: int) -> None:
+    for number in range(count):
+        ctx.publish("same", "x" * (size - number % 2))
+        ctx.publish(f"n{number}", 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "message"),
+    [(65_536, 1, "'same' of 65538 bytes"), (9, 1_000, "1001 values of")],
+)
+def test_more_than_a_run_may_publish_is_refused_where_it_is_published(size: int, count: int, message: str) -> None:
+    error = error_of(begun(publishes, size, count).ended)
+    assert error.type == "InvalidError"
+    assert message in error.message
+
+
+def test_as_much_as_a_run_may_publish_is_published() -> None:
+    driver = begun(publishes, 60_000, 900)
+    assert driver.ended is not None
+    assert driver.ended.status == "completed"
+
+
+@workflow
+async def names_at_length(ctx: WorkflowContext, length: int) -> str:
+    return await ctx.step(steps.echo, "a", name="n" * length)
+
+
+def test_a_name_that_the_engine_would_refuse_is_refused_where_the_step_is_asked_for() -> None:
+    begun(names_at_length, 128).run()
+    assert "may have 128 characters" in error_of(begun(names_at_length, 129).ended).message
+
+
+def test_a_method_is_no_workflow() -> None:
+    class Shop:
+        async def order(self, ctx: WorkflowContext) -> str:
+            return ctx.info.id
+
+    with pytest.raises(InvalidError, match="is a method"):
+        WorkflowFunction[..., Any](Shop.order)
