@@ -12,6 +12,8 @@ from buquet import _ops
 from buquet.errors import BuquetError, LeaseLostError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from buquet._client import Client
     from buquet._ops import Assignment
 
@@ -46,11 +48,21 @@ class Reporter:
                 self._loop.call_soon_threadsafe(self._begin)
 
     def finish(self) -> None:
-        """Send what is left: the outcome, which ends the lease, follows it."""
+        """Send what is left."""
         if self._timer is not None:
             self._timer.cancel()
         self._send_latest()
         self.close()
+
+    def then(self, after: Callable[[], None]) -> None:
+        """Call ``after`` once the engine has what was sent.
+
+        The outcome ends the lease, and the engine may run first what it was asked last.
+        """
+        if self._sending:
+            asyncio.gather(*self._sending, return_exceptions=True).add_done_callback(lambda _: after())
+        else:
+            after()
 
     def close(self) -> None:
         """Send nothing more: the lease is gone."""

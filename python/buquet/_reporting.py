@@ -50,7 +50,7 @@ class Reporting:
             chain = self._client.vault.chain
             sealed = stored_error(chain, outcome.error, attempt.error, run.assignment.type)
             outcome = msgspec.structs.replace(outcome, error=sealed)
-        self._settler.add(outcome, lambda answer: self._decided(run, attempt, answer))
+        run.after_reports(lambda: self._settler.add(outcome, lambda answer: self._decided(run, attempt, answer)))
 
     def _decided(self, run: Run, attempt: Attempt, answer: Settled | Exception) -> None:
         task_id = run.key[0]

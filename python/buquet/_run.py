@@ -164,6 +164,13 @@ class Run:
         if self._reporter is not None and not self.lost() and os.getpid() == self._home:
             self._reporter.report(value, message)
 
+    def after_reports(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once the engine has all that was reported."""
+        if self._reporter is None:
+            then()
+        else:
+            self._reporter.then(then)
+
     def waits(self, by: int) -> None:
         """Note that the handler waits for one more task, or for one fewer."""
         if os.getpid() == self._home:

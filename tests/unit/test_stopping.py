@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -21,11 +22,14 @@ from buquet import (
 )
 from buquet._context import MESSAGE_CHARS, local_context
 from buquet._current import current_task_id
+from buquet._progress import Reporter
 from tests.support.waiting import wait_until
 from tests.unit import process_tasks
 
 if TYPE_CHECKING:
     from buquet import Task, TaskHandle
+    from buquet._client import Client
+    from buquet._ops import Assignment
     from tests.unit.conftest import LoopClock
     from tests.unit.fake_engine import FakeEngine
 
@@ -276,6 +280,34 @@ async def test_reports_of_a_lost_lease_are_dropped(queue: Queue, engine: FakeEng
         engine.lose(handle.id)
         assert await asyncio.to_thread(lost.wait, 60)
     assert engine.requests("worker.progress") == []
+
+
+async def test_an_outcome_is_sent_once_the_engine_has_the_last_report() -> None:
+    sent: list[str] = []
+    arrived, followed = asyncio.Event(), asyncio.Event()
+
+    async def call_async(_: object) -> None:
+        sent.append("progress")
+        await arrived.wait()
+        sent.append("arrived")
+
+    client = cast("Client", SimpleNamespace(call_async=call_async))
+    assignment = cast("Assignment", SimpleNamespace(id="a task", lease="a lease"))
+    reporter = Reporter(client, "a worker", assignment)
+    reporter.report(0.5, None)
+    reporter.finish()
+
+    def follow() -> None:
+        sent.append("outcome")
+        followed.set()
+
+    reporter.then(follow)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert sent == ["progress"]
+    arrived.set()
+    await followed.wait()
+    assert sent == ["progress", "arrived", "outcome"]
 
 
 @pytest.mark.parametrize(
