@@ -16,8 +16,9 @@ use tokio::time::sleep;
 use super::schedules::crew::{every, put};
 
 const LONG: Duration = Duration::from_mins(1);
-/// What a task may cost in reads: its schedule, its record, and the bell a few times.
-const READS: u64 = 9;
+/// What a task may cost in reads: its schedule, its record, and the bell a few times; more often where the machine is busy
+/// and a write takes long.
+const READS: u64 = 14;
 
 /// A process on the file in the folder.
 async fn process_on(folder: &TempDir, seed: u64) -> Queue {
