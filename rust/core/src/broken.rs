@@ -53,6 +53,21 @@ pub enum Variant {
     /// A task is parked whether it was woken meanwhile or not.
     #[cfg(feature = "broken-variants")]
     DeafPark,
+    /// Steps of a run are started before the round that counts their starts is stored.
+    #[cfg(feature = "broken-variants")]
+    EarlyEffects,
+    /// A run reads only signals that were sent after the last one it consumed.
+    #[cfg(feature = "broken-variants")]
+    SignalCursor,
+    /// Results of steps have names that others have too.
+    #[cfg(feature = "broken-variants")]
+    ReusedResultName,
+    /// Whoever sends a signal writes it into the run's journal.
+    #[cfg(feature = "broken-variants")]
+    ClientAppends,
+    /// A prune deletes the record before what belongs to it.
+    #[cfg(feature = "broken-variants")]
+    RecordFirst,
 }
 
 macro_rules! breaks {
@@ -97,6 +112,16 @@ breaks! {
     reports_unfenced: UnfencedProgress,
     /// Whether wakes are ignored when a task is parked.
     parks_anyhow: DeafPark,
+    /// Whether effects come before their round.
+    starts_early: EarlyEffects,
+    /// Whether signals are read from a cursor on.
+    has_signal_cursor: SignalCursor,
+    /// Whether names of results are used again.
+    reuses_result_names: ReusedResultName,
+    /// Whether clients write into journals.
+    clients_append: ClientAppends,
+    /// Whether a pruned record goes first.
+    deletes_records_first: RecordFirst,
     /// Whether payloads follow the commit.
     stows_late: PayloadAfterCommit,
 }

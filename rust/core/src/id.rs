@@ -19,6 +19,10 @@ pub struct TaskId(Uuid);
 pub struct RecordId(Uuid);
 
 const INDEX_MASK: u128 = 0xffff;
+/// Where the ids of records that hold runs have the mark, and no others.
+const MARK_MASK: u128 = 0xff_ffff << 16;
+/// The mark: "run", in ASCII.
+const RUN_MARK: u128 = 0x72_756e << 16;
 
 impl RecordId {
     /// Before all ids in their order, and no record's.
@@ -45,8 +49,22 @@ impl RecordId {
     }
 
     const fn from_bytes(bytes: [u8; 16]) -> Self {
-        let uuid = Builder::from_custom_bytes(bytes).into_uuid();
-        Self(Uuid::from_u128(uuid.as_u128() & !INDEX_MASK))
+        let bits = Builder::from_custom_bytes(bytes).into_uuid().as_u128() & !INDEX_MASK;
+        // Nothing but a run has the mark of one.
+        let bits = if bits & MARK_MASK == RUN_MARK { bits ^ (1 << 16) } else { bits };
+        Self(Uuid::from_u128(bits))
+    }
+
+    /// The id that a record of runs has in place of this one.
+    #[must_use]
+    pub const fn for_runs(self) -> Self {
+        Self(Uuid::from_u128(self.0.as_u128() & !MARK_MASK | RUN_MARK))
+    }
+
+    /// Whether the record holds runs of workflows: its id has their mark, and its object lies with theirs.
+    #[must_use]
+    pub const fn holds_runs(self) -> bool {
+        self.0.as_u128() & MARK_MASK == RUN_MARK
     }
 
     /// The id of the record's `n`-th task.
@@ -70,6 +88,12 @@ impl RecordId {
 }
 
 impl TaskId {
+    /// Whether it is the driver of a run: its id has the mark of runs.
+    #[must_use]
+    pub const fn is_run(self) -> bool {
+        self.record().holds_runs()
+    }
+
     /// The record that holds the task.
     #[must_use]
     pub const fn record(self) -> RecordId {

@@ -4,10 +4,13 @@
 //! reading the record.
 
 mod failed;
+mod runs;
 
 use std::fmt;
 
 pub use self::failed::FailedEntry;
+use self::runs::STATE;
+pub use self::runs::{inbox, of_runs, parse_run, parse_signal, result, signal};
 use crate::id::{LeaseId, PayloadId, RecordId, WorkerId};
 use crate::limits;
 use crate::time::Timestamp;
@@ -46,8 +49,8 @@ pub const PARKED_MARK: &str = "ready/!parked";
 pub const PAYLOADS: &str = "payloads/";
 /// What is written to try a store out, and deleted again.
 pub const PROBE: &str = "probe/";
-/// Runs of workflows.
-const WORKFLOW: &str = "workflow/";
+/// Runs of workflows: their records, and what belongs to them.
+pub const WORKFLOW: &str = "workflow/";
 /// The shards: the first hex digit of a record's id.
 pub const SHARDS: &str = "0123456789abcdef";
 
@@ -60,10 +63,10 @@ pub fn is_ours(key: &str) -> bool {
     [MARKER, BELL, CANCELS, SCHEMAS].contains(&key) || FOLDERS.iter().any(|folder| key.starts_with(folder))
 }
 
-/// The key of a batch record.
+/// The key of a batch record. Those of runs lie apart.
 #[must_use]
 pub fn record(id: RecordId) -> String {
-    format!("{TASKS}{}/{id}.json", id.shard())
+    if id.holds_runs() { format!("{WORKFLOW}{id}/{STATE}") } else { format!("{TASKS}{}/{id}.json", id.shard()) }
 }
 
 /// The record a key under [`TASKS`] belongs to.
@@ -71,7 +74,7 @@ pub fn record(id: RecordId) -> String {
 pub fn parse_record(key: &str) -> Option<RecordId> {
     let (shard, name) = key.strip_prefix(TASKS)?.split_once('/')?;
     let id: RecordId = name.strip_suffix(".json")?.parse().ok()?;
-    (shard.chars().eq([id.shard()])).then_some(id)
+    (shard.chars().eq([id.shard()]) && !id.holds_runs()).then_some(id)
 }
 
 /// The key of a worker's registration and heartbeat.
@@ -102,6 +105,12 @@ pub fn parse_schedule(key: &str) -> Option<&str> {
 #[must_use]
 pub fn payload(owner: RecordId, id: PayloadId, n: u32) -> String {
     format!("{PAYLOADS}{}/{owner}/{id}.{n:05}", owner.shard())
+}
+
+/// Where all payloads lie that a record's tasks name.
+#[must_use]
+pub fn payloads_of(owner: RecordId) -> String {
+    format!("{PAYLOADS}{}/{owner}/", owner.shard())
 }
 
 /// The record and the payload a key under [`PAYLOADS`] belongs to, and which piece it is.

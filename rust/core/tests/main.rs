@@ -4,3 +4,4 @@
 mod queue;
 mod record;
 mod store;
+mod workflow;

@@ -8,6 +8,7 @@ pub mod checker;
 pub mod fleet;
 pub mod journal;
 pub mod run;
+pub mod runs;
 pub mod scenario;
 pub mod schedules;
 pub mod script;

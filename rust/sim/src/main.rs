@@ -11,6 +11,7 @@ use std::time::Duration;
 use buquet_core::broken::Variant;
 use buquet_sim::fleet::Protocol;
 use buquet_sim::run::{Options, Report, simulate_scenario};
+use buquet_sim::runs::simulate_runs;
 use buquet_sim::scenario::Scenario;
 use clap::{Parser, ValueEnum};
 
@@ -37,6 +38,9 @@ struct Arguments {
     /// Run many tasks that park and are woken, instead of what each seed draws
     #[arg(long)]
     waiting: bool,
+    /// Run workflows, instead of what each seed draws
+    #[arg(long, conflicts_with_all = ["mix", "fleet", "waiting"])]
+    runs: bool,
     /// Run a fleet of twenty workers and so many records that come at once, instead of what each seed draws
     #[arg(long, value_name = "RECORDS", conflicts_with = "mix", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     fleet: Option<u64>,
@@ -66,6 +70,11 @@ enum Broken {
     LateClaims,
     UnfencedProgress,
     DeafPark,
+    EarlyEffects,
+    SignalCursor,
+    ReusedResultName,
+    ClientAppends,
+    RecordFirst,
 }
 
 impl Arguments {
@@ -101,6 +110,11 @@ impl Broken {
             Self::LateClaims => Protocol::Uniform(Variant::LateClaims),
             Self::UnfencedProgress => Protocol::Uniform(Variant::UnfencedProgress),
             Self::DeafPark => Protocol::Uniform(Variant::DeafPark),
+            Self::EarlyEffects => Protocol::Uniform(Variant::EarlyEffects),
+            Self::SignalCursor => Protocol::Uniform(Variant::SignalCursor),
+            Self::ReusedResultName => Protocol::Uniform(Variant::ReusedResultName),
+            Self::ClientAppends => Protocol::Uniform(Variant::ClientAppends),
+            Self::RecordFirst => Protocol::Uniform(Variant::RecordFirst),
         }
     }
 }
@@ -150,6 +164,9 @@ impl Totals {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.runs {
+        return run_workflows(&arguments);
+    }
     let started = tokio::time::Instant::now();
     let (next, stop) = (AtomicU64::new(arguments.seeds.start), AtomicBool::new(false));
     let totals = Mutex::new(Totals::default());
@@ -186,6 +203,45 @@ fn main() -> ExitCode {
     let complete = totals.runs == arguments.seeds.end - arguments.seeds.start;
     let printed = print_totals(&totals, started.elapsed());
     if complete && totals.failed.is_empty() && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs seeds of workflows.
+fn run_workflows(arguments: &Arguments) -> ExitCode {
+    let Protocol::Uniform(variant) = arguments.variant.protocol() else { return ExitCode::from(2) };
+    let started = tokio::time::Instant::now();
+    let (next, failed, effects) = (AtomicU64::new(arguments.seeds.start), AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let over = failed.load(Ordering::Relaxed) > 0 && !arguments.keep_going;
+            if seed >= arguments.seeds.end || over {
+                return;
+            }
+            let Ok(report) = simulate_runs(seed, variant) else { return };
+            effects.fetch_add(u64::try_from(report.effects).unwrap_or(0), Ordering::Relaxed);
+            let mut out = std::io::stdout().lock();
+            if !report.violations.is_empty() {
+                failed.fetch_add(1, Ordering::Relaxed);
+                let lines = if arguments.brief { &[][..] } else { &report.lines[..] };
+                for line in lines {
+                    let _ = writeln!(out, "{line}");
+                }
+                let _ = writeln!(out, "seed {seed} FAILED:");
+                for violation in &report.violations {
+                    let _ = writeln!(out, "  {violation}");
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(work);
+        }
+    });
+    let (failed, effects) = (failed.load(Ordering::Relaxed), effects.load(Ordering::Relaxed));
+    let took = started.elapsed().as_secs_f64();
+    let _ = writeln!(std::io::stdout(), "{failed} seeds failed in {took:.1} s; {effects} steps were run");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints what is worth knowing of one run: nothing if it was clean and no trace was asked for.

@@ -154,6 +154,15 @@ impl Bucket {
         self.retrying(Request::Put, body.len(), || self.inner.store.put(key, body.clone(), &Condition::Always)).await
     }
 
+    /// Writes an object where none is, trying again within the budget. A refusal may also be due to an earlier try.
+    ///
+    /// # Errors
+    /// The store's, once the budget is spent.
+    pub async fn put_if_absent(&self, key: &str, body: Bytes) -> StoreResult<Put> {
+        self.inner.counters.count_sent(body.len());
+        self.retrying(Request::Put, body.len(), || self.inner.store.put(key, body.clone(), &Condition::IfAbsent)).await
+    }
+
     /// Writes an object without condition, once: for what is not worth a retry.
     ///
     /// # Errors

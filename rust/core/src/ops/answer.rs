@@ -10,7 +10,7 @@ use crate::id::{CommitId, LeaseId, TaskId, WorkerId};
 use crate::queue::{self, CorruptObject, TaskView};
 use crate::record::{self, Json, TaskStatus};
 use crate::time::Timestamp;
-use crate::worker::{CalledOff, Ended, Lost, Phase, Problem, Seen, Settled, Verdict, Woken};
+use crate::worker::{CalledOff, Ended, Lost, Phase, Problem, RunName, Seen, Settled, Verdict, Woken};
 
 #[derive(Debug, Serialize)]
 pub struct Connected {
@@ -271,6 +271,8 @@ pub struct Assignment {
     parent: Option<TaskId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     woken: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<RunName>,
 }
 
 impl From<crate::worker::Assignment> for Assignment {
@@ -293,6 +295,7 @@ impl From<crate::worker::Assignment> for Assignment {
             metadata: task.metadata,
             parent: task.parent,
             woken: task.woken,
+            run: task.run,
         }
     }
 }
@@ -324,7 +327,7 @@ impl From<Settled> for SettledAnswer {
         let id = settled.id;
         match settled.verdict {
             Verdict::Committed { status, available_at } => Self::Committed { id, status, available_at },
-            Verdict::Woken => Self::Woken { id },
+            Verdict::Woken | Verdict::Advanced { .. } => Self::Woken { id },
             Verdict::LeaseLost(message) => Self::LeaseLost { id, message },
             Verdict::Refused(message) => Self::Refused { id, message },
         }

@@ -10,10 +10,13 @@ mod opened;
 mod payload_ops;
 mod queue_ops;
 mod request;
+mod run_ops;
+mod run_view;
 mod schedule_ops;
 mod schema_ops;
 mod span;
 mod worker_ops;
+mod workflow_ops;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -141,6 +144,14 @@ impl Engine {
             "worker.stuck" => answer(&self.worker_stuck(&parse(op, request)?)?),
             "worker.drain" => answer(&self.worker_drain(parse(op, request)?).await?),
             "worker.stop" => answer(&self.worker_stop(parse(op, request)?).await?),
+            "run.open" => answer(&self.run_open(parse(op, request)?).await?),
+            "run.reopen" => answer(&self.run_reopen(&parse(op, request)?)?),
+            "run.report" => answer(&self.run_report(parse(op, request)?).await?),
+            "run.next" => answer(&self.run_next(parse(op, request)?).await?),
+            "run.advance" => answer(&self.run_advance(parse(op, request)?).await?),
+            "run.mismatch" => answer(&self.run_mismatch(parse(op, request)?).await?),
+            "run.release" => answer(&self.run_release(parse(op, request)?).await?),
+            other if other.starts_with("workflow.") => self.workflow(other, request).await,
             other if other.starts_with("payload.") => self.payload(other, request).await,
             other => match &self.extension {
                 Some(extension) if other.starts_with(extension.prefix()) => {
@@ -210,6 +221,11 @@ pub fn only_looks(op: &str) -> bool {
             | "schema.get"
             | "schema.list"
             | "payload.read"
+            | "workflow.get"
+            | "workflow.list"
+            | "workflow.history"
+            | "workflow.wait"
+            | "workflow.read"
     )
 }
 

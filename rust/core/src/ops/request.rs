@@ -119,7 +119,7 @@ pub fn options(
     Ok(Options { timeout_ms, priority, retry, ..defaults })
 }
 
-fn when(delay: Option<Span>, at: Option<Timestamp>) -> Result<When> {
+pub fn when(delay: Option<Span>, at: Option<Timestamp>) -> Result<When> {
     match (delay, at) {
         (Some(_), Some(_)) => Err(Error::Invalid("both delay and at are given; give one of them".into())),
         (Some(delay), None) if delay.0.is_zero() => Ok(When::Now),

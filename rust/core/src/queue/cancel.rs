@@ -62,6 +62,7 @@ impl CancelFilter {
         let meant = |task: &&crate::record::Task| {
             !task.status.is_terminal()
                 && task.cancel.is_none()
+                && task.run.as_ref().is_none_or(|run| run.wishes.cancel.is_none())
                 && self.tag.as_ref().is_none_or(|tag| task.tags.contains(tag))
                 && self.parent.is_none_or(|parent| task.parent == Some(parent))
         };
@@ -201,6 +202,9 @@ impl Core {
                     if let Some(stored) = stored {
                         self.show(&stored.record);
                         self.tell_nearby(&stored.record);
+                        // A run that waited has been woken.
+                        let woken = stored.record.ready_entry().filter(|_| id.holds_runs());
+                        woken.into_iter().for_each(|entry| self.announce(entry));
                     }
                     return Ok(done);
                 }
@@ -245,6 +249,9 @@ fn agree(did: &[(TaskId, Cancelling)], found: &[(TaskId, Cancelling)]) -> Vec<(T
 }
 
 fn is_changed(before: &BatchRecord, after: &BatchRecord) -> bool {
-    let wish = |task: &crate::record::Task| (task.status == TaskStatus::Cancelled, task.cancel.is_some());
+    let wish = |task: &crate::record::Task| {
+        let of_run = task.run.as_ref().is_some_and(|run| run.wishes.cancel.is_some());
+        (task.status == TaskStatus::Cancelled, task.cancel.is_some() || of_run)
+    };
     before.tasks.iter().zip(&after.tasks).any(|(before, after)| wish(before) != wish(after))
 }

@@ -25,6 +25,7 @@ mod unique;
 mod wait;
 mod wake;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -47,11 +48,13 @@ pub use self::purge::{Purge, Purged};
 pub use self::repair::Repaired;
 pub use self::schedules::{Declared, Filled, PutSchedule, ScheduleListing, Synced};
 pub(crate) use self::schedules::{LoadedSchedule, ScheduleChange, StoredSchedule};
+pub(crate) use self::schemas::is_encoded;
 pub use self::schemas::{Schemas, Shown};
 pub use self::settings::{RecordLimits, Settings};
-pub use self::submission::{About, Submission, When, check_payload, check_type};
+pub use self::submission::{About, RUN_TYPE, Submission, When, check_payload, check_type};
 use self::submit::Lanes;
 pub use self::unique::{Scope, Unique};
+pub(crate) use self::unique::{canonical, shortened};
 use self::wait::Watches;
 use crate::bucket::{Bucket, Deleter, Usage};
 use crate::entropy::Entropy;
@@ -87,6 +90,8 @@ pub(crate) struct Core {
     crew: explain::Crew,
     nearby: Mutex<Vec<std::sync::Weak<dyn Nearby>>>,
     place: Place,
+    /// When the latest signal was sent: the times of signals rise.
+    sent: AtomicI64,
 }
 
 /// A worker in the same process: told at once of new work.
@@ -163,6 +168,7 @@ impl Queue {
             crew: explain::Crew::default(),
             nearby: Mutex::default(),
             place: Place::default(),
+            sent: AtomicI64::default(),
         });
         Self { core, _tasks: Arc::new(tasks) }
     }
@@ -257,6 +263,13 @@ impl Core {
     /// Tells the workers of other processes that there is new work.
     pub(crate) fn ring(&self) {
         self.bell.ring(&self.spawner, None);
+    }
+
+    /// The time of the next signal: now, or later than that of the one before.
+    pub(crate) fn next_sending(&self, now: i64) -> i64 {
+        let later = |latest: i64| now.max(latest.saturating_add(1));
+        let before = self.sent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |latest| Some(later(latest)));
+        before.map_or(now, later)
     }
 
     fn nearby(&self) -> Vec<Arc<dyn Nearby>> {

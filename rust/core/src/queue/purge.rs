@@ -195,6 +195,10 @@ impl Queue {
 
     async fn purge_record(&self, found: Found, purge: &Purge, filter: &DeadFilter, dry: bool) -> Result<Done> {
         let (record, now) = (&found.stored.record, self.bucket().now());
+        // Runs are pruned, with all that belongs to them.
+        if record.id.holds_runs() {
+            return Ok(Done::default());
+        }
         // A void place that is not barred may yet be filled, by the submit of a slot or a key that comes again.
         if record.void && record.kind != BARRED {
             return Ok(Done::default());

@@ -7,6 +7,9 @@ use crate::limits;
 use crate::record::{Extras, Json, Options};
 use crate::time::Timestamp;
 
+/// How the types of drivers of runs begin; the name of the workflow follows.
+pub const RUN_TYPE: &str = "workflow:";
+
 /// When a task may start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum When {
@@ -95,6 +98,11 @@ impl About {
 /// [`Error::Invalid`] naming what is wrong, its value and what is allowed.
 pub fn check(kind: &str, options: &Options, when: When, about: &About) -> Result<()> {
     check_type(kind)?;
+    if kind.starts_with(RUN_TYPE) {
+        return Err(Error::Invalid(format!(
+            "types that begin with {RUN_TYPE:?} are those of runs, and {kind:?} does: use workflow.start"
+        )));
+    }
     options.check()?;
     check_delay("delay", when)?;
     check_delay("ttl", about.expiry.unwrap_or_default())?;

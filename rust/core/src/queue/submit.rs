@@ -318,11 +318,24 @@ impl Core {
 
     /// Stores one record and tells the workers.
     async fn store(&self, kind: &str, options: &Options, drafts: Vec<Draft>) -> Result<Vec<TaskId>> {
+        let tasks = |now| (0..).zip(&drafts).map(|(n, draft)| draft.task(n, now)).collect();
+        self.store_new(kind, options, false, tasks).await
+    }
+
+    /// Stores what `make` makes at a time as one record of tasks or of runs, under an id of its own, and tells the workers.
+    pub(crate) async fn store_new(
+        &self,
+        kind: &str,
+        options: &Options,
+        runs: bool,
+        make: impl Fn(Timestamp) -> Vec<Task> + Send,
+    ) -> Result<Vec<TaskId>> {
         let bucket = &self.desk.bucket;
         for _ in 0..NEW_IDS {
             let now = bucket.now();
-            let mut tasks: Vec<Task> = (0..).zip(&drafts).map(|(n, draft)| draft.task(n, now)).collect();
+            let mut tasks = make(now);
             let id = RecordId::random(bucket.entropy());
+            let id = if runs { id.for_runs() } else { id };
             let parcels = Parcels::of_inputs(id, &mut tasks, bucket.entropy());
             let commit = CommitId::random(bucket.entropy());
             let mut record = BatchRecord::new(id, kind.to_owned(), options.clone(), now, tasks, commit);

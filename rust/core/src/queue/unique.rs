@@ -203,7 +203,7 @@ impl Core {
 
 /// The text of a value, with the keys of its objects in order and no spaces. Numbers stay as they are written: two that
 /// a double cannot tell apart are two.
-fn canonical(text: &str) -> Result<String> {
+pub fn canonical(text: &str) -> Result<String> {
     fn write(value: &RawValue, out: &mut String) -> serde_json::Result<()> {
         let text = value.get();
         match text.bytes().next() {
@@ -239,7 +239,8 @@ fn canonical(text: &str) -> Result<String> {
     Ok(out)
 }
 
-fn shortened(text: &str) -> String {
+/// The beginning of a text, for people to read.
+pub fn shortened(text: &str) -> String {
     const SHOWN: usize = 120;
     if text.chars().count() <= SHOWN {
         return text.to_owned();

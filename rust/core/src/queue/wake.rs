@@ -74,6 +74,13 @@ impl Core {
         )))
     }
 
+    /// Tells workers that a run was woken, or changed.
+    pub(crate) async fn tell_of_wake(&self, record: &BatchRecord, id: TaskId) {
+        let running = record.task(id).is_some_and(|task| task.lease.is_some());
+        let woken = vec![(id, if running { Waking::Noted } else { Waking::Woken })];
+        self.tell_of_wakes(record, &woken).await;
+    }
+
     /// Tells workers of what is due now, and those that run woken tasks. A notice that is lost costs time, never the wake.
     async fn tell_of_wakes(&self, record: &BatchRecord, woken: &Woken) {
         self.show(record);

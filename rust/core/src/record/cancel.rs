@@ -25,6 +25,9 @@ impl BatchRecord {
     /// first, it ends as cancelled.
     pub fn cancel(&mut self, id: TaskId, wish: &Cancel) -> Cancelling {
         let Some(task) = self.task_mut(id) else { return Cancelling::Missing };
+        if task.run.is_some() {
+            return self.cancel_run(id, wish);
+        }
         match task.status {
             TaskStatus::Pending | TaskStatus::Waiting => {
                 task.cancel = Some(Box::new(wish.clone()));

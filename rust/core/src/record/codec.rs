@@ -12,8 +12,12 @@ use crate::error::{Error, Result};
 use crate::id::CommitId;
 use crate::limits;
 
-/// The newest record format this code reads: that of records with tasks that were parked or woken.
-pub const FORMAT: u32 = 3;
+/// The newest record format this code reads.
+pub const FORMAT: u32 = RUN_FORMAT;
+/// The format of records of runs.
+pub const RUN_FORMAT: u32 = 4;
+/// The format of records with tasks that were parked or woken.
+pub const PARKED_FORMAT: u32 = 3;
 /// The format of records with payloads in objects of their own.
 pub const STOWED_FORMAT: u32 = 2;
 /// The format of all other records, which older versions read too.

@@ -13,6 +13,7 @@ mod park;
 mod payload;
 mod readable;
 mod replay;
+mod run;
 mod status;
 mod transition;
 
@@ -28,5 +29,6 @@ pub use options::Options;
 pub use park::{Claimed, Park, Waking};
 pub use payload::{PayloadRef, Stowed, stow};
 pub use replay::{Changes, Move, Refusal, RetryChanges};
+pub use run::Advance;
 pub use status::TaskStatus;
 pub use transition::{Failure, Fall, Outcome, Settlement};

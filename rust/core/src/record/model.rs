@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::codec::{FORMAT, Json, PLAIN_FORMAT, STOWED_FORMAT, advance};
+use super::codec::{Json, PARKED_FORMAT, PLAIN_FORMAT, RUN_FORMAT, STOWED_FORMAT, advance};
 use super::dead::{FailedRef, Overrides};
 use super::extras::{Cancel, Extras, Progress};
 use super::fields::read_keeping_the_unknown;
@@ -16,6 +16,7 @@ use super::status::TaskStatus;
 use crate::id::{CommitId, LeaseId, RecordId, TaskId, WorkerId};
 use crate::limits;
 use crate::time::Timestamp;
+use crate::workflow::model::Run;
 
 /// Fields this version does not know, kept as they are.
 pub type Extra = BTreeMap<String, Box<RawValue>>;
@@ -180,6 +181,9 @@ pub struct Task {
     /// That it was parked or woken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub park: Option<Box<Park>>,
+    /// The run that it drives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Box<Run>>,
     /// What it was before it was archived.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archived_from: Option<TaskStatus>,
@@ -246,6 +250,7 @@ impl Task {
             cancel: None,
             options: None,
             park: None,
+            run: None,
             archived_from: None,
             purged_at: None,
             extra: Extra::new(),
@@ -316,7 +321,10 @@ impl BatchRecord {
             self.format = self.format.max(STOWED_FORMAT);
         }
         if self.tasks.iter().any(|task| task.park.is_some()) {
-            self.format = self.format.max(FORMAT);
+            self.format = self.format.max(PARKED_FORMAT);
+        }
+        if self.tasks.iter().any(|task| task.run.is_some()) {
+            self.format = self.format.max(RUN_FORMAT);
         }
     }
 
@@ -437,6 +445,7 @@ read_keeping_the_unknown!(Task {
     cancel: take_or_default("cancel"),
     options: take_or_default("options"),
     park: take_or_default("park"),
+    run: take_or_default("run"),
     archived_from: take_or_default("archived_from"),
     purged_at: take_or_default("purged_at"),
 });

@@ -60,6 +60,8 @@ pub enum Refusal {
     Status(TaskStatus),
     /// It was purged: nothing is left to run or to keep.
     Purged,
+    /// It drives a run of a workflow.
+    Run,
 }
 
 impl RetryChanges {
@@ -128,6 +130,10 @@ impl Refusal {
         match self {
             Self::Missing => crate::error::Error::no_task(task).to_string(),
             Self::Purged => format!("task {task} cannot be {verb}: it was purged, and nothing of it is left"),
+            Self::Run => format!(
+                "task {task} cannot be {verb}: it drives a run of a workflow; use workflow.retry to have that go on where it \
+                 failed, and workflow.prune to remove it"
+            ),
             Self::Status(status) => {
                 let why = match status {
                     TaskStatus::Pending => "it is pending: it has been replayed already, or has not run yet",
@@ -145,6 +151,27 @@ impl Refusal {
     }
 }
 
+impl Task {
+    /// It is archived for good, and nothing of what it holds is left.
+    pub(super) fn drop_contents(&mut self, now: Timestamp) {
+        self.status = TaskStatus::Archived;
+        self.input = Json::null();
+        self.input_ref = None;
+        self.input_files = Vec::new();
+        self.output = None;
+        self.output_ref = None;
+        self.output_files = Vec::new();
+        self.error = None;
+        self.tags.clear();
+        self.metadata.clear();
+        self.progress = None;
+        self.cancel = None;
+        self.park = None;
+        self.archived_from = None;
+        self.purged_at = Some(now);
+    }
+}
+
 impl BatchRecord {
     /// Moves the `n`-th task. Two of the same moves are one move and one refusal.
     ///
@@ -154,6 +181,9 @@ impl BatchRecord {
         let task = self.tasks.get(usize::from(n)).ok_or(Refusal::Missing)?;
         if task.purged_at.is_some() {
             return Err(Refusal::Purged);
+        }
+        if task.run.is_some() {
+            return Err(Refusal::Run);
         }
         let next = match action {
             Move::Replay(_) => TaskStatus::Pending,
@@ -191,27 +221,13 @@ impl BatchRecord {
         picked.into_iter().filter(|n| self.move_task(*n, action, now).is_ok()).count()
     }
 
-    /// Purges the finished tasks that `wanted` picks and tells how many: what they hold is dropped, and they are
+    /// Purges the finished tasks that `wanted` picks, except drivers of runs, and tells how many: what they hold is dropped, and they are
     /// archived for good. Once all are purged no commit can change the record any more, and it may be deleted.
     pub fn purge(&mut self, now: Timestamp, wanted: impl Fn(&Task) -> bool) -> usize {
         let mut count = 0;
         for task in &mut self.tasks {
-            if task.status.is_terminal() && task.purged_at.is_none() && wanted(task) {
-                task.status = TaskStatus::Archived;
-                task.input = Json::null();
-                task.input_ref = None;
-                task.input_files = Vec::new();
-                task.output = None;
-                task.output_ref = None;
-                task.output_files = Vec::new();
-                task.error = None;
-                task.tags.clear();
-                task.metadata.clear();
-                task.progress = None;
-                task.cancel = None;
-                task.park = None;
-                task.archived_from = None;
-                task.purged_at = Some(now);
+            if task.status.is_terminal() && task.purged_at.is_none() && task.run.is_none() && wanted(task) {
+                task.drop_contents(now);
                 count += 1;
             }
         }

@@ -4,6 +4,7 @@ use super::codec::Json;
 use super::model::{BatchRecord, Extra, Lease, Task, TaskError};
 use super::park::Claimed;
 use super::payload::Stowed;
+use super::run::Advance;
 use super::status::TaskStatus;
 use crate::id::{LeaseId, TaskId};
 use crate::limits;
@@ -33,6 +34,8 @@ pub enum Outcome {
         /// When it becomes due although nobody wakes it.
         until: Option<Timestamp>,
     },
+    /// It is a round of a run.
+    Advance(Box<Advance>),
     /// It asks to run again at a later time, without spending a retry.
     Reschedule {
         /// When.
@@ -67,6 +70,11 @@ pub enum Settlement {
     },
     /// It was to be parked, and was woken since its attempt looked: it still runs under its lease, and is to look again.
     Woken,
+    /// It is a run that got on, and still runs under its lease.
+    Advanced {
+        /// Whether it was woken since it looked: then it is to look again, also where it was to be parked.
+        woken: bool,
+    },
     /// The lease is not the task's any more; nothing changed.
     LeaseLost,
 }
@@ -147,6 +155,11 @@ impl BatchRecord {
                     return Settlement::Woken;
                 }
             }
+            Outcome::Advance(advance) => {
+                if let Some(still) = task.advance(advance, now) {
+                    return still;
+                }
+            }
             Outcome::Reschedule { at } => wait_until(task, *at),
             Outcome::Release | Outcome::Cancel => wait_until(task, now),
         }
@@ -219,14 +232,15 @@ impl BatchRecord {
     }
 }
 
-pub(super) const fn finish(task: &mut Task, status: TaskStatus, now: Timestamp) {
+pub(super) fn finish(task: &mut Task, status: TaskStatus, now: Timestamp) {
+    task.end_run(status, now);
     task.status = status;
     task.completed_at = Some(now);
     task.lease = None;
     task.end_parking();
 }
 
-const fn wait_until(task: &mut Task, at: Timestamp) {
+pub(super) const fn wait_until(task: &mut Task, at: Timestamp) {
     task.status = TaskStatus::Pending;
     task.available_at = at;
     task.lease = None;
@@ -249,7 +263,7 @@ impl Task {
     }
 }
 
-fn task_error(failure: &Failure, at: Timestamp) -> TaskError {
+pub(super) fn task_error(failure: &Failure, at: Timestamp) -> TaskError {
     let mut left = limits::ERROR_BYTES;
     let mut cut = |text: &str| {
         let mut end = text.len().min(left);

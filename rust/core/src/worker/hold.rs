@@ -11,6 +11,7 @@ use crate::id::{LeaseId, RecordId, TaskId};
 use crate::record::{BatchRecord, Claimed, Json, PayloadRef};
 use crate::time::Timestamp;
 use crate::transact::Stored;
+use crate::workflow::model::Run;
 
 /// A task to run.
 #[derive(Clone, Debug)]
@@ -49,6 +50,28 @@ pub struct Assignment {
     pub parent: Option<TaskId>,
     /// It was woken since its last attempt looked.
     pub woken: bool,
+    /// The run that it drives.
+    pub run: Option<RunName>,
+}
+
+/// A run, as it is handed out: what a front needs in order to find its body.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct RunName {
+    /// The workflow.
+    pub name: String,
+    /// The version of the code that began it.
+    pub version: Option<String>,
+    /// How often its id was started anew.
+    pub generation: u64,
+    /// How often it has continued as new.
+    pub execution: u64,
+}
+
+impl From<&Run> for RunName {
+    fn from(run: &Run) -> Self {
+        let Run { name, version, generation, execution, .. } = run;
+        Self { name: name.clone(), version: version.clone(), generation: *generation, execution: *execution }
+    }
 }
 
 /// The record of some held tasks. Commits of this worker to it go one after the other, through here.
@@ -168,6 +191,7 @@ impl Hold {
                 metadata: task.metadata.clone(),
                 parent: task.parent,
                 woken,
+                run: task.run.as_deref().map(Into::into),
             };
             self.tasks.insert(
                 id,

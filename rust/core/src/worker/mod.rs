@@ -19,6 +19,7 @@ mod progress;
 mod rate;
 mod registry;
 mod roster;
+mod runs;
 mod settle;
 mod shared;
 mod stow;
@@ -32,8 +33,10 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::cancels::CalledOff;
-pub use self::hold::Assignment;
+pub use self::hold::{Assignment, RunName};
 pub use self::registry::{Ended, Registration, Seen};
+pub(crate) use self::runs::read_journal;
+pub use self::runs::{Advanced, CodeName, Moment, Opening, Reporting, RunState};
 pub use self::settle::{Settled, Verdict, WorkOutcome};
 use self::shared::Shared;
 pub use self::shared::{Lost, Phase, Problem};
@@ -42,9 +45,11 @@ use crate::error::{Error, Result};
 use crate::id::{LeaseId, TaskId, WorkerId};
 use crate::limits;
 use crate::queue::{Queue, check_type};
-use crate::record::Progress;
+use crate::record::{Json, Progress};
 use crate::tasks::TaskOwner;
 use crate::time::Timestamp;
+use crate::workflow::driver::{Reported, Turn};
+use crate::workflow::model::Op;
 
 /// How long `stop` waits for claims and outcomes under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -200,6 +205,70 @@ impl Worker {
     /// [`Error::LeaseLost`] if it is not held any more.
     pub fn listen(&self, id: TaskId, lease: LeaseId, listens: bool) -> Result<()> {
         self.shared.listen(id, lease, listens)
+    }
+
+    /// Takes over a run that was handed out.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if it is not held any more; [`Error::Invalid`] if the task drives no run; [`Error::Corrupt`] if its
+    /// journal cannot be read; the store's.
+    pub async fn open_run(&self, id: TaskId, lease: LeaseId, code: CodeName) -> Result<Opening> {
+        Shared::open_run(&self.shared, id, lease, code).await
+    }
+
+    /// What a front needs for the execution that follows one that went on as new.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if it is not held any more; [`Error::Conflict`] if it was not opened.
+    pub fn reopen_run(&self, id: TaskId, lease: LeaseId) -> Result<Opening> {
+        self.shared.reopen_run(id, lease)
+    }
+
+    /// Takes in that an attempt of a step has ended: which step, and which of its starts.
+    ///
+    /// # Errors
+    /// As for [`Self::advance_run`].
+    pub async fn report_step(
+        &self,
+        id: TaskId,
+        lease: LeaseId,
+        start: (Op, u32),
+        reporting: Reporting,
+    ) -> Result<Reported> {
+        Shared::report_step(&self.shared, id, lease, start, reporting).await
+    }
+
+    /// What comes next for a run that was opened.
+    ///
+    /// # Errors
+    /// As for [`Self::advance_run`].
+    pub async fn next_of_run(&self, id: TaskId, lease: LeaseId) -> Result<Moment> {
+        Shared::next_of_run(&self.shared, id, lease).await
+    }
+
+    /// Stores what the body of a run did. Only what the answer names may be started.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if it is not held any more: stop everything and drop it; [`Error::Invalid`] if that is no legal
+    /// continuation: nothing has changed.
+    pub async fn advance_run(&self, id: TaskId, lease: LeaseId, turn: Turn) -> Result<Advanced> {
+        Shared::advance_run(&self.shared, id, lease, turn).await
+    }
+
+    /// Pauses a run whose code asks for something else than its journal has.
+    ///
+    /// # Errors
+    /// As for [`Self::advance_run`].
+    pub async fn mismatched_run(&self, id: TaskId, lease: LeaseId, mismatch: Json) -> Result<Advanced> {
+        Shared::mismatched_run(&self.shared, id, lease, mismatch).await
+    }
+
+    /// Gives a run back for any worker to take, once its steps are stopped.
+    ///
+    /// # Errors
+    /// As for [`Self::advance_run`].
+    pub async fn release_run(&self, id: TaskId, lease: LeaseId) -> Result<()> {
+        Shared::release_run(&self.shared, id, lease).await
     }
 
     /// Notes how far a task has come, 0.0 to 1.0. Written now and then, only the latest: cheap to call often.

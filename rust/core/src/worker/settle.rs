@@ -81,6 +81,11 @@ pub enum Verdict {
     },
     /// It was to be parked, and was woken meanwhile: the lease is still held, look again.
     Woken,
+    /// It is a run that got on, and the lease is still held.
+    Advanced {
+        /// Whether it was woken meanwhile, and is to look again.
+        woken: bool,
+    },
     /// The lease is not this worker's any more: the result was dropped.
     LeaseLost(String),
     /// It cannot be stored as it is; the lease is still held, settle it otherwise.
@@ -122,6 +127,9 @@ impl Shared {
     /// Puts an outcome on its way; or says at once why not.
     fn enqueue(&self, outcome: WorkOutcome) -> std::result::Result<(Arc<Slot>, oneshot::Receiver<Verdict>), Verdict> {
         check_output(&outcome)?;
+        if outcome.id.is_run() && !matches!(outcome.outcome, Outcome::Advance(_) | Outcome::Release) {
+            return Err(Verdict::Refused("it is a run: use run.advance; the only outcome here is a release".into()));
+        }
         let mut inner = self.lock();
         let held = inner.hold.tasks.get_mut(&outcome.id).filter(|held| held.lease == outcome.lease && !held.settling);
         match held {
@@ -200,14 +208,15 @@ impl Shared {
             if let Verdict::Committed { status, .. } = verdict {
                 inner.ended.add(*status, 1);
             }
-            if matches!(verdict, Verdict::Refused(_) | Verdict::Woken) {
+            if let Verdict::Refused(_) | Verdict::Woken | Verdict::Advanced { .. } = verdict {
                 if let Some(held) = inner.hold.tasks.get_mut(&outcome.id) {
                     held.settling = false;
                     // Whoever looks again need not be told of the wake that made it do so.
-                    held.told_of_wake = false;
+                    held.told_of_wake &= matches!(verdict, Verdict::Advanced { .. });
                 }
             } else if inner.hold.tasks.get(&outcome.id).is_some_and(|held| held.lease == outcome.lease) {
                 inner.hold.tasks.remove(&outcome.id);
+                inner.drivers.remove(&outcome.id);
                 inner.progress.remove(&outcome.id);
             }
         }
@@ -303,7 +312,14 @@ impl Shared {
                 self.core.show(&stored.record);
                 self.notice_changes(&stored.record);
                 *cached = Some(stored);
-                landed.unwrap_or_else(|| vec![Settlement::LeaseLost; outcomes.len()])
+                // A round may be followed by effects only while its lease lasts.
+                let fenced = |(outcome, done): (&WorkOutcome, Settlement)| {
+                    let record = cached.as_ref().map(|stored| &stored.record);
+                    let held = record.and_then(|record| record.task(outcome.id)?.lease) == Some(outcome.lease);
+                    if matches!(done, Settlement::Advanced { .. }) && !held { Settlement::LeaseLost } else { done }
+                };
+                let landed = landed.unwrap_or_else(|| vec![Settlement::LeaseLost; outcomes.len()]);
+                outcomes.iter().zip(landed).map(fenced).collect()
             }
             Transacted::Unknown(settlements, commit, error) => {
                 doubts.push((commit, settlements));
@@ -396,6 +412,7 @@ fn verdict(id: TaskId, settlement: Settlement) -> Verdict {
     match settlement {
         Settlement::Applied { status, available_at } => Verdict::Committed { status, available_at },
         Settlement::Woken => Verdict::Woken,
+        Settlement::Advanced { woken } => Verdict::Advanced { woken },
         Settlement::LeaseLost => lease_lost(id),
     }
 }

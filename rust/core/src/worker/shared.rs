@@ -1,6 +1,6 @@
 //! What a worker's parts share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use super::hold::Hold;
 use super::progress::Reports;
 use super::rate::Rate;
 use super::registry::Ended;
+use super::runs::Driving;
 use super::trouble::Told;
 use super::wakes::Woken;
 use super::{Next, Options};
@@ -116,6 +117,8 @@ pub struct Inner {
     pub woken: Vec<Woken>,
     /// Tasks called off before they were handed out, to be ended.
     pub called_off: Vec<(TaskId, LeaseId)>,
+    /// The runs that are driven here.
+    pub drivers: BTreeMap<TaskId, Arc<Driving>>,
     /// What was reported and is not written yet.
     pub progress: Reports,
     pub problems: Vec<Problem>,
@@ -317,6 +320,7 @@ impl Shared {
 
     /// Forgets everything held; outcomes that are still on their way are answered as lost.
     pub fn let_go(&self) {
+        self.lock().drivers.clear();
         let hold = std::mem::take(&mut self.lock().hold);
         for slot in hold.slots.values() {
             slot.outbox.lock().unwrap_or_else(PoisonError::into_inner).waiting.clear();
@@ -369,6 +373,7 @@ impl Shared {
         for (id, lease) in &gone {
             inner.hold.unfetch(*id);
             inner.hold.tasks.remove(id);
+            inner.drivers.remove(id);
             if inner.lost.len() < MOST_NEWS {
                 let reason = "the lease is gone: its time was up, or this worker was taken for dead".to_owned();
                 inner.lost.push(Lost { id: *id, lease: *lease, reason });

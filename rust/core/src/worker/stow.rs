@@ -1,16 +1,17 @@
 //! Inputs and outputs that lie in objects of their own: read after a claim, written before a completion.
 
-use futures::StreamExt;
 use futures::future::ready;
 use futures::stream;
+use futures::{StreamExt, TryStreamExt};
 
 use super::settle::{Verdict, WorkOutcome};
 use super::shared::Shared;
 use crate::error::Result;
+use crate::keys;
 use crate::limits;
 use crate::payload::{Parcel, Parcels, read_json, unnamed};
 use crate::queue::{check_payload, is_small};
-use crate::record::{BatchRecord, Claimed, Json, Outcome, Stowed, stow};
+use crate::record::{Advance, BatchRecord, Claimed, Json, Outcome, Stowed, stow};
 use crate::time::Timestamp;
 use crate::transact::Stored;
 
@@ -22,6 +23,7 @@ const READS_IN_FLIGHT: usize = 8;
 pub struct Stowage {
     outcomes: Vec<WorkOutcome>,
     parcels: Parcels,
+    chunks_sent: bool,
     /// When they were written.
     at: Option<Timestamp>,
 }
@@ -33,6 +35,7 @@ impl Stowage {
     /// # Errors
     /// The store's.
     pub async fn prepare(&mut self, worker: &Shared, record: &BatchRecord, outcomes: &[WorkOutcome]) -> Result<()> {
+        self.send_chunks(worker, record, outcomes).await?;
         let now = worker.now();
         let lengths: Vec<usize> =
             outcomes.iter().map(|outcome| output(outcome).map_or(0, |output| output.text().len())).collect();
@@ -56,6 +59,28 @@ impl Stowage {
             }
             self.at = Some(now);
         }
+        Ok(())
+    }
+
+    /// Writes the chunks that the journals of these runs will name. Their names come from what they hold.
+    async fn send_chunks(&mut self, worker: &Shared, record: &BatchRecord, outcomes: &[WorkOutcome]) -> Result<()> {
+        if std::mem::replace(&mut self.chunks_sent, true) {
+            return Ok(());
+        }
+        let advances = outcomes.iter().filter_map(|outcome| match &outcome.outcome {
+            Outcome::Advance(advance) => Some(advance),
+            _ => None,
+        });
+        let chunks: Vec<_> = advances.flat_map(|advance| &advance.round.chunks).collect();
+        let bucket = &worker.desk().bucket;
+        let sends = chunks.into_iter().map(|chunk| {
+            let (key, body) = (keys::result(record.id, &chunk.name.key), chunk.body.clone());
+            async move { bucket.put(&key, body).await.map(drop) }
+        });
+        let sent: std::result::Result<(), _> =
+            stream::iter(sends).buffer_unordered(READS_IN_FLIGHT).boxed().try_collect().await;
+        self.chunks_sent = sent.is_ok();
+        sent?;
         Ok(())
     }
 
@@ -84,6 +109,7 @@ impl Shared {
         let Some(stored) = stored else { return };
         let written = outcomes.filter(|(_, lost)| *lost).filter_map(|(outcome, _)| match &outcome.outcome {
             Outcome::CompleteStowed(output) => output.output_ref.as_ref(),
+            Outcome::Advance(advance) => advance.stowed.as_ref(),
             _ => None,
         });
         let unnamed = unnamed(&stored.record, written);
@@ -93,15 +119,20 @@ impl Shared {
     }
 }
 
-const fn output(outcome: &WorkOutcome) -> Option<&Json> {
+fn output(outcome: &WorkOutcome) -> Option<&Json> {
     match &outcome.outcome {
         Outcome::Complete { output } => Some(output),
         Outcome::CompleteStowed(stowed) => stowed.output.as_ref(),
+        Outcome::Advance(advance) => advance.payload(),
         _ => None,
     }
 }
 
 fn move_out(outcome: &WorkOutcome, parcel: &Parcel) -> WorkOutcome {
+    if let Outcome::Advance(advance) = &outcome.outcome {
+        let advance = Advance { stowed: Some(parcel.name.clone()), ..(**advance).clone() };
+        return WorkOutcome { outcome: Outcome::Advance(Box::new(advance)), ..outcome.clone() };
+    }
     let files = match &outcome.outcome {
         Outcome::CompleteStowed(stowed) => stowed.files.clone(),
         _ => Vec::new(),
@@ -121,7 +152,9 @@ impl Shared {
     /// there is none. One that cannot be read is left out: the front reads it by its name and learns why.
     pub async fn fill_inputs(&self, stored: &Stored, claimed: &[Claimed]) -> Option<Stored> {
         let (record, bucket) = (&stored.record, &self.desk().bucket);
+        // A run's is read when it is opened.
         let tasks = claimed.iter().filter_map(|claimed| record.tasks.get(usize::from(claimed.n)));
+        let tasks = tasks.filter(|task| task.run.is_none());
         let wanted: Vec<_> =
             tasks.filter_map(|task| Some((task.n, task.input_ref.as_ref().filter(|name| is_small(name))?))).collect();
         if wanted.is_empty() {

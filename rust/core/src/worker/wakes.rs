@@ -30,8 +30,9 @@ impl Shared {
         for task in record.tasks.iter().filter(|task| task.park.as_ref().is_some_and(|park| park.woken)) {
             let id = record.id.task(task.n);
             let Some(held) = inner.hold.tasks.get_mut(&id) else { continue };
-            // What was not handed out yet looks when it begins.
-            let concerned = task.lease == Some(held.lease) && !held.settling && !held.fetched;
+            // What was not handed out yet looks when it begins. A run goes on after most of its commits.
+            let settles = held.settling && task.run.is_none();
+            let concerned = task.lease == Some(held.lease) && !settles && !held.fetched;
             if !concerned || std::mem::replace(&mut held.told_of_wake, true) {
                 continue;
             }

@@ -30,7 +30,7 @@ pub struct Origin {
 pub fn named_run(name: &str) -> Result<RecordId> {
     let chars = name.chars().count();
     if (1..=limits::RUN_NAME_CHARS).contains(&chars) && !name.chars().any(char::is_control) {
-        return Ok(RecordId::derived(&["run", name]));
+        return Ok(RecordId::derived(&["run", name]).for_runs());
     }
     let shown: String = name.chars().take(64).collect();
     Err(Error::Invalid(format!(
@@ -44,21 +44,21 @@ impl Origin {
         [self.run.to_string(), self.generation.to_string(), self.execution.to_string(), self.retries.to_string()]
     }
 
-    fn derived(&self, what: &str, op: Op) -> TaskId {
+    fn derived(&self, what: &str, op: Op) -> RecordId {
         let [run, generation, execution, retries] = self.parts();
-        RecordId::derived(&[what, &run, &generation, &execution, &retries, &op.to_string()]).task(0)
+        RecordId::derived(&[what, &run, &generation, &execution, &retries, &op.to_string()])
     }
 
     /// The task that the operation `op` calls.
     #[must_use]
     pub fn call(&self, op: Op) -> TaskId {
-        self.derived("call", op)
+        self.derived("call", op).task(0)
     }
 
     /// The run that the operation `op` starts.
     #[must_use]
     pub fn child(&self, op: Op) -> TaskId {
-        self.derived("child", op)
+        self.derived("child", op).for_runs().task(0)
     }
 
     /// The run that the operation `op` starts with these options: the one of the name that they give, or its own.

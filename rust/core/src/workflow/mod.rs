@@ -7,11 +7,13 @@
 pub mod attempts;
 pub mod check;
 pub mod chunks;
+pub mod client;
 mod codec;
 pub mod driver;
 pub mod entry;
 pub mod graph;
 pub mod ids;
+pub mod inbox;
 pub mod journal;
 pub mod limits;
 pub mod model;

@@ -16,7 +16,7 @@ mod protocol;
 mod quiet;
 mod schedules;
 mod schemas;
-mod support;
+pub mod support;
 mod task_life;
 mod vandals;
 mod waiting;

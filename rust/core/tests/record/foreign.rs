@@ -116,9 +116,9 @@ fn a_record_under_the_key_of_another_is_corrupt() {
 fn a_newer_format_asks_for_an_upgrade_whatever_else_is_in_it() {
     let key = keys::record(shared_record().id);
     let bodies = [
-        with("\"format\":1", "\"format\":4"),
+        with("\"format\":1", "\"format\":5"),
         b"{\"format\":4000000000,\"tasks\":{}}".to_vec(),
-        b"{\"format\":4}".to_vec(),
+        b"{\"format\":5}".to_vec(),
     ];
     for body in bodies {
         match read(&body) {

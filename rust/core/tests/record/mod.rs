@@ -9,6 +9,7 @@ mod foreign;
 mod leases;
 mod object_layout;
 mod parking;
+mod runs;
 mod sequences;
 mod story;
 mod transitions;

@@ -10,4 +10,4 @@ mod s3_purge;
 mod s3_spoilt;
 mod s3_tls;
 mod sqlite;
-mod support;
+pub mod support;

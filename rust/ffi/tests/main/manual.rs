@@ -101,6 +101,44 @@ async fn fail_a_task(engine: &Engine) {
     call("worker.stop", json!({"worker": worker})).await;
 }
 
+/// A worker of runs, which holds the run of the manual and one more: that one has taken a step with a large result, and waits
+/// for a callback.
+async fn drive_two_runs(engine: &Engine, names: &mut Names) {
+    let call = |op: &'static str, request: Value| async move {
+        let answer = engine.call(op, request.to_string().as_bytes()).await.unwrap();
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    let started = call("worker.start", json!({"types": ["workflow:order"], "concurrency": 2, "prefetch": 0})).await;
+    let worker = &started["worker"];
+    let first = call("worker.next", json!({"worker": worker, "max": 1, "wait": "20s"})).await["assignments"][0].clone();
+    call("workflow.start", json!({"workflow": "order", "input": 1})).await;
+    let second =
+        call("worker.next", json!({"worker": worker, "max": 1, "wait": "20s"})).await["assignments"][0].clone();
+    let (id, lease) = (&second["id"], &second["lease"]);
+    call("run.open", json!({"worker": worker, "id": id, "lease": lease})).await;
+    let asks = json!([
+        {"ask": "step", "scope": "", "name": "charge", "n": 0},
+        {"ask": "callback", "scope": "", "name": "callback", "n": 0}
+    ]);
+    call("run.advance", json!({"worker": worker, "id": id, "lease": lease, "entries": asks})).await;
+    let output = "x".repeat(20_000);
+    let report = json!({"worker": worker, "id": id, "lease": lease, "op": 0, "attempt": 1, "outcome": "completed", "output": output});
+    call("run.report", report).await;
+    let told = call("run.next", json!({"worker": worker, "id": id, "lease": lease})).await["told"][0].clone();
+    let there = &told["output_ref"];
+    let token = format!("{}.1.0.1", id.as_str().unwrap());
+    let pairs = [
+        ("9c0d3b5a7e21f486", worker),
+        ("41d07c9be2a6538f", &first["lease"]),
+        ("a4d1f6b0-90e2-8c3b-b7de-1f72756e0000", id),
+        ("c6b1e0f2937a4d58", lease),
+        ("charge.5f0c7a5241c38e5a", &there["key"]),
+        ("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", &there["sha256"]),
+    ];
+    names.extend(pairs.map(|(documented, actual)| (documented.to_owned(), actual.as_str().unwrap().to_owned())));
+    names.insert("a4d1f6b0-90e2-8c3b-b7de-1f72756e0000.1.0.1".into(), token);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_in_the_manual_is_answered_as_the_manual_says() {
     let engine = Engine::new(br#"{"url": "memory:"}"#).unwrap().with(DevServers::default());
@@ -108,6 +146,9 @@ async fn every_request_in_the_manual_is_answered_as_the_manual_says() {
     for Example { op, request, answer } in examples() {
         if op == "failed" {
             fail_a_task(&engine).await;
+        }
+        if op == "run.open" {
+            drive_two_runs(&engine, &mut names).await;
         }
         let request = translate(&request, &names).to_string();
         let answered = engine.call(&op, request.as_bytes()).await;

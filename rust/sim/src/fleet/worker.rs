@@ -302,7 +302,7 @@ fn is_given_up(message: &str) -> bool {
 fn told(verdict: &Verdict) -> Told {
     match verdict {
         Verdict::Committed { status, .. } => Told::Committed(name_of(*status)),
-        Verdict::Woken => Told::Woken,
+        Verdict::Woken | Verdict::Advanced { .. } => Told::Woken,
         Verdict::LeaseLost(message) if is_given_up(message) => Told::GivenUp,
         Verdict::LeaseLost(_) => Told::LeaseLost,
         Verdict::Refused(_) => Told::Refused,

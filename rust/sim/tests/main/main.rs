@@ -4,3 +4,4 @@
 mod budgets;
 mod determinism;
 mod protocol;
+mod runs;

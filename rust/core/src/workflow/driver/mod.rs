@@ -6,6 +6,7 @@
 mod calls;
 mod close;
 mod offers;
+mod release;
 mod round;
 mod said;
 mod tell;

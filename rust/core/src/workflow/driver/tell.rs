@@ -187,7 +187,7 @@ impl Driver {
     }
 
     /// While nothing may be told, what has ended is kept in the run.
-    fn keep_ends(&mut self, now: Millis) {
+    pub(super) fn keep_ends(&mut self, now: Millis) {
         let at = now.max(self.ledger.last());
         while let Some(Arrival { news, key }) = self.ends.pop_front() {
             let Some(op) = news.op().filter(|op| self.ledger.closed(*op).is_none()) else { continue };

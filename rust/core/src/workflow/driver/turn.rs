@@ -79,7 +79,7 @@ impl Driver {
         self.advance(Turn::default(), now)
     }
 
-    fn check_ready(&self) -> Result<()> {
+    pub(super) fn check_ready(&self) -> Result<()> {
         match self.phase {
             Phase::Ready => Ok(()),
             Phase::Committing(_) => Err(Error::Conflict("a round is being committed: wait for it".into())),
