@@ -26,6 +26,7 @@ from buquet._schedule_calls import AppSchedules
 from buquet._schedules import ScheduledApp
 from buquet._schemas import publishable, schema_put
 from buquet._task import AsyncTaskFunction, BoundTask, TaskDecorator, TaskFunction, define
+from buquet._workflows import WorkflowApp
 from buquet.codecs import check_codecs
 from buquet.errors import InvalidError
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from buquet._group import TaskGroup
     from buquet._models import RetryPolicy, TaskPage, TaskStatus, Usage
     from buquet._worker import Worker
+    from buquet._workflows import RunLimits
     from buquet.codecs import Codec
 
 P = ParamSpec("P")
@@ -50,7 +52,7 @@ AnyTask = TaskFunction[..., Any] | AsyncTaskFunction[..., Any]
 ExceptionChoice = type[BaseException] | Collection[type[BaseException]]
 
 
-class Buquet(ScheduledApp, HookRegistry):
+class Buquet(ScheduledApp, WorkflowApp, HookRegistry):
     """A set of tasks and the queue they are submitted to.
 
     Nothing is opened before the first submit, so an app is cheap to import and
@@ -291,8 +293,9 @@ class Buquet(ScheduledApp, HookRegistry):
         processes: int | None = None,
         prefetch: int | None = None,
         drain_timeout: Duration | None = None,
+        **workflows: Unpack[RunLimits],
     ) -> Worker:
-        """A worker for all tasks of this app; parameters as of ``Worker``.
+        """A worker for all tasks and workflows of this app; parameters as of ``Worker``.
 
         Example::
 
@@ -311,7 +314,9 @@ class Buquet(ScheduledApp, HookRegistry):
             processes=processes,
             prefetch=prefetch,
             drain_timeout=drain_timeout,
+            **workflows,
         )
+        worker.register(*self.workflows.values())
         for task in self._tasks.values():
             worker.add(cast("Any", task).handler)
         worker.add_hooks(self)

@@ -123,6 +123,13 @@ class CalledOff(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
+class Woken(msgspec.Struct, frozen=True):
+    """Something came for a run while it is driven."""
+
+    id: str
+    lease: str
+
+
 class Assignments(msgspec.Struct, frozen=True):
     """What ``worker.next`` answers.
 
@@ -132,6 +139,7 @@ class Assignments(msgspec.Struct, frozen=True):
     assignments: list[Assignment] = []
     lost: list[Loss] = []
     cancelled: list[CalledOff] = []
+    woken: list[Woken] = []
     problems: list[CorruptObject] = []
     warnings: list[str] = []
     state: str = "running"

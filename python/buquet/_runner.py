@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from buquet import _ops
 from buquet._attempt import Handler
+from buquet._claims import Claims
 from buquet._cpus import available_cpus
 from buquet._endings import attempt_of, ended_early, not_run
 from buquet._forked import guard_loop
 from buquet._hook_calls import HookCalls
 from buquet._logs import enable_loggers
-from buquet._places import CLEANUP_GRACE, PATIENCE, NoPlaceError, Places
+from buquet._places import CLEANUP_GRACE, Places
 from buquet._process_job import check_handlers
 from buquet._processes import ProcessPool
 from buquet._reporting import Reporting
@@ -21,24 +22,22 @@ from buquet._run import Run
 from buquet._schedules import module_of
 from buquet._signature import TaskSignature
 from buquet._threads import ThreadPool
-from buquet.errors import BuquetError, ClosedError, InvalidError, LayoutError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from buquet._client import Client
-    from buquet._ops import Assignment, Assignments, CalledOff
+    from buquet._ops import Assignment, CalledOff, Woken
     from buquet._run import Ending
     from buquet._schedules import Declarations
     from buquet._worker import Settings
+    from buquet.workflow._definition import WorkflowFunction
+    from buquet.workflow._drivers import Drivers
 
 _logger = logging.getLogger("buquet.worker")
 
-_NEXT_WAIT = 20.0
 _RELEASE_GRACE = 10.0
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
 
 
 class Runner:
@@ -48,11 +47,13 @@ class Runner:
         self,
         client: Client,
         handlers: Mapping[str, Handler],
+        workflows: Mapping[str, WorkflowFunction[..., Any]],
+        *,
         hooks: Mapping[str, list[Any]],
         settings: Settings,
         declarations: Declarations,
     ) -> None:
-        """Prepare to run ``handlers``."""
+        """Prepare to run ``handlers``, and to drive runs of ``workflows``."""
         self._client = client
         self._declarations = declarations
         self._handlers = handlers
@@ -72,10 +73,16 @@ class Runner:
         self._all_done = asyncio.Event()
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._said_drain = False
-        self._listening: asyncio.Future[Assignments] | None = None
-        self.worker_id = ""
+        self._claims = Claims(client, self, self._draining, self._slot_freed)
+        self._drivers = self._make_drivers(workflows, settings)
         self.attempts = 0
+
+    def _make_drivers(self, workflows: Mapping[str, WorkflowFunction[..., Any]], settings: Settings) -> Drivers | None:
+        if not workflows:
+            return None
+        from buquet.workflow._drivers import Drivers  # noqa: PLC0415 - who has no workflows does not pay for them
+
+        return Drivers(self._client, workflows, settings, draining=self._draining, stopping=self._stopping)
 
     def drain(self) -> None:
         """Take nothing more, and end when what runs has ended or the drain timeout is up."""
@@ -87,22 +94,20 @@ class Runner:
         self._stopping.set()
         self._hooks.stop()
 
+    @property
+    def worker_id(self) -> str:
+        """The id in the queue: that for tasks, if there are any."""
+        return next((claims.worker_id for claims in self._all_claims), "")
+
     async def run(self, started: Callable[[], None]) -> None:
         """Work until told to drain or stop."""
         enable_loggers()
         guard_loop(asyncio.get_running_loop())
         await self._prepare_processes()
-        self.worker_id = await self._client.call_async(
-            _ops.worker_start(sorted(self._handlers), self._concurrency, self._prefetch)
-        )
-        self._reports = Reporting(self._client, self.worker_id, self._hooks, self._progress)
-        _logger.info(
-            "worker %s takes %s, up to %d at a time",
-            self.worker_id,
-            ", ".join(sorted(self._handlers)),
-            self._concurrency,
-        )
+        await self._register()
         try:
+            if self._drivers is not None:
+                await self._drivers.register()
             modules = {module_of(handler.function) for handler in self._handlers.values()}
             await self._declarations.sync(self._client, modules)
             await self._hooks.start_up()
@@ -119,6 +124,20 @@ class Runner:
                 self._processes.close()
                 self._threads.close()
                 self._hooks.close()
+                if self._drivers is not None:
+                    self._drivers.close()
+
+    async def _register(self) -> None:
+        if self._handlers:
+            types = sorted(self._handlers)
+            await self._claims.register(types, self._concurrency, self._prefetch)
+            _logger.info(
+                "worker %s takes %s, up to %d at a time",
+                self._claims.worker_id,
+                ", ".join(types),
+                self._concurrency,
+            )
+        self._reports = Reporting(self._client, self._claims.worker_id, self._hooks, self._progress)
 
     async def _prepare_processes(self) -> None:
         if all(handler.pool != "process" for handler in self._handlers.values()):
@@ -129,107 +148,43 @@ class Runner:
     # Claiming.
 
     async def _claim(self) -> None:
-        await self._repeat(self._next, "look for work", self._draining)
-        await self._say_drain()
-
-    async def _repeat(self, ask: Callable[[], Awaitable[None]], what: str, until: asyncio.Event) -> None:
-        """Ask the engine again and again, and more seldom while the store gives trouble."""
-        pause = _FIRST_PAUSE
-        while not until.is_set():
-            try:
-                await ask()
-            except (ClosedError, InvalidError, LayoutError, NoPlaceError):
-                raise
-            except BuquetError as error:
-                _logger.warning("cannot %s (%s); again in %.1f s", what, error, pause)
-                await _wait_for(until, pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-            else:
-                pause = _FIRST_PAUSE
-
-    async def _next(self) -> None:
-        """Ask for what fits, and take it on; or wait until something fits."""
-        self._slot_freed.clear()
-        if self._free_slots() == 0:
-            # What needs no waiting is over after a turn of the loop or two.
-            for _ in range(2):
-                await asyncio.sleep(0)
-        free = self._free_slots()
-        self._places.watch(self._client, self.worker_id)
-        call = self._ask(free) if free > 0 else self._listen()
-        wakers = [asyncio.ensure_future(self._draining.wait())]
-        if free == 0:
-            wakers.append(asyncio.ensure_future(self._slot_freed.wait()))
+        """Take on tasks and runs until told to drain. If one of both fails, the worker ends."""
+        claiming = [asyncio.ensure_future(claims.claim()) for claims in self._all_claims]
         try:
-            patience = self._places.patience() if self._ends_stuck else None
-            ended, _ = await asyncio.wait({call, *wakers}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-            if not ended:
-                raise NoPlaceError(
-                    f"this worker had no place left for {PATIENCE:.0f} s: {self._concurrency} and more attempts were "
-                    "given up when their time was up, and have not returned; it ends, so that another can be started"
-                )
-            if self._draining.is_set() and not call.done():
-                await self._say_drain()  # which ends the call
-                await asyncio.wait({call}, timeout=CLEANUP_GRACE)
-        finally:
-            for waker in wakers:
-                waker.cancel()
-            if free > 0 and not call.done():
-                call.cancel()
-        if call.done():
-            self._take_in(call.result())
-
-    async def _hear(self) -> None:
-        """Learn of losses and cancellations of what still runs, while nothing is taken on."""
-        await asyncio.shield(self._listen())
-
-    def _ask(self, free: int) -> asyncio.Future[Assignments]:
-        return asyncio.ensure_future(self._client.call_async(_ops.worker_next(self.worker_id, free, _NEXT_WAIT)))
-
-    def _listen(self) -> asyncio.Future[Assignments]:
-        """Ask for losses alone. One such call is kept under way and never given up: its answer would be lost."""
-        if self._listening is None or self._listening.done():
-            self._listening = self._ask(0)
-            self._listening.add_done_callback(self._heard)
-        return self._listening
-
-    def _heard(self, call: asyncio.Future[Assignments]) -> None:
-        if not call.cancelled() and call.exception() is None:
-            self._take_in(call.result())
-
-    def _take_in(self, answer: Assignments) -> None:
-        """Act on an answer. Doing it twice is harmless: what was lost is lost, and a listener is given no tasks."""
-        for problem in answer.problems:
-            _logger.warning("set aside: %s: %s", problem.key, problem.message)
-        for warning in answer.warnings:
-            _logger.warning("%s", warning)
-        for loss in answer.lost:
-            self._lose(loss.id, loss.lease, loss.reason)
-        for wish in answer.cancelled:
-            self._call_off(wish)
-        for assignment in answer.assignments:
-            self._take(assignment)
-        if answer.state != "running":
+            await asyncio.wait(claiming, return_when=asyncio.FIRST_EXCEPTION)
             self.drain()
+            await asyncio.gather(*claiming)
+        finally:
+            for task in claiming:
+                task.cancel()
+            await asyncio.wait(claiming)
 
-    def _free_slots(self) -> int:
+    @property
+    def _all_claims(self) -> list[Claims]:
+        several = [self._claims] if self._handlers else []
+        return several if self._drivers is None else [*several, self._drivers.claims]
+
+    def asking(self) -> None:
+        """Say it where people look when places are lost for good, or found again."""
+        self._places.watch(self._client, self._claims.worker_id)
+
+    def patience(self) -> float | None:
+        """Seconds to wait for a place, if the worker is to end after that."""
+        return self._places.patience() if self._ends_stuck else None
+
+    def free(self) -> int:
+        """How many more tasks fit."""
         return self._places.free(len(self._running), self._reports.pending + self._hooks.pending)
 
-    async def _say_drain(self) -> None:
-        """Let the engine give back what it holds ahead, once."""
-        if self._said_drain:
-            return
-        self._said_drain = True
-        try:
-            await asyncio.wait_for(self._client.call_async(_ops.worker_drain(self.worker_id)), CLEANUP_GRACE)
-        except (BuquetError, TimeoutError) as error:
-            _logger.warning("cannot announce the drain: %s", error)
+    def wake(self, _woken: Woken) -> None:
+        """Tasks wait for nothing."""
 
-    def _take(self, assignment: Assignment) -> None:
+    def take(self, assignment: Assignment) -> None:
+        """Run a task."""
         handler = self._handlers.get(assignment.type)
         if handler is None:  # never, if the engine keeps its word; then somebody else must have it
             handler = Handler(assignment.type, _no_handler, TaskSignature(_no_handler, assignment.type))
-        run = Run(self._client, self.worker_id, assignment, handler, self._ended, waits=self._places.waits)
+        run = Run(self._client, self._claims.worker_id, assignment, handler, self._ended, waits=self._places.waits)
         self._running[run.key] = run
         self.attempts += 1
         if self._draining.is_set() or handler.function is _no_handler:
@@ -241,13 +196,15 @@ class Runner:
             self._free_slot(run)
             self._reports.report(run, not_run(run, error))
 
-    def _lose(self, task_id: str, lease: str, reason: str) -> None:
+    def lose(self, task_id: str, lease: str, reason: str) -> None:
+        """Drop a task that is another's."""
         run = self._running.get((task_id, lease))
         if run is not None:
             _logger.warning("task %s: the lease is lost (%s)", task_id, reason)
             run.interrupt("lost")
 
-    def _call_off(self, wish: CalledOff) -> None:
+    def call_off(self, wish: CalledOff) -> None:
+        """Tell a task's handler to stop."""
         run = self._running.get((wish.id, wish.lease))
         if run is not None:
             by, reason = wish.by or "somebody", wish.reason or "no reason given"
@@ -280,25 +237,39 @@ class Runner:
     # Ending.
 
     async def _shut_down(self) -> None:
-        if not self._stopping.is_set() and not self._is_idle():
-            _logger.info("draining: %d task(s) may run up to %.0f s more", len(self._running), self._drain_timeout)
-            hearing = asyncio.ensure_future(self._repeat(self._hear, "hear of cancellations", self._stopping))
-            await self._until_all_done(self._drain_timeout, self._stopping)
-            await _give_up(hearing)
+        if not self._stopping.is_set():
+            await asyncio.gather(self._drain_tasks(), self._drain_runs())
+        await asyncio.gather(self._stop_tasks(), self._stop_runs())
+        await self._hooks.shut_down(CLEANUP_GRACE)
+
+    async def _drain_tasks(self) -> None:
+        if self._is_idle():
+            return
+        _logger.info("draining: %d task(s) may run up to %.0f s more", len(self._running), self._drain_timeout)
+        hearing = asyncio.ensure_future(self._claims.hear(self._stopping))
+        await self._until_all_done(self._drain_timeout, self._stopping)
+        await _give_up(hearing)
+
+    async def _drain_runs(self) -> None:
+        if self._drivers is None or self._drivers.is_idle:
+            return
+        hearing = asyncio.ensure_future(self._drivers.claims.hear(self._stopping))
+        await self._drivers.drain(self._drain_timeout)
+        await _give_up(hearing)
+
+    async def _stop_tasks(self) -> None:
         for run in list(self._running.values()):
             run.interrupt("stopped")
         await self._until_all_done(_RELEASE_GRACE)
         self._reports.close()
-        if self._listening is not None:
-            self._listening.cancel()
+        self._claims.close()
         self._hooks.give_up()
         self._places.abandon()
-        try:
-            released = await asyncio.wait_for(self._client.call_async(_ops.worker_stop(self.worker_id)), _RELEASE_GRACE)
-            _logger.info("worker %s stopped, %d lease(s) given back", self.worker_id, released)
-        except (BuquetError, TimeoutError) as error:
-            _logger.warning("cannot give the leases back (%s); others take over once they run out", error)
-        await self._hooks.shut_down(CLEANUP_GRACE)
+        await self._claims.stop(_RELEASE_GRACE)
+
+    async def _stop_runs(self) -> None:
+        if self._drivers is not None:
+            await self._drivers.stop(_RELEASE_GRACE)
 
     def _is_idle(self) -> bool:
         return not self._running and not self._reports.pending and not self._hooks.pending
@@ -324,10 +295,3 @@ async def _give_up(hearing: asyncio.Future[None]) -> None:
     await asyncio.wait({hearing})
     if not hearing.cancelled() and (error := hearing.exception()) is not None:
         _logger.warning("cancellations were not heard of while draining: %s", error)
-
-
-async def _wait_for(event: asyncio.Event, limit: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), limit)
-    except TimeoutError:
-        return

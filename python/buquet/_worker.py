@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from buquet._config import Configuration
     from buquet._queue import Queue
     from buquet._runner import Runner
+    from buquet.workflow._definition import WorkflowFunction
+
+
+RUNS = 100
+PLAIN_BODIES = 20
+PLAIN_STEPS = 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     processes: int | None = None
     prefetch: int | None = None
     drain_timeout: float = 25.0
+    runs: int = RUNS
+    plain_bodies: int = PLAIN_BODIES
+    plain_steps: int = PLAIN_STEPS
     ends_stuck: bool = False
     """Whether the worker ends with an error once it has had no place left for a while."""
 
@@ -47,6 +56,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     processes: int | None = None
     prefetch: int | None = None
     drain_timeout: float | None = None
+    runs: int | None = None
+    plain_bodies: int | None = None
+    plain_steps: int | None = None
     ends_stuck: bool = False
     sharers: int = 1
     """Workers of this machine that share its CPUs, this one among them."""
@@ -64,6 +76,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             processes=processes,
             prefetch=prefetch,
             drain_timeout=drain,
+            runs=RUNS if self.runs is None else self.runs,
+            plain_bodies=PLAIN_BODIES if self.plain_bodies is None else self.plain_bodies,
+            plain_steps=PLAIN_STEPS if self.plain_steps is None else self.plain_steps,
             ends_stuck=self.ends_stuck,
         )
 
@@ -81,6 +96,10 @@ class Worker(ScheduledWorker, HookRegistry):
     :param prefetch: tasks claimed ahead of free capacity (default: ``worker.prefetch``, else the engine's choice).
     :param drain_timeout: how long running tasks may go on after SIGTERM or Ctrl-C, a duration
         (default: the option ``worker.drain``, 25 s).
+    :param runs: most runs of workflows that it drives at a time, beside the tasks; those that wait for a signal or a
+        timer take no place (default 100).
+    :param plain_bodies: most of these whose workflow is a plain ``def``, each of which takes a thread (default 20).
+    :param plain_steps: most plain ``def`` steps at a time, on threads (default 20).
     :raises InvalidError: a parameter is out of its range.
 
     Example::
@@ -106,18 +125,25 @@ class Worker(ScheduledWorker, HookRegistry):
         processes: int | None = None,
         prefetch: int | None = None,
         drain_timeout: Duration | None = None,
+        runs: int | None = None,
+        plain_bodies: int | None = None,
+        plain_steps: int | None = None,
     ) -> None:
         """Describe the worker; nothing is claimed before it runs."""
         super().__init__()
         check_count(prefetch, "prefetch")
         self._queue = queue
         self._wanted = Wanted(
-            concurrency=None if concurrency is None else _at_least_one(concurrency, "concurrency"),
-            processes=None if processes is None else _at_least_one(processes, "processes"),
+            concurrency=_at_least_one(concurrency, "concurrency"),
+            processes=_at_least_one(processes, "processes"),
             prefetch=prefetch,
+            runs=_at_least_one(runs, "runs"),
+            plain_bodies=_at_least_one(plain_bodies, "plain_bodies"),
+            plain_steps=_at_least_one(plain_steps, "plain_steps"),
             drain_timeout=None if drain_timeout is None else seconds(drain_timeout, "drain_timeout"),
         )
         self._handlers: dict[str, Handler] = {}
+        self._workflows: dict[str, WorkflowFunction[..., Any]] = {}
         self._runner: Runner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._background: asyncio.Future[None] | None = None
@@ -125,8 +151,8 @@ class Worker(ScheduledWorker, HookRegistry):
 
     def __repr__(self) -> str:
         """Show what the worker takes."""
-        concurrency = self._wanted.concurrency
-        return f"Worker({sorted(self._handlers)}{'' if concurrency is None else f', concurrency={concurrency}'})"
+        concurrency, taken = self._wanted.concurrency, sorted([*self._handlers, *self._workflows])
+        return f"{type(self).__name__}({taken}{'' if concurrency is None else f', concurrency={concurrency}'})"
 
     def task(
         self,
@@ -168,6 +194,23 @@ class Worker(ScheduledWorker, HookRegistry):
         if handler.name in self._handlers:
             raise InvalidError(f"this worker has a handler for {handler.name!r} already")
         self._handlers[handler.name] = handler
+
+    def register(self, *workflows: WorkflowFunction[..., Any]) -> None:
+        """Drive the runs of these workflows.
+
+        :raises InvalidError: one is no workflow, or there is another of its name.
+
+        Example::
+
+            worker = Worker(queue)
+            worker.register(order)
+            await worker.run()
+        """
+        if not workflows:
+            return
+        from buquet.workflow._registering import register  # noqa: PLC0415 - who has no workflows does not pay for them
+
+        register(self._workflows, workflows)
 
     @property
     def id(self) -> str | None:
@@ -216,15 +259,25 @@ class Worker(ScheduledWorker, HookRegistry):
         from buquet._loop_channel import get_running_loop  # noqa: PLC0415 - as in run
         from buquet._runner import Runner  # noqa: PLC0415 - as in run
 
-        if not self._handlers:
-            raise InvalidError("this worker has no tasks; decorate a function with @worker.task(...)")
+        if not self._handlers and not self._workflows:
+            raise InvalidError(
+                "this worker has no tasks; decorate a function with @worker.task(...), or give a workflow to "
+                "worker.register(...)"
+            )
         if self._loop is not None:
             raise InvalidError("this worker runs already")
         self._loop = get_running_loop()
         try:
             # Not awaited: whoever tells this worker to drain must find its runner. No store is asked.
             settings = self._wanted.over(self._queue.client.call(config()))
-            self._runner = Runner(self._queue.client, self._handlers, self.hooks, settings, self.declarations)
+            self._runner = Runner(
+                self._queue.client,
+                self._handlers,
+                self._workflows,
+                hooks=self.hooks,
+                settings=settings,
+                declarations=self.declarations,
+            )
             if schemas := publishable(self._handlers.values()):
                 await self._queue.client.call_async(schema_put(schemas))
             await self._runner.run(started)
@@ -284,7 +337,9 @@ class Worker(ScheduledWorker, HookRegistry):
             self._thread = None
 
 
-def _at_least_one(value: object, name: str) -> int:
+def _at_least_one(value: object, name: str) -> int | None:
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidError(f"{name}={value!r} must be a whole number, 1 or more")
     return value

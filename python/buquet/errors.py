@@ -10,7 +10,7 @@
     │   └── CodecError                      a codec is missing, or cannot encode or decode
     ├── ConfigError                         URL, environment variable or .buquet.toml is wrong
     ├── NotFoundError (also LookupError)    no such task, worker, schedule or schema
-    ├── ConflictError                       the idempotency key belongs to something else; nothing was stored
+    ├── ConflictError                       a key or a run's id belongs to something else; nothing was stored
     ├── LayoutError                         the bucket was written by an incompatible buquet
     ├── CorruptError                        a stored object cannot be read as what it should be
     ├── LeaseLostError                      another worker has, or may have, taken the task over
@@ -23,6 +23,9 @@
     ├── TaskFailedError                     the task ended without a result; carries the task
     │   ├── TaskCancelledError              somebody called it off
     │   └── TaskExpiredError                nobody started it in its time
+    ├── WorkflowFailedError                 the run of a workflow ended without a result; carries the run
+    │   └── WorkflowCancelledError          somebody cancelled it
+    ├── RunEndedError                       the run has ended, and hears of nothing more
     ├── WorkflowError                       a workflow's code is wrong, or no longer fits a run
     │   ├── MismatchError                   the code asks for something else than the run's journal has
     │   ├── NotDeterministicError           a body did what only steps may: sockets, threads, a clock
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from buquet._durations import Duration
     from buquet._models import Task
     from buquet.workflow import MapResult
+    from buquet.workflow._models import WorkflowRun
 
 __all__ = [
     "ArgumentError",
@@ -83,6 +87,7 @@ __all__ = [
     "PermanentError",
     "RescheduleError",
     "RetryableError",
+    "RunEndedError",
     "StepCancelledError",
     "StepError",
     "StepTimeoutError",
@@ -93,7 +98,9 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "WaitTimeoutError",
+    "WorkflowCancelledError",
     "WorkflowError",
+    "WorkflowFailedError",
 ]
 
 
@@ -158,7 +165,10 @@ class NotFoundError(BuquetError, LookupError):
 
 
 class ConflictError(BuquetError):
-    """The idempotency key belongs to a task of another type or input; nothing was stored."""
+    """The idempotency key belongs to a task of another type or input, or the id to another run; nothing was stored.
+
+    Also where the run that is meant was started anew, or a retry is impossible.
+    """
 
     code = "conflict"
 
@@ -279,6 +289,45 @@ def ended_without_result(task: Task) -> TaskFailedError:
 def _was(task: Task, status: str) -> bool:
     """Whether the task ended like that, also if it was archived then."""
     return status in {task.status, task.archived_from}
+
+
+class WorkflowFailedError(BuquetError):
+    """The run of a workflow ended without a result: it failed or was cancelled.
+
+    ``run`` is the whole run as stored: ``run.error`` has the type, message and traceback of what its body raised. The
+    traceback is a note of this exception too, so that it is shown and logged with it.
+    """
+
+    code = "workflow_failed"
+
+    def __init__(self, run: WorkflowRun) -> None:
+        """Describe how ``run`` ended."""
+        self.run = run
+        head = f"run {run.name} ({run.workflow}) {run.status}"
+        super().__init__(head if run.error is None else f"{head}: {run.error.type}: {run.error.message}")
+        if run.error is not None and run.error.traceback:
+            self.add_note(f"The body's traceback:\n{run.error.traceback}")
+
+    def __reduce__(self) -> tuple[type[WorkflowFailedError], tuple[WorkflowRun]]:
+        """Pickle by the run, which the message is made from."""
+        return type(self), (self.run,)
+
+
+class WorkflowCancelledError(WorkflowFailedError):
+    """Somebody cancelled the run, or ended it; ``run.error`` may say who and why."""
+
+    code = "workflow_cancelled"
+
+
+class RunEndedError(BuquetError):
+    """The run has ended: no signal, callback or wish reaches it any more. Start another, or retry one that failed."""
+
+    code = "run_ended"
+
+
+def run_without_result(run: WorkflowRun) -> WorkflowFailedError:
+    """Build the exception for how this run ended."""
+    return (WorkflowCancelledError if run.status == "cancelled" else WorkflowFailedError)(run)
 
 
 class WorkflowError(BuquetError):

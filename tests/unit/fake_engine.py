@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from buquet._durations import seconds
 from buquet.errors import BuquetError, ClosedError, InvalidError, LeaseLostError, NotFoundError, WaitTimeoutError
 from tests.unit.fake_dead_letters import FakeDeadLetters
+from tests.unit.fake_runs import FakeRuns
 from tests.unit.fake_schedules import FakeSchedules
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class FakeQueue:
         self.close()
 
 
-class FakeEngine(FakeDeadLetters, FakeSchedules):
+class FakeEngine(FakeRuns, FakeDeadLetters, FakeSchedules):
     """All operations of one queue, in memory."""
 
     def __init__(self, config: bytes = b"{}") -> None:
@@ -298,11 +299,15 @@ class FakeEngine(FakeDeadLetters, FakeSchedules):
     def _op_usage(self, _: Any) -> Any:
         return {"requests": {"put": 1}, "dollars": 0.5}
 
-    def _op_worker_start(self, _: Any) -> Any:
+    def _op_worker_start(self, request: Any) -> Any:
+        if request["types"][0].startswith("workflow:"):
+            return self.start_driver(request)
         self.draining = False
         return {"worker": "worker-1"}
 
     def _op_worker_next(self, request: Any) -> Any:
+        if request["worker"] == "driver-1":
+            return self.next_for_driver(request)
         end = time.monotonic() + request["wait"]
         knew = self.draining  # a call that begins while draining waits for news as any other
 
@@ -369,11 +374,16 @@ class FakeEngine(FakeDeadLetters, FakeSchedules):
     def _op_worker_stuck(self, _: Any) -> Any:
         return {}
 
-    def _op_worker_drain(self, _: Any) -> Any:
+    def _op_worker_drain(self, request: Any) -> Any:
+        if request["worker"] == "driver-1":
+            self.drivers_draining = True
+            return {}
         self.draining = True
         return {}
 
-    def _op_worker_stop(self, _: Any) -> Any:
+    def _op_worker_stop(self, request: Any) -> Any:
+        if request["worker"] == "driver-1":
+            return {"released": 0}
         released = len(self.leases)
         self.leases.clear()
         return {"released": released}

@@ -15,6 +15,8 @@ import pytest
 import buquet
 from buquet import Buquet, Queue, Worker
 from buquet.errors import HandlerError
+from buquet.workflow import WorkflowContext
+from tests.unit.workflow.driven import act, chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +110,7 @@ def namespace(client: Client, queue: Queue, app: Buquet, monkeypatch: pytest.Mon
 
     public = {name: getattr(buquet, name) for name in buquet.__all__}
     special = {"Buquet": on_the_fake, "Worker": BriefWorker, "connect": Connected(queue), "asyncio": NoLoop}
+    public |= {"WorkflowContext": WorkflowContext, "order": chain, "charge": act}
     things = {"app": app, "queue": queue, "thumbnail": thumbnail, "order_id": 7, "worker": idle, "read": list[str]}
     with worker:
         yield {**public, **special, **things}

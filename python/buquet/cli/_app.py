@@ -22,6 +22,7 @@ from buquet.cli import (
     _doctor,
     _payloads,
     _result,
+    _runs,
     _schedules,
     _schemas,
     _worker,
@@ -81,7 +82,7 @@ Exit codes for scripts:
 # What the commands are grouped by in the help.
 _TASKS = "Tasks"
 _ENDED = "Finished tasks"
-_WORK = "Workers and schedules"
+_WORK = "Workers, schedules and workflows"
 _QUEUE = "The queue"
 _TRIAL = "To try, develop and measure"
 
@@ -348,6 +349,7 @@ cli.command("purge", rich_help_panel=_ENDED)(_dead.purge)
 cli.command("worker", rich_help_panel=_WORK)(_worker.worker)
 cli.command("workers", rich_help_panel=_WORK)(_workers.workers)
 cli.add_typer(_schedules.schedules, name="schedules", rich_help_panel=_WORK)
+cli.add_typer(_runs.workflow, name="workflow", rich_help_panel=_WORK)
 cli.command("config", rich_help_panel=_QUEUE)(_config.show)
 cli.command("doctor", rich_help_panel=_QUEUE)(_doctor.examine)
 cli.add_typer(_schemas.schemas, rich_help_panel=_QUEUE)

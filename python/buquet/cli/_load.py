@@ -1,13 +1,20 @@
 """Finding the app that ``MODULE:APP`` names."""
 
+from __future__ import annotations
+
 import importlib
 import sys
 import traceback
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 from buquet._app import Buquet
 from buquet.errors import InvalidError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from buquet.workflow import WorkflowFunction
 
 
 def load_app(target: str) -> Buquet:
@@ -26,6 +33,30 @@ def load_app(target: str) -> Buquet:
         known = ", ".join(_apps(module)) or "none"
         raise InvalidError(f"{attribute!r} in {name!r} is no Buquet app; apps there: {known}")
     return found
+
+
+def load_workflows(target: str) -> list[WorkflowFunction[..., Any]]:
+    """Import the workflows of the app ``MODULE:APP``, or all that ``MODULE`` holds.
+
+    :raises InvalidError: there are none.
+    """
+    from buquet.workflow import WorkflowFunction  # noqa: PLC0415 - a worker without workflows does not pay for them
+
+    name, _, attribute = target.partition(":")
+    found: dict[str, WorkflowFunction[..., Any]] = {}
+    if attribute:
+        found = load_app(target).workflows
+    else:
+        module = _load_module(name)
+        for app in _apps(module).values():
+            found |= app.workflows
+        for value in vars(module).values():
+            if isinstance(value, WorkflowFunction):
+                workflow = cast("WorkflowFunction[..., Any]", value)
+                found[workflow.name] = workflow
+    if not found:
+        raise InvalidError(f"there is no workflow in {target!r}")
+    return list(found.values())
 
 
 def _load_module(name: str) -> ModuleType:

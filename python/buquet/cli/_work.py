@@ -47,6 +47,9 @@ _COUNTS = {
     "--processes": "processes",
     "-p": "processes",
     "--pool-processes": "pool_processes",
+    "--runs": "runs",
+    "--plain-bodies": "plain_bodies",
+    "--plain-steps": "plain_steps",
 }
 _INTERRUPTED = 130
 _ENDING_GRACE = 40.0
@@ -62,6 +65,9 @@ class Wanted(msgspec.Struct, frozen=True):
     concurrency: int | None = None
     processes: int | None = None
     pool_processes: int | None = None
+    runs: int | None = None
+    plain_bodies: int | None = None
+    plain_steps: int | None = None
     drain: str | None = None
     log_level: str | None = None
     url: str | None = None
@@ -138,7 +144,14 @@ def work(wanted: Wanted) -> int:
     enable_loggers()
     if wanted.url is not None:
         app.queue.client.reconfigure(Config(url=wanted.url))
-    worker = app.worker(concurrency=wanted.concurrency, processes=wanted.pool_processes, drain_timeout=wanted.drain)
+    worker = app.worker(
+        concurrency=wanted.concurrency,
+        processes=wanted.pool_processes,
+        drain_timeout=wanted.drain,
+        runs=wanted.runs,
+        plain_bodies=wanted.plain_bodies,
+        plain_steps=wanted.plain_steps,
+    )
     worker.end_if_stuck()
     if supervised is not None:
         worker.share_cpus(supervised.processes)
@@ -171,6 +184,9 @@ def _supervise(wanted: Wanted, processes: int) -> int:
     given = {
         "--concurrency": wanted.concurrency,
         "--pool-processes": wanted.pool_processes,
+        "--runs": wanted.runs,
+        "--plain-bodies": wanted.plain_bodies,
+        "--plain-steps": wanted.plain_steps,
         "--drain": wanted.drain,
         "--log-level": wanted.log_level,
     }

@@ -28,6 +28,16 @@ def worker(
             help='Most processes for tasks with pool="process", of each worker (default: its share of the CPUs).',
         ),
     ] = None,
+    runs: Annotated[
+        int | None, typer.Option("--runs", min=1, help="Most runs of workflows at a time (default: 100).")
+    ] = None,
+    plain_bodies: Annotated[
+        int | None,
+        typer.Option("--plain-bodies", min=1, help="Most of these whose workflow is a plain def (default: 20)."),
+    ] = None,
+    plain_steps: Annotated[
+        int | None, typer.Option("--plain-steps", min=1, help="Most plain def steps at a time (default: 20).")
+    ] = None,
     drain: Annotated[
         str | None,
         typer.Option(
@@ -40,7 +50,7 @@ def worker(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Run the tasks of an app until SIGTERM, SIGHUP or Ctrl-C.
+    """Run the tasks and workflows of an app until SIGTERM, SIGHUP or Ctrl-C.
 
     What is not said here, the configuration says: see buquet config.
 
@@ -59,6 +69,9 @@ def worker(
         concurrency=concurrency,
         processes=processes,
         pool_processes=pool_processes,
+        runs=runs,
+        plain_bodies=plain_bodies,
+        plain_steps=plain_steps,
         drain=drain,
         log_level=log_level,
         url=shared.url if url is None else url,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from buquet.workflow import _asking
 from buquet.workflow._loop import BodyFuture
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 
+    from buquet._context import TaskContext
     from buquet.workflow._core import Core
     from buquet.workflow._loop import BodyLoop, BodyTask
     from buquet.workflow._operations import Operation
@@ -100,6 +101,14 @@ class AsyncSteps:
     def step(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> OperationFuture[R]: ...
     @overload
     def step(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> OperationFuture[R]: ...
+    @overload
+    def step(
+        self, function: Callable[Concatenate[TaskContext, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> OperationFuture[R]: ...
+    @overload
+    def step(
+        self, function: Callable[Concatenate[TaskContext, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> OperationFuture[R]: ...
     @overload
     def step(
         self, function: Callable[[Unpack[Ts]], Awaitable[R]], /, *args: *Ts, **options: Unpack[StepOptions]

@@ -39,7 +39,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | str
     """How often this id was started."""
     execution: int
-    """1, and one more with each ``continue_as_new``."""
+    """0, and one more with each ``continue_as_new``."""
     started_at: datetime
     deadline: datetime | None
     parent: str | None

@@ -150,8 +150,8 @@ class StepCall:
             raise InvalidError(f"on_failure={options.get('on_failure')!r} must be 'fail' or 'pause'")
         ask = Ask(ask="step", args=self.digests)
         retry = submit_options(retries=options.get("retries"), backoff=options.get("backoff")).retry
-        if retry is not UNSET:
-            ask.retry = retry
+        if isinstance(retry, dict):
+            ask.retry = _whole_policy(retry)
         if (timeout := options.get("timeout")) is not None:
             if (most := seconds(timeout, "timeout")) <= 0:
                 raise InvalidError(f"timeout={timeout!r} must be more than 0 seconds")
@@ -211,6 +211,17 @@ class StepCall:
         if isinstance(error, self._no_retry_on):
             return False
         return self._retry_on is None or isinstance(error, self._retry_on)
+
+
+def _whole_policy(given: Mapping[str, float | str]) -> dict[str, Any]:
+    """A retry policy as it stands in the journal: whole, and in milliseconds."""
+    return {
+        "max_retries": given.get("max_retries", 3),
+        "initial_ms": round(1000 * seconds(given.get("initial", 1.0), "initial")),
+        "max_ms": round(1000 * seconds(given.get("max", 600.0), "max")),
+        "multiplier": given.get("multiplier", 2.0),
+        "jitter": given.get("jitter", 0.2),
+    }
 
 
 def input_of(arguments: Arguments) -> Any:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, TypeVarTuple, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    overload,
+)
 
 from buquet.workflow import _asking
 from buquet.workflow._cancelled import RunCancelledError
@@ -13,6 +24,7 @@ from buquet.workflow._steps import StepCall, StepOptions
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from buquet._context import TaskContext
     from buquet.workflow._core import Core
     from buquet.workflow._operations import Operation
     from buquet.workflow._scopes import Scope
@@ -122,6 +134,12 @@ class SyncSteps:
     def step(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def step(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    def step(
+        self, function: Callable[Concatenate[TaskContext, P], Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    def step(self, function: Callable[Concatenate[TaskContext, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     @overload
     def step(
         self, function: Callable[[Unpack[Ts]], Awaitable[R]], /, *args: *Ts, **options: Unpack[StepOptions]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BLOCK = re.compile(r"::\n\n((?:    .*\n?|\n)+)")
 PACKAGE = Path(buquet.workflow.__file__).parent
+OF_RUNS = {"_app_workflow.py", "_client.py", "_workflow_engine.py"}
+"""What ``test_docstrings_of_runs.py`` runs."""
 ARGUMENTS: dict[str, Any] = {"order_id": "17", "order_ids": ["17", "18"]}
 COMES: dict[str, dict[str, Any]] = {
     "signal": {"payload": True},
@@ -31,7 +33,8 @@ COMES: dict[str, dict[str, Any]] = {
 
 def examples() -> Iterator[Any]:
     """Find the code blocks of both packages."""
-    for path in sorted([*PACKAGE.glob("*.py"), *(PACKAGE.parent / "testing").glob("*.py")]):
+    bodies = [path for path in PACKAGE.glob("*.py") if path.name not in OF_RUNS]
+    for path in sorted([*bodies, *(PACKAGE.parent / "testing").glob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 blocks = BLOCK.findall(ast.get_docstring(node) or "")
