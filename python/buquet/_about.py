@@ -5,19 +5,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, cast, get_args
 
 from buquet._checks import parent_id
 from buquet._durations import Duration, seconds, wire_duration, wire_time
+from buquet._ids import HasId, id_of
 from buquet._names import did_you_mean
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from buquet._ids import HasId
-
 Scope = Literal["type", "queue"]
+On = Literal["success", "finished", "failure"]
+After: TypeAlias = "str | HasId | Iterable[str | HasId]"
 
 # The engine's limits, checked here too so that a decorator can refuse what a submit would.
 TAGS = 16
@@ -33,7 +34,9 @@ class About(TypedDict, total=False):
     ``tags`` are up to 16 words to find the task by, ``metadata`` up to 4 KiB of text by name. ``parent`` is the
     task that it belongs to, or its id: in a handler the running one when left out, none at all with None.
     ``ttl`` (a duration) or ``expires_at`` (an aware datetime) say from when on it is too late to start it: then it
-    ends as ``expired``.
+    ends as ``expired``. ``after`` is a task, a handle, a group or a collection of such that it waits for, and ``on``
+    says whether it runs then: on their ``"success"`` (the default; otherwise it is cancelled, naming the one that did
+    not complete), once all are ``"finished"``, or on the ``"failure"`` of one. ``delay`` counts from then.
     """
 
     tags: Iterable[str]
@@ -41,6 +44,8 @@ class About(TypedDict, total=False):
     parent: str | HasId | None
     ttl: Duration
     expires_at: datetime
+    after: After
+    on: On
 
 
 class AboutOne(About, total=False):
@@ -92,10 +97,39 @@ def about_fields(
             raise InvalidError(f"ttl={about['ttl']!r} leaves no time to start the task; leave it out for no limit")
     if "expires_at" in about:
         fields["expires_at"] = wire_time(about["expires_at"], "expires_at")
+    fields |= _waiting(about)
     unique = _unique(about, declared)
     if unique is not None or "unique" in about:
         fields["unique"] = unique
     return fields
+
+
+def _waiting(about: AboutOne) -> dict[str, Any]:
+    """What it waits for, and whether it runs then."""
+    fields: dict[str, Any] = {}
+    if "after" in about:
+        fields["after"] = _after(about["after"])
+    if "on" in about:
+        fields["on"] = _on(about["on"])
+    return fields
+
+
+def _after(after: object) -> list[str]:
+    """The ids of what is waited for: of one task, or of several."""
+    if isinstance(after, str) or hasattr(after, "id"):
+        return [id_of(cast("str | HasId", after))]
+    if not isinstance(after, Iterable):
+        raise InvalidError(f"after={after!r} must be a task, a handle, a group, or a collection of such or of ids")
+    ids = [id_of(cast("str | HasId", task)) for task in cast("Iterable[object]", after)]
+    if len(set(ids)) < len(ids):
+        raise InvalidError(f"after= names task {max(ids, key=ids.count)} twice; give each task once")
+    return ids
+
+
+def _on(on: object) -> On:
+    if on not in get_args(On):
+        raise InvalidError(f"on={on!r} must be 'success', 'finished' or 'failure'")
+    return cast("On", on)
 
 
 def _unique(about: AboutOne, declared: Mapping[str, Any] | None) -> dict[str, Any] | None:

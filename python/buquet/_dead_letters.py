@@ -99,6 +99,7 @@ class DeadLetters:
         priority: int | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        with_dependents: bool = False,
     ) -> None:
         """Run failed tasks again, with their retries back and, if wanted, with other options.
 
@@ -112,6 +113,7 @@ class DeadLetters:
         :param priority: 0 to 9, 9 runs first.
         :param delay: earliest start from now, a duration. Not together with ``at``.
         :param at: earliest start, an aware datetime.
+        :param with_dependents: what was cancelled because of these waits for them again, and so on down the chain.
         :raises InvalidError: one of the tasks is not failed; the others are replayed all the same.
         :raises NotFoundError: there is no such task; likewise.
 
@@ -126,7 +128,7 @@ class DeadLetters:
         options = _dead_ops.changes(
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at
         )
-        await self._move("replay", tasks, options)
+        await self._move("replay", tasks, options, with_dependents=with_dependents)
 
     async def replay_all(
         self,
@@ -230,8 +232,15 @@ class DeadLetters:
         """
         return await self._client.call_async(_dead_ops.lifecycle(keep_days, apply=apply))
 
-    async def _move(self, op: str, tasks: Iterable[str | HasId], options: SubmitOptions | None) -> None:
+    async def _move(
+        self,
+        op: str,
+        tasks: Iterable[str | HasId],
+        options: SubmitOptions | None,
+        *,
+        with_dependents: bool = False,
+    ) -> None:
         results: Results = []
-        for call in _dead_ops.move(op, tasks, options):
+        for call in _dead_ops.move(op, tasks, options, with_dependents=with_dependents):
             results += await self._client.call_async(call)
         _dead_ops.check(results)

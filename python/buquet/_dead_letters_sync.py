@@ -86,6 +86,7 @@ class SyncDeadLetters:
         priority: int | None = None,
         delay: Duration | None = None,
         at: datetime | None = None,
+        with_dependents: bool = False,
     ) -> None:
         """Run failed tasks again, as ``DeadLetters.replay`` does.
 
@@ -95,7 +96,7 @@ class SyncDeadLetters:
         options = _dead_ops.changes(
             max_retries=max_retries, retry=retry, timeout=timeout, priority=priority, delay=delay, at=at
         )
-        self._move("replay", tasks, options)
+        self._move("replay", tasks, options, with_dependents=with_dependents)
 
     def replay_all(
         self,
@@ -165,8 +166,15 @@ class SyncDeadLetters:
         """The bucket's lifecycle rules, as ``DeadLetters.lifecycle`` gives them."""
         return self._client.call(_dead_ops.lifecycle(keep_days, apply=apply))
 
-    def _move(self, op: str, tasks: Iterable[str | HasId], options: SubmitOptions | None) -> None:
+    def _move(
+        self,
+        op: str,
+        tasks: Iterable[str | HasId],
+        options: SubmitOptions | None,
+        *,
+        with_dependents: bool = False,
+    ) -> None:
         results: Results = []
-        for call in _dead_ops.move(op, tasks, options):
+        for call in _dead_ops.move(op, tasks, options, with_dependents=with_dependents):
             results += self._client.call(call)
         _dead_ops.check(results)

@@ -97,12 +97,14 @@ def failed(wanted: Filter, limit: int, cursor: str | None) -> Call[TaskPage, Tas
 
 
 def move(
-    op: str, tasks: Iterable[str | HasId], options: SubmitOptions | None
+    op: str, tasks: Iterable[str | HasId], options: SubmitOptions | None, *, with_dependents: bool = False
 ) -> Iterator[Call[_Results, list[Result]]]:
     """Replay or archive tasks by their ids, in as many operations as that takes."""
     ids = ids_of(tasks)
+    check_flag(with_dependents, "with_dependents")
+    more = {"with_dependents": True} if with_dependents else {}
     for start in range(0, len(ids), _IDS):
-        request = {"ids": ids[start : start + _IDS], **_given(options)}
+        request = {"ids": ids[start : start + _IDS], **_given(options), **more}
         yield Call(op, request, _Results, lambda answer: answer.results)
 
 

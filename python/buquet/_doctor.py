@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from buquet._client import Call
-from buquet._models import RequestCounts, check_text
+from buquet._models import CorruptObject, RequestCounts, check_text
 
 
 class CheckStatus(StrEnum):
@@ -63,3 +63,17 @@ def doctor(*, deep: bool = False, cursor: str | None = None) -> Call[Diagnosis, 
     if cursor is not None:
         request["cursor"] = cursor
     return Call("doctor", request, Diagnosis, lambda answer: answer)
+
+
+class Repaired(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found among the parked tasks: those that wait, and index entries that led nowhere and were deleted."""
+
+    waiting: int = 0
+    deleted: int = 0
+    cursor: str | None = None
+    corrupt: list[CorruptObject] = []
+
+
+def repair(cursor: str | None = None) -> Call[Repaired, Repaired]:
+    """Look after parked tasks, a page at a time: what they wait for is told of them, and what leads nowhere goes."""
+    return Call("repair", {} if cursor is None else {"cursor": cursor}, Repaired, lambda answer: answer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -15,12 +15,17 @@ from buquet._group_progress import shown
 from buquet._group_watch import Seen, Watch, by_record, chunks
 from buquet._handle import TaskHandle, refuse_on_loop
 from buquet._models import Task, TaskStatus
+from buquet._then import Before, then, then_async
 from buquet.errors import BuquetError, CodecError, DecodeError, TaskFailedError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from buquet._cancelling import CancelResult
     from buquet._client import Client
+    from buquet._models import Outcome
+    from buquet._task import BoundTask
 
+P = ParamSpec("P")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 _OF_ONE_TASK = (TaskFailedError, DecodeError, CodecError)
@@ -107,6 +112,55 @@ class TaskGroup(Sequence[TaskHandle[R_co]]):
     def __await__(self) -> Generator[Any, Any, list[R_co]]:
         """Wait for all results."""
         return self.results_async().__await__()
+
+    def then(
+        self, task: BoundTask[Concatenate[list[R_co], P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Submit a task that runs once all of these have completed, with their results as the first argument, in order.
+
+        It is always a list, also of one, and of none the task runs at once. If one of them does not complete, the
+        task is cancelled when the last has ended, naming the first that did not.
+
+        :raises ArgumentError: the other arguments do not fit the function's signature.
+        :raises NotFoundError: a task does not exist.
+        :raises InvalidError: it is of another queue, or too many tasks wait for the same.
+
+        Example::
+
+            album = thumbnail.map(["cat.png", "dog.png"]).then(make_album, "Pets")
+            print(album.result())
+        """
+        return then(Before(self._client, self.ids, one=False), task, "success", args, kwargs)
+
+    async def then_async(
+        self, task: BoundTask[Concatenate[list[R_co], P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Like ``then``, for async code."""
+        return await then_async(Before(self._client, self.ids, one=False), task, "success", args, kwargs)
+
+    def then_finished(
+        self, task: BoundTask[Concatenate[list[Outcome], P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Submit a task that runs once all of these have ended; its first argument says what became of each."""
+        return then(Before(self._client, self.ids, one=False), task, "finished", args, kwargs)
+
+    async def then_finished_async(
+        self, task: BoundTask[Concatenate[list[Outcome], P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Like ``then_finished``, for async code."""
+        return await then_async(Before(self._client, self.ids, one=False), task, "finished", args, kwargs)
+
+    def then_failed(
+        self, task: BoundTask[Concatenate[list[Outcome], P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Submit a task that runs once, when all of these have ended, if one of them did not complete."""
+        return then(Before(self._client, self.ids, one=False), task, "failure", args, kwargs)
+
+    async def then_failed_async(
+        self, task: BoundTask[Concatenate[list[Outcome], P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Like ``then_failed``, for async code."""
+        return await then_async(Before(self._client, self.ids, one=False), task, "failure", args, kwargs)
 
     @property
     def ids(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from buquet import _cancelling, _ops
 from buquet._cancelling import CancelState
@@ -13,6 +13,7 @@ from buquet._durations import Duration, wire_duration
 from buquet._in_thread import run_in_thread
 from buquet._models import History, HistoryEvent, Progress, Task, TaskStatus, has_result
 from buquet._names import no_attribute
+from buquet._then import Before, then, then_async
 from buquet.errors import InvalidError, ended_without_result, no_task
 
 if TYPE_CHECKING:
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
     from buquet._cancelling import CancelResult
     from buquet._client import Client
+    from buquet._models import Outcome
+    from buquet._task import BoundTask
 
+P = ParamSpec("P")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 _WAIT = "wait for the result with .result(timeout=...), or await the handle"
@@ -104,6 +109,52 @@ class TaskHandle(Generic[R_co]):
         with Waiting():
             task = await self._client.call_async(_wait(self.id, timeout))
         return await self.read_async(task)
+
+    def then(self, task: BoundTask[Concatenate[R_co, P], T], /, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[T]:
+        """Submit a task that runs once this one has completed, with its result as the first argument.
+
+        If this one ends otherwise, that one is cancelled, naming this one. A delay counts from the end of this one.
+
+        :raises ArgumentError: the other arguments do not fit the function's signature.
+        :raises NotFoundError: this task does not exist.
+        :raises InvalidError: it is of another queue, or too many tasks wait for this one.
+
+        Example::
+
+            small = thumbnail.submit("cat.png").then(upload, "my-bucket")
+            print(small.result())
+        """
+        return then(Before(self._client, [self.id], one=True), task, "success", args, kwargs)
+
+    async def then_async(
+        self, task: BoundTask[Concatenate[R_co, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Like ``then``, for async code."""
+        return await then_async(Before(self._client, [self.id], one=True), task, "success", args, kwargs)
+
+    def then_finished(
+        self, task: BoundTask[Concatenate[Outcome, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Submit a task that runs once this one has ended, whatever became of it: its first argument says what."""
+        return then(Before(self._client, [self.id], one=True), task, "finished", args, kwargs)
+
+    async def then_finished_async(
+        self, task: BoundTask[Concatenate[Outcome, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Like ``then_finished``, for async code."""
+        return await then_async(Before(self._client, [self.id], one=True), task, "finished", args, kwargs)
+
+    def then_failed(
+        self, task: BoundTask[Concatenate[Outcome, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Submit a task that runs if this one does not complete: its first argument says what became of it."""
+        return then(Before(self._client, [self.id], one=True), task, "failure", args, kwargs)
+
+    async def then_failed_async(
+        self, task: BoundTask[Concatenate[Outcome, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[T]:
+        """Like ``then_failed``, for async code."""
+        return await then_async(Before(self._client, [self.id], one=True), task, "failure", args, kwargs)
 
     def refresh(self) -> Task:
         """Read the task as it is stored now.

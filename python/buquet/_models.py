@@ -141,6 +141,26 @@ class Park(msgspec.Struct, frozen=True, kw_only=True):
     woken: bool = False
 
 
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task waits for, or has waited for: these tasks, of which so many are still ``open``."""
+
+    on: str
+    tasks: list[str]
+    open: int
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a task, for those that run after it whatever became of it.
+
+    ``result`` is there if it was completed, decoded from JSON; ``error`` if it failed.
+    """
+
+    id: str
+    status: TaskStatus
+    result: Any = None
+    error: TaskError | None = None
+
+
 class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A payload that lies in objects of its own: what an input or result is too large for."""
 
@@ -191,6 +211,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress | None = None
     cancel: CancelWish | None = None
     park: Park | None = None
+    after: Waits | None = None
 
     @property
     def timeout(self) -> timedelta:

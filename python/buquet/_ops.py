@@ -48,6 +48,10 @@ class _SubmittedMany(msgspec.Struct):
     ids: list[str]
 
 
+class _SubmittedGraph(msgspec.Struct):
+    nodes: list[list[str]]
+
+
 class _Got(msgspec.Struct):
     tasks: list[Task | None]
 
@@ -85,6 +89,22 @@ class _Stopped(msgspec.Struct):
     released: int = 0
 
 
+class ResultsInto(msgspec.Struct, frozen=True):
+    """Where a handler takes the results of the tasks that it ran after; ``one`` of them, or a list."""
+
+    into: str
+    one: bool = False
+
+
+class AfterTasks(msgspec.Struct, frozen=True):
+    """The tasks that a task ran after."""
+
+    on: str
+    tasks: list[str]
+    open: int = 0
+    results: ResultsInto | None = None
+
+
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt that this worker is to make."""
 
@@ -104,6 +124,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str] = []
     metadata: dict[str, str] = {}
     parent: str | None = None
+    after: AfterTasks | None = None
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -202,7 +223,7 @@ def _compare(chain: Chain, answer: Submitted, kind: str, encoded: bytes) -> Chec
         yield from compare(chain, answer.id, kind, encoded)
 
 
-def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> Call[_SubmittedMany, list[str]]:
+def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> Call[Any, list[str]]:
     """Store up to ``SUBMIT_MANY_LIMIT`` tasks; gives their ids in order."""
     if options.unique not in (msgspec.UNSET, None):
         raise InvalidError(
@@ -211,6 +232,11 @@ def submit_many(kind: str, encoded: Sequence[bytes], options: SubmitOptions) -> 
         )
     check_text(kind, "type")
     request = {"type": kind, "inputs": [msgspec.Raw(item) for item in encoded], **_given(options)}
+    if options.after:
+        request["after"] = [{"id": task_id} for task_id in options.after]
+        graph = Call("submit_graph", {"nodes": [request]}, _SubmittedGraph, lambda answer: answer.nodes[0])
+        return cast("Call[Any, list[str]]", graph)
+    request = {name: value for name, value in request.items() if name not in ("after", "on", "results")}
     return Call("submit_many", request, _SubmittedMany, lambda answer: answer.ids)
 
 

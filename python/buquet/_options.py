@@ -38,6 +38,9 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     metadata: dict[str, str] | UnsetType = UNSET
     parent: str | UnsetType | None = UNSET
     unique: dict[str, Any] | UnsetType | None = UNSET
+    after: list[str] | UnsetType = UNSET
+    on: str | UnsetType = UNSET
+    results: dict[str, Any] | UnsetType = UNSET
 
     @property
     def known_by(self) -> Literal["input", "key"] | None:
@@ -54,6 +57,8 @@ class SubmitOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             theirs.update(delay=UNSET, at=UNSET)
         if "ttl" in mine or "expires_at" in mine:
             theirs.update(ttl=UNSET, expires_at=UNSET)
+        if "after" in mine:
+            theirs.update(on=UNSET, results=UNSET)
         if self.retry is not UNSET and base.retry is not UNSET:
             mine["retry"] = {**base.retry, **self.retry}
         if isinstance(self.unique, dict) and isinstance(base.unique, dict):

@@ -21,6 +21,7 @@ from buquet._forked import ForkGuard, refuse_in_child
 from buquet._in_thread import run_in_thread
 from buquet._process_job import ProcessJob
 from buquet._progress import Reporter
+from buquet._results import delivery_of
 from buquet._sending import send_async
 from buquet.errors import BuquetError, InvalidError, LeaseLostError
 
@@ -106,7 +107,7 @@ class Run:
         here = contextvars.copy_context()
         here.run(occupy, self)
         self._reporter = Reporter(self._client, self._worker_id, self.assignment)
-        delivery = self._client.vault.delivery(self.assignment, self.assignment.input, "input")
+        delivery = delivery_of(self._client.vault, self.assignment)
         if handler.is_async:
             task = self.loop.create_task(run_async(handler, delivery, self.context), context=here)
             self._watch(Work(task, task.cancel))

@@ -128,7 +128,36 @@ class TaskSignature:
         :raises EncodeError: one has no JSON form or not the annotated type.
         :raises InvalidError: the return annotation is no type that JSON can be read to.
         """
-        members = {name: self.encode_one(name, value) for name, value in self.bind(args, kwargs).items()}
+        return self._encode_bound(self.bind(args, kwargs), whole=whole)
+
+    @property
+    def takes_first(self) -> str:
+        """The name of the first parameter.
+
+        :raises InvalidError: there is none that takes a single value.
+        """
+        first = next(iter(self._public.parameters.values()), None)
+        if first is None or first.kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+            raise InvalidError(f"task {self._name!r} has no first parameter that could take the result before it")
+        return first.name
+
+    def encode_rest(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes:
+        """Write the task's input without its first argument, which is the result of another task.
+
+        :raises ArgumentError: they do not fit the signature.
+        :raises EncodeError: one has no JSON form or not the annotated type.
+        """
+        first = self.takes_first
+        if first in kwargs:
+            raise ArgumentError(f"argument {first!r} of task {self._name!r} is the result before it; leave it out")
+        try:
+            bound = self._public.bind(None, *args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"task {self._name!r} called as it is not defined: {error}") from None
+        return self._encode_bound({name: value for name, value in bound.arguments.items() if name != first})
+
+    def _encode_bound(self, arguments: Mapping[str, Any], *, whole: bool = False) -> bytes:
+        members = {name: self.encode_one(name, value) for name, value in arguments.items()}
         if whole:
             given = {**self._defaults, **members}
             members = {name: given[name] for name in self._kinds if name in given}

@@ -23,11 +23,11 @@ from buquet._signature import TaskSignature
 from buquet.errors import InvalidError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from buquet import _ops
-    from buquet._about import AboutOne
+    from buquet._about import AboutOne, On
     from buquet._address import Config
     from buquet._client import Client
     from buquet._durations import Duration
@@ -221,6 +221,33 @@ class BoundTask(Generic[P, R]):
             declared=self._options,
         )
         return type(self)(self._definition, mine.over(self._options))
+
+    @property
+    def client(self) -> Client:
+        """The connection, for the layers above."""
+        return self._definition.client
+
+    def after(
+        self, ids: Sequence[str], on: On, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, one: bool
+    ) -> tuple[Parcel, SubmitOptions]:
+        """Pack a call that gets what came of these tasks as its first argument; use ``handle.then`` instead.
+
+        :raises ArgumentError: the other arguments do not fit the function's signature.
+        :raises InvalidError: it is unique, or has no first parameter.
+        """
+        signature = self._definition.signature
+        if self._options.known_by is not None:
+            raise InvalidError(f"task {self.name!r} is unique, and a unique task cannot run after others")
+        if not ids:  # of none nothing comes, and nothing is waited for
+            return self._pack(([], *args), dict(kwargs)), self._options
+        results = {"into": signature.takes_first, "one": one}
+        options = SubmitOptions(after=list(ids), on=on, results=results).over(self._options)
+        vault = self._definition.client.vault
+        return vault.pack(lambda: signature.encode_rest(args, kwargs), "input", self.name), options
+
+    def stored(self, task_id: str) -> TaskHandle[R]:
+        """The handle of a task that was stored just now."""
+        return self._new(task_id)
 
     def handle(self, task: str | HasId) -> TaskHandle[R]:
         """A typed handle for a task of this type whose id you kept, or that was listed. Reads nothing."""

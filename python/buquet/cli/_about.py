@@ -4,7 +4,7 @@ from typing import Annotated, cast
 
 import typer
 
-from buquet._about import KEY_CHARS, METADATA_BYTES, TAG_CHARS, TAGS, AboutOne, Scope, is_name, size_of
+from buquet._about import KEY_CHARS, METADATA_BYTES, TAG_CHARS, TAGS, AboutOne, On, Scope, is_name, size_of
 from buquet.cli._usage import moment
 from buquet.errors import InvalidError
 
@@ -40,6 +40,15 @@ Key = Annotated[
 ]
 
 
+After = Annotated[
+    list[str] | None, typer.Option("--after", metavar="ID", help="A task that it waits for; may be repeated.")
+]
+Outcome = Annotated[
+    On | None,
+    typer.Option("--on", help="Whether it runs then: on their success (the default), once finished, or on a failure."),
+]
+
+
 def given_about(
     *,
     tag: list[str] | None,
@@ -51,6 +60,8 @@ def given_about(
     unique: bool = False,
     scope: Scope | None = None,
     window: str | None = None,
+    after: list[str] | None = None,
+    on: On | None = None,
 ) -> AboutOne:
     """Collect what was given.
 
@@ -58,6 +69,8 @@ def given_about(
     """
     if ttl is not None and expires_at is not None:
         raise InvalidError("give --ttl or --expires-at, not both")
+    if on is not None and not after:
+        raise InvalidError(f"--on={on!r} says nothing without --after")
     _check_unique(key, {"--scope": scope, "--window": window}, unique=unique)
     given = {
         "tags": tag or None,
@@ -69,6 +82,8 @@ def given_about(
         "unique": unique or None,
         "unique_scope": scope,
         "unique_window": window,
+        "after": after or None,
+        "on": on,
     }
     return cast("AboutOne", {name: value for name, value in given.items() if value is not None})
 

@@ -27,7 +27,7 @@ from buquet.cli import (
     _worker,
     _workers,
 )
-from buquet.cli._about import Facts, Key, Tags, given_about
+from buquet.cli._about import After, Facts, Key, Outcome, Tags, given_about
 from buquet.cli._help import STATUSES
 from buquet.cli._output import (
     ExitCode,
@@ -200,6 +200,8 @@ def submit(
         str | None,
         typer.Option(metavar="DURATION", help="How long --key or --unique counts, such as 1d.", callback=interval),
     ] = None,
+    after: After = None,
+    on: Outcome = None,
     wait_timeout: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Longest wait with --wait, such as 1m.", callback=duration)
     ] = None,
@@ -228,6 +230,8 @@ def submit(
         unique=unique,
         scope=scope,
         window=window,
+        after=after,
+        on=on,
     )
     start = None if at is None else moment(at, "--at")
     options = submit_options(retries=retries, timeout=timeout, priority=priority, delay=delay, at=start, about=about)

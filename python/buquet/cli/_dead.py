@@ -119,6 +119,9 @@ def replay(
     delay: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Earliest start from now, such as 30s.", callback=duration)
     ] = None,
+    with_dependents: Annotated[
+        bool, typer.Option("--with-dependents", help="What was cancelled because of them waits for them again.")
+    ] = False,
     dry_run: DryRun = False,
     cursor: Cursor = None,
     url: Url = None,
@@ -140,8 +143,10 @@ def replay(
     wanted = dead_filter(type, error, older_than)
     client = connection(url)
     if _by_ids(ids, wanted, everything=everything, dry_run=dry_run):
-        _move(client, "replay", ids or [], options)
+        _move(client, "replay", ids or [], options, with_dependents=with_dependents)
         return
+    if with_dependents:
+        raise InvalidError("--with-dependents goes with ids; leave it out, or give the ids of the failed tasks")
     many = _dead_ops.replay_many(wanted, options, dry_run=dry_run, cursor=cursor)
     _run(client, many, "replayed", dry_run=dry_run)
 
@@ -268,9 +273,9 @@ def _by_ids(ids: list[str] | None, wanted: dict[str, Any], *, everything: bool, 
     return False
 
 
-def _move(client: Client, op: str, ids: list[str], options: Any) -> None:
+def _move(client: Client, op: str, ids: list[str], options: Any, *, with_dependents: bool = False) -> None:
     results: _dead_ops.Results = []
-    for call in _dead_ops.move(op, ids, options):
+    for call in _dead_ops.move(op, ids, options, with_dependents=with_dependents):
         results += client.call(call)
     wrong = [result for result in results if result.outcome in {"refused", "missing"}]
     if shared.json:

@@ -6,8 +6,20 @@ import typer
 from msgspec.structs import replace
 
 from buquet._client import Client
-from buquet._doctor import Check, CheckStatus, Diagnosis, doctor
-from buquet.cli._output import ExitCode, Json, Url, connection, err, out, plain, print_json, shared, wants_json
+from buquet._doctor import Check, CheckStatus, Diagnosis, doctor, repair
+from buquet.cli._output import (
+    ExitCode,
+    Json,
+    Url,
+    connection,
+    err,
+    out,
+    plain,
+    print_corrupt,
+    print_json,
+    shared,
+    wants_json,
+)
 from buquet.errors import InvalidError
 
 _MARKS = {
@@ -23,13 +35,16 @@ _NAMED = 20
 def examine(
     deep: Annotated[bool, typer.Option("--deep", help="Read every record, not a sample.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 on warnings too.")] = False,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Look after parked tasks, and delete index entries that lead nowhere.")
+    ] = False,
     iam: Annotated[bool, typer.Option("--iam", help="Print the IAM policy that the queue needs instead.")] = False,
     url: Url = None,
     json: Json = False,
 ) -> None:
     """Look at the store and the queue, and say what is wrong and what to do.
 
-    Nothing is changed but scratch keys, which are deleted again.
+    Nothing is changed but scratch keys, which are deleted again, unless --repair is given.
 
     Exit codes: 0 healthy (warnings too, unless --strict), 1 something failed,
     6 the store does not answer, 7 it refuses.
@@ -41,6 +56,8 @@ def examine(
     """  # noqa: D301 - \b keeps the lines apart in the help
     shared.json = wants_json(json)
     client = connection(url)
+    if mend:
+        _repair(client)
     found: Diagnosis = client.call(doctor(deep=deep and not iam))
     if iam:
         _print_policy(found)
@@ -52,6 +69,18 @@ def examine(
     else:
         _print(found)
     raise typer.Exit(_exit_code(found, strict=strict))
+
+
+def _repair(client: Client) -> None:
+    waiting, deleted, page = 0, 0, client.call(repair())
+    while True:
+        waiting, deleted = waiting + page.waiting, deleted + page.deleted
+        print_corrupt(page.corrupt)
+        if page.cursor is None:
+            break
+        page = client.call(repair(page.cursor))
+    if not shared.json:
+        out.print(f"{waiting} entries lead to tasks that wait, and {deleted} that led nowhere are deleted")
 
 
 def _print_policy(found: Diagnosis) -> None:

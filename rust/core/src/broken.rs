@@ -53,6 +53,15 @@ pub enum Variant {
     /// A task is parked whether it was woken meanwhile or not.
     #[cfg(feature = "broken-variants")]
     DeafPark,
+    /// What a record owes is noted as delivered without being so.
+    #[cfg(feature = "broken-variants")]
+    ClearedDebts,
+    /// Index entries are deleted before what their record owes is delivered.
+    #[cfg(feature = "broken-variants")]
+    DroppedHooks,
+    /// A purge delivers nothing, and asks for nobody who has yet to read.
+    #[cfg(feature = "broken-variants")]
+    SilentPurge,
 }
 
 macro_rules! breaks {
@@ -97,6 +106,12 @@ breaks! {
     reports_unfenced: UnfencedProgress,
     /// Whether wakes are ignored when a task is parked.
     parks_anyhow: DeafPark,
+    /// Whether debts are noted as delivered without being so.
+    clears_undelivered: ClearedDebts,
+    /// Whether entries are deleted before what they lead to is delivered.
+    deletes_undelivered: DroppedHooks,
+    /// Whether a purge delivers nothing.
+    purges_undelivered: SilentPurge,
     /// Whether payloads follow the commit.
     stows_late: PayloadAfterCommit,
 }

@@ -220,6 +220,11 @@ hex_id!(
     "payload"
 );
 
+impl WorkerId {
+    /// No worker: of entries that lead to what a record owes.
+    pub const NOBODY: Self = Self(Hex(0));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

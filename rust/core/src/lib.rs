@@ -9,6 +9,7 @@ pub mod broken;
 pub mod bucket;
 pub mod clock;
 pub mod config;
+mod deliver;
 pub mod entropy;
 pub mod error;
 pub mod id;
@@ -22,7 +23,7 @@ pub mod schedule;
 pub mod store;
 mod tasks;
 pub mod time;
-pub mod transact;
+mod transact;
 pub mod worker;
 pub mod workflow;
 

@@ -42,6 +42,12 @@ pub const METADATA_BYTES: usize = 4 * 1024;
 pub const NOTE_CHARS: usize = 500;
 /// Most tasks named in one `cancel`.
 pub const CANCEL_MANY: usize = 100_000;
+/// Most tasks that are told when tasks of one record end.
+pub const LINK_TARGETS: usize = 64;
+/// Most tasks that one task waits for.
+pub const DEPENDENCIES: usize = 100_000;
+/// When it is looked whether all dependencies of a task that waits know of it: its submit may have been cut off.
+pub const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// Most tasks named in one `tasks.wake`.
 pub const WAKE_MANY: usize = 100_000;
 /// Most characters in an idempotency key.

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::broken::Variant;
 use crate::bucket::{Bucket, Committed, Deleter, Lane, Uncommitted};
+use crate::deliver::Herald;
 use crate::error::{Error, Result};
 use crate::id::{CommitId, RecordId};
 use crate::keys::{self, FailedEntry, LeaseEntry, ReadyEntry};
@@ -32,6 +33,8 @@ pub struct Stored {
     pub etag: ETag,
     /// Server time of its write, if it was read rather than written by us.
     pub written: Timestamp,
+    /// What it owes was delivered by this process.
+    pub served: bool,
 }
 
 /// What came of an attempt to change a record.
@@ -70,6 +73,8 @@ pub struct Desk {
     pub variant: Variant,
     /// The generation of the store, and one more, in which this process has marked that there is parked work.
     pub parked_in: Arc<AtomicU64>,
+    /// Hears of the records that deliveries change.
+    pub herald: Herald,
 }
 
 impl Desk {
@@ -82,7 +87,7 @@ impl Desk {
     /// Reads a record out of an object.
     fn read(key: &str, object: &Object) -> Result<Stored> {
         let record = BatchRecord::decode(key, &object.body)?;
-        Ok(Stored { record, etag: object.etag.clone(), written: object.last_modified })
+        Ok(Stored { record, etag: object.etag.clone(), written: object.last_modified, served: false })
     }
 
     /// Reads a record.
@@ -151,34 +156,80 @@ impl Desk {
     }
 
     /// Applies `change` to the record and commits it. `change` says `None` where there is nothing to do. If somebody
-    /// else commits first, it is applied to what they wrote, when `rebase` is set.
+    /// else commits first, it is applied to what they wrote, when `rebase` is set. What the record owes to tasks that wait for
+    /// some of its own is delivered: what it owed before, before the commit, and what comes of it, after.
     ///
     /// # Errors
     /// The store's; the change has then not landed.
     pub async fn transact<T>(
         &self,
+        stored: Stored,
+        rebase: bool,
+        change: impl FnMut(&mut BatchRecord, Timestamp) -> Option<T>,
+    ) -> Result<Transacted<T>> {
+        let Committing { mut outcome, behind, owes } = self.commit(stored, rebase, Debts::Serve, change).await?;
+        if !owes {
+            self.deleter.delete(behind);
+            return Ok(outcome);
+        }
+        if self.variant.deletes_undelivered() {
+            self.deleter.delete(behind.iter().cloned());
+            self.deleter.flush().await;
+        }
+        match &mut outcome {
+            Transacted::Done(_, Some(stored)) => match self.serve(&stored.record, behind).await {
+                Ok(()) => stored.served = true,
+                // The entries stay, and lead whoever sweeps to what is owed.
+                Err(error) => tracing::debug!(%error, "what a record owes is delivered later"),
+            },
+            // Somebody has committed over it: the entries stay, in case it was not delivered then.
+            _ => self.deleter.delete(behind.into_iter().filter(|key| LeaseEntry::parse(key).is_none())),
+        }
+        Ok(outcome)
+    }
+
+    /// Commits a change, and tells which entries it leaves behind: they are to be deleted once what the record owes was
+    /// delivered.
+    pub(crate) async fn commit<T>(
+        &self,
         mut stored: Stored,
         rebase: bool,
+        debts: Debts,
         mut change: impl FnMut(&mut BatchRecord, Timestamp) -> Option<T>,
-    ) -> Result<Transacted<T>> {
+    ) -> Result<Committing<T>> {
         let key = keys::record(stored.record.id);
         for rebase_count in 0..limits::REBASES {
             if rebase_count > 0 {
                 self.step_back(rebase_count).await;
             }
+            if debts == Debts::Serve && stored.record.owes() && !stored.served {
+                // What cannot be delivered now stays noted, and is no reason not to commit.
+                stored.served =
+                    self.variant.clears_undelivered() || self.serve(&stored.record, Vec::new()).await.is_ok();
+            }
             let now = self.bucket.now();
             let mut next = stored.record.clone();
-            let Some(answer) = change(&mut next, now) else { return Ok(Transacted::Unchanged(Box::new(stored))) };
-            let plan = plan_index(&stored.record, &mut next, now, self.variant);
+            let Some(answer) = change(&mut next, now) else {
+                return Ok(Transacted::Unchanged(Box::new(stored)).into());
+            };
+            if stored.served {
+                next.discharge();
+            }
+            let ended = next.note_ends();
+            let mut plan = plan_index(&stored.record, &mut next, now, self.variant);
+            // A new one for each try: whoever finds the record changed after it was written deletes it.
+            let hook = self.hook_on(&mut plan, ended, next.id, now);
             let commit = CommitId::random(self.bucket.entropy());
             next.stamp(commit);
             check_readable(&key, &next)?;
             self.write_entries(&plan, Side::Before).await?;
             let committed = match self.put(&key, next.encode()?, &Condition::IfMatch(stored.etag), commit).await {
                 Ok(committed) => committed,
-                Err(Uncommitted::Unknown(error)) => return Ok(Transacted::Unknown(answer, commit, error)),
+                Err(Uncommitted::Unknown(error)) => return Ok(Transacted::Unknown(answer, commit, error).into()),
                 Err(Uncommitted::Refused(error)) => {
-                    if !rebase {
+                    if rebase {
+                        self.deleter.delete(hook);
+                    } else {
                         self.withdraw_leases(&plan);
                     }
                     return Err(error);
@@ -187,10 +238,9 @@ impl Desk {
             match committed {
                 Committed::Landed(etag) => {
                     self.write_entries(&plan, Side::After).await?;
-                    self.deleter.delete(plan.behind);
-                    let written = now;
-                    let stored = etag.map(|etag| Box::new(Stored { record: next, etag, written }));
-                    return Ok(Transacted::Done(answer, stored));
+                    let (written, owes) = (now, next.owes());
+                    let stored = etag.map(|etag| Box::new(Stored { record: next, etag, written, served: false }));
+                    return Ok(Committing { outcome: Transacted::Done(answer, stored), behind: plan.behind, owes });
                 }
                 Committed::Lost(found) if !rebase => {
                     let found = found.map(|object| Self::read(&key, &object)).transpose()?;
@@ -200,15 +250,19 @@ impl Desk {
                     if plan.ahead.iter().filter_map(|key| LeaseEntry::parse(key)).any(|entry| granted(&entry)) {
                         // It landed after all, so many commits ago that the trail has lost it.
                         let error = Error::Unavailable(format!("{key}: a commit was found to have landed late"));
-                        return Ok(Transacted::Unknown(answer, commit, error));
+                        return Ok(Transacted::Unknown(answer, commit, error).into());
                     }
                     self.withdraw_leases(&plan);
-                    return Ok(Transacted::Overtaken);
+                    return Ok(Transacted::Overtaken.into());
                 }
-                Committed::Lost(None) => return Ok(Transacted::Missing),
+                Committed::Lost(None) => {
+                    self.deleter.delete(hook);
+                    return Ok(Transacted::Missing.into());
+                }
                 Committed::Lost(Some(object)) => {
                     stored = Self::read(&key, &object)?;
-                    self.deleter.delete(plan.ahead.into_iter().filter(|key| is_stale(key, &stored.record)));
+                    let over = |key: &String| hook.as_ref() == Some(key) || is_stale(key, &stored.record);
+                    self.deleter.delete(plan.ahead.into_iter().filter(over));
                 }
             }
         }
@@ -279,6 +333,30 @@ impl Desk {
         let here = plan.ahead.iter().filter(|key| late(key) == (side == Side::After));
         try_join_all(here.map(|key| self.bucket.put(key, Bytes::from_static(b"{}")))).await?;
         Ok(())
+    }
+}
+
+/// What becomes of what a record owed before a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Debts {
+    /// It is delivered first, and the commit notes that it was.
+    Serve,
+    /// It stays as it is.
+    Keep,
+}
+
+/// A commit that was made, or not.
+pub(crate) struct Committing<T> {
+    pub outcome: Transacted<T>,
+    /// The entries it leaves behind.
+    pub behind: Vec<String>,
+    /// The record owes something that is yet to be delivered.
+    pub owes: bool,
+}
+
+impl<T> From<Transacted<T>> for Committing<T> {
+    fn from(outcome: Transacted<T>) -> Self {
+        Self { outcome, behind: Vec::new(), owes: false }
     }
 }
 

@@ -37,6 +37,9 @@ struct Arguments {
     /// Run many tasks that park and are woken, instead of what each seed draws
     #[arg(long)]
     waiting: bool,
+    /// Run many tasks that wait for each other, instead of what each seed draws
+    #[arg(long)]
+    links: bool,
     /// Run a fleet of twenty workers and so many records that come at once, instead of what each seed draws
     #[arg(long, value_name = "RECORDS", conflicts_with = "mix", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     fleet: Option<u64>,
@@ -66,6 +69,9 @@ enum Broken {
     LateClaims,
     UnfencedProgress,
     DeafPark,
+    ClearedDebts,
+    DroppedHooks,
+    SilentPurge,
 }
 
 impl Arguments {
@@ -73,6 +79,9 @@ impl Arguments {
         let size = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
         if self.waiting {
             return Scenario::waiting(seed);
+        }
+        if self.links {
+            return Scenario::links(seed);
         }
         match (self.mix, self.fleet) {
             (Some(tasks), _) => Scenario::mix(seed, size(tasks)),
@@ -101,6 +110,9 @@ impl Broken {
             Self::LateClaims => Protocol::Uniform(Variant::LateClaims),
             Self::UnfencedProgress => Protocol::Uniform(Variant::UnfencedProgress),
             Self::DeafPark => Protocol::Uniform(Variant::DeafPark),
+            Self::ClearedDebts => Protocol::Uniform(Variant::ClearedDebts),
+            Self::DroppedHooks => Protocol::Uniform(Variant::DroppedHooks),
+            Self::SilentPurge => Protocol::Uniform(Variant::SilentPurge),
         }
     }
 }
@@ -212,12 +224,13 @@ fn print_run(arguments: &Arguments, report: &Report) -> std::io::Result<()> {
         let fleet = arguments.fleet.map(|records| format!(" --fleet {records}"));
         writeln!(
             out,
-            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}{}{}{}",
+            "replay it: cargo run --release -p buquet-sim -- --seeds {} --trace{}{}{}{}{}",
             report.seed,
             variant.unwrap_or_default(),
             mix.unwrap_or_default(),
             fleet.unwrap_or_default(),
-            if arguments.waiting { " --waiting" } else { "" }
+            if arguments.waiting { " --waiting" } else { "" },
+            if arguments.links { " --links" } else { "" }
         )?;
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 mod about;
 mod fleet;
+mod links;
 mod mix;
 mod operators;
 mod waiting;
@@ -15,6 +16,7 @@ use rand::{Rng, SeedableRng};
 
 pub use self::about::{AboutPlan, KEYED, UniquePlan};
 pub use self::fleet::{LATE_LABEL, LATE_WORKER, URGENT_LABEL};
+pub use self::links::NodePlan;
 pub use self::operators::{Care, Operation};
 use crate::schedules::{SchedulePlan, scheduled};
 use crate::script::{Script, Step};
@@ -101,6 +103,8 @@ pub struct Burst {
     pub wait: bool,
     /// What is said about the tasks besides.
     pub about: AboutPlan,
+    /// Tasks that wait for each other, instead of those above.
+    pub graph: Vec<NodePlan>,
     /// The pauses between the signals that the tasks wait for.
     pub signals: Vec<Duration>,
     /// What is done about tasks afterwards.
@@ -161,6 +165,7 @@ impl Scenario {
             5 => Self::keyed(seed, &mut rng),
             20 => Self::mix(seed, SMALL_MIX),
             10 | 23 => Self::waiting(seed),
+            3 | 16 => Self::links(seed),
             4 | 9 | 14 => scheduled(Self::rough(seed, &mut rng), &mut rng),
             _ => Self::rough(seed, &mut rng),
         }
@@ -343,13 +348,14 @@ impl Burst {
             apart: false,
             wait: false,
             about: AboutPlan::default(),
+            graph: Vec::new(),
             signals: Vec::new(),
             operation: None,
         }
     }
 
-    const fn tasks(&self) -> usize {
-        self.scripts.len()
+    fn tasks(&self) -> usize {
+        self.scripts.len() + self.graph.iter().map(|node| node.scripts.len()).sum::<usize>()
     }
 }
 
@@ -379,6 +385,7 @@ fn draw_bursts(process: &str, types: &[String], rng: &mut SmallRng) -> Vec<Burst
             apart: rng.random_bool(0.2),
             wait: rng.random_bool(0.3),
             about: AboutPlan::draw(rng),
+            graph: Vec::new(),
             signals: Vec::new(),
             operation: None,
         });

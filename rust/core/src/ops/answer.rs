@@ -33,6 +33,12 @@ pub struct SubmittedMany {
     pub ids: Vec<TaskId>,
 }
 
+#[derive(Debug, Serialize)]
+pub struct SubmittedGraph {
+    /// The ids of each node's tasks.
+    pub nodes: Vec<Vec<TaskId>>,
+}
+
 /// Why an attempt failed, as callers see it: without what a newer version may have added to it.
 #[derive(Debug, Serialize)]
 pub struct TaskError {
@@ -96,6 +102,27 @@ pub struct Task {
     cancel: Option<Cancel>,
     #[serde(skip_serializing_if = "Option::is_none")]
     park: Option<Park>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<After>,
+}
+
+/// What a task waits for, as callers see it.
+#[derive(Debug, Serialize)]
+pub struct After {
+    on: record::On,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<record::Results>,
+    tasks: Vec<TaskId>,
+    /// How many of them have yet to end.
+    open: usize,
+}
+
+impl From<record::After> for After {
+    fn from(after: record::After) -> Self {
+        let open = after.open().map(|(_, slot)| slot.tasks().count()).sum();
+        let tasks = after.tasks().collect();
+        Self { on: after.on, results: after.results, tasks, open }
+    }
 }
 
 /// That a task was parked or woken, as callers see it.
@@ -160,6 +187,7 @@ impl From<TaskView> for Task {
             progress: task.progress.map(|progress| *progress),
             cancel: task.cancel.map(|wish| (*wish).into()),
             park: task.park.map(|park| (*park).into()),
+            after: task.after.map(|after| (*after).into()),
         }
     }
 }
@@ -271,6 +299,8 @@ pub struct Assignment {
     parent: Option<TaskId>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     woken: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<After>,
 }
 
 impl From<crate::worker::Assignment> for Assignment {
@@ -293,6 +323,7 @@ impl From<crate::worker::Assignment> for Assignment {
             metadata: task.metadata,
             parent: task.parent,
             woken: task.woken,
+            after: task.after.map(|after| (*after).into()),
         }
     }
 }

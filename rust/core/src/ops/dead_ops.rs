@@ -36,6 +36,8 @@ pub struct ReplayRequest {
     priority: Option<i64>,
     delay: Option<Span>,
     at: Option<Timestamp>,
+    #[serde(default)]
+    with_dependents: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -204,9 +206,15 @@ impl Engine {
     }
 
     pub(super) async fn replay(&self, request: ReplayRequest) -> Result<MovedMany> {
-        let ReplayRequest { ids, timeout, retry, priority, delay, at } = request;
+        let ReplayRequest { ids, timeout, retry, priority, delay, at, with_dependents } = request;
         let (ids, changes) = (task_ids(&ids)?, changes(timeout, retry.as_ref(), priority, delay, at)?);
-        Ok(moved(self.existing().await?.move_tasks(&ids, Move::Replay(&changes)).await?, "replayed"))
+        let queue = self.existing().await?;
+        let done = if with_dependents {
+            queue.replay_with_dependents(&ids, &changes).await?
+        } else {
+            queue.move_tasks(&ids, Move::Replay(&changes)).await?
+        };
+        Ok(moved(done, "replayed"))
     }
 
     pub(super) async fn replay_many(&self, request: ReplayManyRequest) -> Result<SteppedAnswer> {

@@ -97,6 +97,7 @@ impl Engine {
             "doctor" => answer(&self.doctor(parse(op, request)?).await?),
             "connect" => answer(&self.connect(parse(op, request)?).await?),
             "submit" => answer(&self.submit(parse(op, request)?).await?),
+            "submit_graph" => answer(&self.submit_graph(parse(op, request)?).await?),
             "submit_many" => answer(&self.submit_many(parse(op, request)?).await?),
             "get" => answer(&self.get(parse(op, request)?).await?),
             "list" => answer(&self.list(parse(op, request)?).await?),

@@ -11,7 +11,7 @@ use crate::config::{Key, span_text};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
 use crate::limits;
-use crate::queue::{FORMAT, Filter, Submission, Unique};
+use crate::queue::{Dependency, FORMAT, Filter, Node, Submission, Unique};
 use crate::record::Json;
 use crate::store::{StoreErrorKind, StoreKind};
 
@@ -45,6 +45,22 @@ impl Engine {
         let submission = Submission { kind: request.kind, input: request.input, options, when, about };
         submission.check()?;
         let time = self.submit_time(std::slice::from_ref(&submission.input));
+        if !request.after.is_empty() {
+            if request.unique.is_some() || !request.payloads.is_empty() {
+                return Err(Error::Invalid(
+                    "after is given together with unique or payloads: let a task wait that is neither".into(),
+                ));
+            }
+            let Submission { kind, input, options, when, about } = submission;
+            let after = request.after.into_iter().map(Dependency::Task).collect();
+            let (on, results) = (request.on, request.results);
+            let node = Node { kind, inputs: vec![input], options, when, about, after, on, results };
+            let submitting = async { self.queue().await?.submit_graph(&[node]).await };
+            let ids = self.in_time(time, submitting).await?;
+            let id = ids.into_iter().flatten().next();
+            let id = id.ok_or_else(|| Error::Internal("a task was submitted and has no id".into()))?;
+            return Ok(answer::Submitted { id, created: true });
+        }
         let Some(unique) = request.unique.map(Unique::from) else {
             let payloads = request.payloads.into_iter().map(Into::into).collect();
             let submitting = async { self.queue().await?.submit_with(submission, payloads).await };
@@ -96,6 +112,18 @@ impl Engine {
             async { self.queue().await?.submit_many(&request.kind, request.inputs, options, when, &about).await };
         let ids = self.in_time(time, submitting).await?;
         Ok(answer::SubmittedMany { ids })
+    }
+
+    pub(super) async fn submit_graph(&self, request: request::SubmitGraph) -> Result<answer::SubmittedGraph> {
+        let defaults = self.task_defaults();
+        let nodes: Vec<Node> = request.nodes.into_iter().map(|node| node.node(&defaults)).collect::<Result<_>>()?;
+        let inputs: Vec<Json> = nodes.iter().flat_map(|node| node.inputs.iter().cloned()).collect();
+        // One node is stored after the other.
+        let rounds = u32::try_from(nodes.len()).unwrap_or(u32::MAX).max(1);
+        let time = self.submit_time(&inputs).saturating_mul(rounds);
+        let submitting = async { self.queue().await?.submit_graph(&nodes).await };
+        let nodes = self.in_time(time, submitting).await?;
+        Ok(answer::SubmittedGraph { nodes })
     }
 
     pub(super) async fn get(&self, request: request::Get) -> Result<answer::Tasks> {

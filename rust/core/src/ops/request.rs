@@ -9,8 +9,10 @@ use super::span::Span;
 use crate::error::{Error, Result};
 use crate::id::{LeaseId, TaskId, WorkerId};
 use crate::payload::Payload;
-use crate::queue::{About, Scope, Unique, When, check_files};
-use crate::record::{Extras, Failure, Json, Options, Outcome, RetryChanges, RetryPolicy, Stowed, TaskStatus};
+use crate::queue::{About, Dependency, Node, Scope, Unique, When, check_files};
+use crate::record::{
+    Extras, Failure, Json, On, Options, Outcome, Results, RetryChanges, RetryPolicy, Stowed, TaskStatus,
+};
 use crate::time::Timestamp;
 
 /// No fields.
@@ -50,6 +52,12 @@ pub struct Submit {
     metadata: BTreeMap<String, String>,
     parent: Option<TaskId>,
     pub unique: Option<UniqueRequest>,
+    /// Tasks that it waits for.
+    #[serde(default)]
+    pub after: Vec<TaskId>,
+    #[serde(default)]
+    pub on: On,
+    pub results: Option<Results>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,6 +78,70 @@ pub struct SubmitMany {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     parent: Option<TaskId>,
+}
+
+/// Tasks that wait for others, with those others.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitGraph {
+    pub nodes: Vec<GraphNode>,
+}
+
+/// Tasks that wait for the same.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphNode {
+    #[serde(rename = "type")]
+    kind: String,
+    pub inputs: Vec<Json>,
+    timeout: Option<Span>,
+    retry: Option<Retry>,
+    priority: Option<i64>,
+    delay: Option<Span>,
+    at: Option<Timestamp>,
+    ttl: Option<Span>,
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+    parent: Option<TaskId>,
+    #[serde(default)]
+    after: Vec<DependencyRequest>,
+    #[serde(default)]
+    on: On,
+    results: Option<Results>,
+}
+
+/// What a task waits for: an earlier node, or a task that there is already.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum DependencyRequest {
+    Node(usize),
+    Id(TaskId),
+}
+
+impl GraphNode {
+    /// The node as the engine knows it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for options that exclude each other, or are out of range.
+    pub fn node(self, defaults: &Options) -> Result<Node> {
+        let dependency = |wanted: DependencyRequest| match wanted {
+            DependencyRequest::Node(node) => Dependency::Node(node),
+            DependencyRequest::Id(id) => Dependency::Task(id),
+        };
+        Ok(Node {
+            kind: self.kind,
+            inputs: self.inputs,
+            options: options(self.timeout, self.retry.as_ref(), self.priority, defaults.clone())?,
+            when: when(self.delay, self.at)?,
+            about: about((self.ttl, self.expires_at), self.tags, self.metadata, self.parent)?,
+            after: self.after.into_iter().map(dependency).collect(),
+            on: self.on,
+            results: self.results,
+        })
+    }
 }
 
 /// What makes a task the only one of its kind; without `key`, its input does.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::{Queue, TaskView};
 use crate::error::{Error, Result};
 use crate::id::TaskId;
-use crate::record::TaskStatus;
+use crate::record::{After, Slot, TaskStatus};
 use crate::time::Timestamp;
 use crate::worker::Phase;
 
@@ -55,6 +55,7 @@ impl Queue {
     async fn explain_view(&self, view: &TaskView) -> Result<Option<String>> {
         match view.task.status {
             TaskStatus::Pending => {}
+            TaskStatus::Waiting if view.task.awaits_others() => return Ok(view.task.after.as_deref().map(waits_for)),
             TaskStatus::Waiting => return Ok(Some(waits(view.task.park.as_ref().and_then(|park| park.until)))),
             TaskStatus::Running
             | TaskStatus::Completed
@@ -97,6 +98,15 @@ impl Queue {
 
 fn not_due(at: Timestamp) -> String {
     format!("it is not to start before {at}")
+}
+
+fn waits_for(after: &After) -> String {
+    let count = |slot: &Slot| slot.tasks().count();
+    let open: usize = after.open().map(|(_, slot)| count(slot)).sum();
+    let all: usize = after.slots.iter().map(count).sum();
+    let first = after.open().find_map(|(_, slot)| slot.tasks().next());
+    let first = first.map_or_else(String::new, |first| format!(", such as {first}"));
+    format!("it waits for {open} of the {all} tasks that it is to run after{first}")
 }
 
 fn waits(until: Option<Timestamp>) -> String {

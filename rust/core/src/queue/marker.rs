@@ -12,8 +12,10 @@ use crate::limits;
 use crate::store::{Condition, Got, StoreErrorKind, probe};
 use crate::time::Timestamp;
 
-/// The layout this code reads and writes.
+/// The layout this code writes, as long as no task waits for others.
 pub const FORMAT: u32 = 1;
+/// The layout of a queue in which tasks wait for others: the newest that this code reads.
+const LINKED_FORMAT: u32 = 2;
 /// Hex digits of an id that make its shard.
 const SHARD_DIGITS: u32 = 1;
 /// Objects looked at for some that are not ours.
@@ -113,17 +115,40 @@ fn read(bucket: &Bucket, body: &[u8]) -> Result<Marked> {
 /// # Errors
 /// [`Error::Corrupt`] if the marker is gone or cannot be read; the store's.
 pub async fn announce_schemas(bucket: &Bucket) -> Result<()> {
+    let say = |marker: &mut Map<String, Value>| marker.insert("schemas".into(), true.into());
+    amend(bucket, |marker| marker.get("schemas") == Some(&true.into()), say).await
+}
+
+/// Lets the marker have the format of a queue in which tasks wait for others, so that versions that would not tell those of an
+/// end refuse to open it.
+///
+/// # Errors
+/// As [`announce_schemas`].
+pub async fn announce_links(bucket: &Bucket) -> Result<()> {
+    let is_there = |marker: &Map<String, Value>| {
+        marker.get("format").and_then(Value::as_u64).is_some_and(|format| format >= u64::from(LINKED_FORMAT))
+    };
+    amend(bucket, is_there, |marker| marker.insert("format".into(), LINKED_FORMAT.into())).await
+}
+
+/// Changes the marker, unless it `says` so already.
+async fn amend(
+    bucket: &Bucket,
+    says: impl Fn(&Map<String, Value>) -> bool + Send + Sync,
+    say: impl Fn(&mut Map<String, Value>) -> Option<Value> + Send + Sync,
+) -> Result<()> {
     for _ in 0..limits::REBASES {
         let Got::Found(object) = bucket.get(keys::MARKER, None).await?.value else {
             return Err(Error::Corrupt(format!("the marker is gone; put back {FORMER}")));
         };
-        if read(bucket, &object.body)?.schemas {
-            return Ok(());
-        }
+        read(bucket, &object.body)?;
         let mut marker: Map<String, Value> = serde_json::from_slice(&object.body)
             .map_err(|error| Error::Corrupt(format!("{} cannot be read: {error}", keys::MARKER)))?;
+        if says(&marker) {
+            return Ok(());
+        }
         let commit = CommitId::random(bucket.entropy());
-        marker.insert("schemas".into(), true.into());
+        say(&mut marker);
         marker.insert("commit".into(), commit.to_string().into());
         let body = serde_json::to_vec(&marker).map_err(|error| Error::Internal(error.to_string()))?;
         let condition = Condition::IfMatch(object.etag);
@@ -154,9 +179,9 @@ pub fn check(url: &str, body: &[u8]) -> Result<()> {
                 keys::MARKER
             ))
         })?;
-    if layout.format > FORMAT {
+    if layout.format > LINKED_FORMAT {
         return Err(Error::Layout(format!(
-            "{url} has layout format {}, and this version of buquet knows up to {FORMAT}: upgrade buquet",
+            "{url} has layout format {}, and this version of buquet knows up to {LINKED_FORMAT}: upgrade buquet",
             layout.format
         )));
     }

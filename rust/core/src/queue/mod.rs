@@ -8,14 +8,17 @@ mod derived;
 pub mod doctor;
 mod explain;
 mod fill;
+mod graph;
 mod history;
 mod lifecycle;
 mod list;
+mod look;
 mod marker;
 mod notices;
 mod place;
 mod purge;
 mod repair;
+mod revive;
 mod schedules;
 mod schemas;
 mod settings;
@@ -36,6 +39,7 @@ pub use self::cancel::{CancelCounts, CancelFilter};
 pub use self::dead::{DeadFilter, Moved, Step, Stepped};
 pub(crate) use self::derived::Derived;
 pub(crate) use self::fill::is_small;
+pub use self::graph::{Dependency, Node};
 pub use self::history::{Event, History};
 pub use self::lifecycle::{Lifecycle, LifecycleChoice};
 pub use self::list::{CorruptObject, Filter, Listing};
@@ -54,6 +58,7 @@ use self::submit::Lanes;
 pub use self::unique::{Scope, Unique};
 use self::wait::Watches;
 use crate::bucket::{Bucket, Deleter, Usage};
+use crate::deliver::{Hears, Herald};
 use crate::entropy::Entropy;
 use crate::error::Result;
 use crate::id::{RecordId, TaskId, WorkerId};
@@ -151,9 +156,16 @@ impl Queue {
         let to_run = deleter.clone();
         let alarm = |panic: &str| tracing::error!(panic, "the deletion of index entries panicked and begins anew");
         spawner.keep(move || to_run.clone().run(), alarm);
+        let herald = Herald::default();
         let core = Arc::new(Core {
             bell: Bell::new(bucket.clone(), settings.bell_touch),
-            desk: Desk { bucket, deleter, variant: settings.variant, parked_in: Arc::default() },
+            desk: Desk {
+                bucket,
+                deleter,
+                variant: settings.variant,
+                parked_in: Arc::default(),
+                herald: herald.clone(),
+            },
             settings,
             spawner,
             schemas: schemas::Known::default(),
@@ -164,6 +176,8 @@ impl Queue {
             nearby: Mutex::default(),
             place: Place::default(),
         });
+        let hears: std::sync::Weak<Core> = Arc::downgrade(&core);
+        herald.tell(hears);
         Self { core, _tasks: Arc::new(tasks) }
     }
 
@@ -234,6 +248,18 @@ impl Queue {
     pub async fn flush(&self) {
         self.flush_bell().await;
         self.core.desk.deleter.flush().await;
+    }
+}
+
+impl Hears for Core {
+    fn delivered(&self, record: &BatchRecord) {
+        self.show(record);
+        self.tell_nearby(record);
+        record.claim_entries().for_each(|entry| self.announce(entry));
+    }
+
+    fn delivered_unseen(&self) {
+        self.ring();
     }
 }
 

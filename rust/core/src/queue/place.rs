@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 use super::Core;
 use super::marker::{self, Made, Marked};
@@ -15,6 +15,8 @@ pub(super) struct Place {
     marked: Mutex<Option<u64>>,
     /// Held while the marker is looked for, so that many who begin at once look once.
     looking: AsyncMutex<()>,
+    /// Set once the marker is known to say that there are links.
+    pub(super) links: OnceCell<()>,
 }
 
 impl Core {

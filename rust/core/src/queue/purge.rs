@@ -16,10 +16,11 @@ use super::derived::BARRED;
 use super::list::{check_cursor, check_limit};
 use super::{CorruptObject, Queue, READS_IN_FLIGHT};
 use crate::error::{Error, Result};
+use crate::id::{RecordId, TaskId};
 use crate::keys::{self, FailedEntry};
 use crate::limits;
 use crate::payload::unnamed;
-use crate::record::{BatchRecord, Task, TaskStatus};
+use crate::record::{BatchRecord, Link, Task, TaskStatus};
 use crate::time::Timestamp;
 use crate::transact::{Stored, Transacted};
 
@@ -207,8 +208,11 @@ impl Queue {
         if !filter.admits_record(record) {
             return Ok(Done::default());
         }
+        let silent = self.core().settings.variant.purges_undelivered();
+        let needed = if silent { BTreeSet::new() } else { self.still_needed(record).await? };
+        let admits = |task: &Task| purge.admits(filter, task, now) && !needed.contains(&task.n);
         let mut preview = record.clone();
-        let tasks = preview.purge(now, |task| purge.admits(filter, task, now));
+        let tasks = preview.purge(now, admits);
         let whole = preview.is_purged();
         let done = Done { tasks, kept: tasks > 0 && !whole, deleted: None };
         if tasks == 0 || dry {
@@ -217,12 +221,18 @@ impl Queue {
         if whole && self.core().settings.variant.purges_unsealed() {
             return self.delete_record(&found, done).await;
         }
-        let change = |record: &mut BatchRecord, now| {
-            let tasks = record.purge(now, |task| purge.admits(filter, task, now));
+        let change = |record: &mut BatchRecord, _| {
+            let tasks = record.purge(now, admits);
             (tasks > 0).then_some(tasks)
         };
+        let mut stored = found.stored.clone();
+        stored.served |= silent;
+        if stored.record.owes() && !stored.served {
+            self.core().desk.serve(&stored.record, Vec::new()).await?;
+            stored.served = true;
+        }
         // Whoever commits first has work to do there: the next purge looks again.
-        match self.core().desk.transact(found.stored.clone(), false, change).await? {
+        match self.core().desk.transact(stored, false, change).await? {
             Transacted::Done(tasks, sealed) => {
                 let whole = sealed.as_ref().is_some_and(|sealed| sealed.record.is_purged());
                 let done = Done { tasks, kept: !whole, deleted: None };
@@ -239,6 +249,33 @@ impl Queue {
             Transacted::Unchanged(_) | Transacted::Missing | Transacted::Overtaken => Ok(Done::default()),
             Transacted::Unknown(_, _, error) => Err(error),
         }
+    }
+
+    /// Tasks that others wait for, or whose output one that has waited for them has yet to read.
+    async fn still_needed(&self, record: &BatchRecord) -> Result<BTreeSet<u16>> {
+        if record.links.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let targets: BTreeSet<RecordId> = record.links.iter().map(|link| link.target.record()).collect();
+        let loads = stream::iter(targets).map(|id| async move { (id, self.core().desk.load(id).await) });
+        let found: Vec<_> = loads.buffer_unordered(READS_IN_FLIGHT).boxed().collect().await;
+        let mut open: BTreeSet<TaskId> = BTreeSet::new();
+        for (id, stored) in found {
+            match stored {
+                Ok(stored) => {
+                    let tasks = stored.iter().flat_map(|stored| &stored.record.tasks);
+                    open.extend(tasks.filter(|task| !task.status.is_terminal()).map(|task| id.task(task.n)));
+                }
+                // Nobody knows what it has yet to read.
+                Err(Error::Corrupt(_) | Error::Layout(_)) => {
+                    let links = record.links.iter().filter(|link| link.target.record() == id);
+                    open.extend(links.flat_map(Link::targets));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let needed = |n: &u16| record.dependents(*n).any(|target| open.contains(&target));
+        Ok(record.tasks.iter().map(|task| task.n).filter(needed).collect())
     }
 
     /// How long a sealed record is left to whoever sealed it. A record whose id comes from a key may come again after

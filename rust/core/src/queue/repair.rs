@@ -10,7 +10,7 @@ use super::{CorruptObject, Queue, READS_IN_FLIGHT};
 use crate::error::{Error, Result};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
-use crate::record::{EntryState, is_overdue, ready_entry_state};
+use crate::record::{EntryState, Task, is_overdue, ready_entry_state};
 use crate::time::Timestamp;
 use crate::transact::Transacted;
 
@@ -80,7 +80,13 @@ impl Queue {
         // A task is parked by a commit over its record: without one none can land.
         let Some(stored) = stored else { return Ok(if old { Found::LeftOver(entry) } else { Found::Young }) };
         match ready_entry_state(&entry, &stored.record) {
-            EntryState::Current => Ok(Found::Waits),
+            EntryState::Current => {
+                // Those that wait for others: do all of them know?
+                if stored.record.tasks.iter().any(Task::awaits_others) {
+                    self.core().look_after(entry.record).await?;
+                }
+                Ok(Found::Waits)
+            }
             EntryState::Stale => Ok(Found::LeftOver(entry)),
             EntryState::Ahead if old && stored.record.is_finished() => {
                 let passed = desk.transact(stored, false, |record, _| record.pass_over(entry.seq)).await?;

@@ -56,7 +56,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    fn new(input: Json, now: Timestamp, when: When, about: &About) -> Result<Self> {
+    pub fn new(input: Json, now: Timestamp, when: When, about: &About) -> Result<Self> {
         let available_at = when.moment(now);
         let expires_at = about.expires_at(now, available_at)?;
         Ok(Self { input, available_at, expires_at, extras: about.extras.clone(), key: None })
@@ -224,7 +224,7 @@ impl Queue {
 }
 
 /// How many of the drafts fit into one record; one that is alone always does.
-fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>, limits: RecordLimits) -> usize {
+pub(super) fn batch_size<'a>(drafts: impl Iterator<Item = &'a Draft>, limits: RecordLimits) -> usize {
     let (mut bytes, mut first) = (0, true);
     let fits = |draft: &&Draft| {
         bytes += draft.bytes();

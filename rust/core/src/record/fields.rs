@@ -51,6 +51,12 @@ pub fn take_or_default<T: Default, E: Error>(_: &'static str, found: Option<T>) 
     Ok(found.unwrap_or_default())
 }
 
+/// A count that may be missing: then it is 1.
+#[expect(clippy::unnecessary_wraps, reason = "one of several ways to take a field")]
+pub fn take_or_one<E: Error>(_: &'static str, found: Option<u16>) -> Result<u16, E> {
+    Ok(found.unwrap_or(1))
+}
+
 /// A field that may be missing; one that is `null` is there.
 #[expect(clippy::unnecessary_wraps, reason = "one of several ways to take a field")]
 pub const fn take_if_there<T, E: Error>(_: &'static str, found: Option<T>) -> Result<Option<T>, E> {

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::after::After;
 use super::codec::{FORMAT, Json, PLAIN_FORMAT, STOWED_FORMAT, advance};
 use super::dead::{FailedRef, Overrides};
 use super::extras::{Cancel, Extras, Progress};
 use super::fields::read_keeping_the_unknown;
+use super::links::Link;
 use super::options::Options;
 use super::park::Park;
 use super::payload::PayloadRef;
@@ -54,6 +56,9 @@ pub struct BatchRecord {
     pub failed: Option<FailedRef>,
     /// Who works on it.
     pub leases: BTreeMap<LeaseId, Lease>,
+    /// Tasks of other records that are told when some of these end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Set where a submit was abandoned half way: holds no task, and bars the late commit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub void: bool,
@@ -177,6 +182,9 @@ pub struct Task {
     /// Options of its own, from a replay; they count for more than the record's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Box<Overrides>>,
+    /// What it waits for before it may be started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Box<After>>,
     /// That it was parked or woken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub park: Option<Box<Park>>,
@@ -245,6 +253,7 @@ impl Task {
             progress: None,
             cancel: None,
             options: None,
+            after: None,
             park: None,
             archived_from: None,
             purged_at: None,
@@ -303,6 +312,7 @@ impl BatchRecord {
             parked: None,
             failed: None,
             leases: BTreeMap::new(),
+            links: Vec::new(),
             void: false,
             tasks,
             extra: Extra::new(),
@@ -315,7 +325,7 @@ impl BatchRecord {
         if self.tasks.iter().any(Task::is_stowed) {
             self.format = self.format.max(STOWED_FORMAT);
         }
-        if self.tasks.iter().any(|task| task.park.is_some()) {
+        if !self.links.is_empty() || self.tasks.iter().any(|task| task.park.is_some()) {
             self.format = self.format.max(FORMAT);
         }
     }
@@ -393,6 +403,7 @@ read_keeping_the_unknown!(BatchRecord {
     parked: take_or_default("parked"),
     failed: take_or_default("failed"),
     leases: take_or_default("leases"),
+    links: take_or_default("links"),
     void: take_or_default("void"),
     tasks: take("tasks"),
 });
@@ -436,6 +447,7 @@ read_keeping_the_unknown!(Task {
     progress: take_or_default("progress"),
     cancel: take_or_default("cancel"),
     options: take_or_default("options"),
+    after: take_or_default("after"),
     park: take_or_default("park"),
     archived_from: take_or_default("archived_from"),
     purged_at: take_or_default("purged_at"),

@@ -75,6 +75,11 @@ impl BatchRecord {
     pub fn wake(&mut self, id: TaskId, now: Timestamp) -> Waking {
         let Some(task) = self.task_mut(id) else { return Waking::Missing };
         match task.status {
+            // What waits for others is not to be started before those have ended, whoever wakes it.
+            TaskStatus::Waiting if task.awaits_others() => {
+                let park = task.park.get_or_insert_default();
+                if std::mem::replace(&mut park.woken, true) { Waking::Known } else { Waking::Noted }
+            }
             TaskStatus::Waiting => {
                 let park = task.park.get_or_insert_default();
                 (park.woken, park.until) = (true, None);
@@ -165,6 +170,12 @@ impl Task {
     /// Whether a task that waits may be started although nobody woke it.
     #[must_use]
     pub fn is_time_to_look(&self, now: Timestamp) -> bool {
+        !self.awaits_others() && self.is_look_due(now)
+    }
+
+    /// Whether the time has come at which it is to be looked at.
+    #[must_use]
+    pub fn is_look_due(&self, now: Timestamp) -> bool {
         self.park.as_ref().and_then(|park| park.until).is_some_and(|until| until <= now)
     }
 }

@@ -210,6 +210,7 @@ impl BatchRecord {
                 task.progress = None;
                 task.cancel = None;
                 task.park = None;
+                task.after = None;
                 task.archived_from = None;
                 task.purged_at = Some(now);
                 count += 1;

@@ -56,7 +56,9 @@ impl TaskStatus {
             }
             Self::Waiting => matches!(next, Self::Pending | Self::Running | Self::Cancelled | Self::Expired),
             Self::Failed => matches!(next, Self::Pending | Self::Archived),
-            Self::Completed | Self::Cancelled | Self::Expired => matches!(next, Self::Archived),
+            // What was called off because of others waits for them again if they are replayed.
+            Self::Cancelled => matches!(next, Self::Waiting | Self::Archived),
+            Self::Completed | Self::Expired => matches!(next, Self::Archived),
             Self::Archived => false,
         }
     }
@@ -81,6 +83,7 @@ mod tests {
             (Waiting, Running),
             (Waiting, Cancelled),
             (Waiting, Expired),
+            (Cancelled, Waiting),
             (Failed, Pending),
             (Completed, Archived),
             (Failed, Archived),

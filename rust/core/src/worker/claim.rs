@@ -16,7 +16,7 @@ use crate::id::{CommitId, LeaseId};
 use crate::keys::{self, ReadyEntry};
 use crate::limits;
 use crate::record::{
-    BatchRecord, Claimed, EntryState, Extra, Lease, Options, TaskStatus, is_overdue, ready_entry_state,
+    BatchRecord, Claimed, EntryState, Extra, Lease, Options, Task, TaskStatus, is_overdue, ready_entry_state,
 };
 use crate::time::Timestamp;
 use crate::transact::{Stored, Transacted};
@@ -157,6 +157,11 @@ impl Shared {
                 self.note_claim(candidate, false);
                 return Ok(Next::Forget);
             }
+        }
+        let now = self.now();
+        if stored.record.tasks.iter().any(|task| looks_for_others(task, now)) {
+            self.core.look_after(entry.record).await?;
+            return Ok(Next::Again(now));
         }
         // The answer to the reading may have told that this machine was suspended.
         self.ensure_fresh_beat().await?;
@@ -347,6 +352,11 @@ fn check_kinship(entry: &ReadyEntry, record: &BatchRecord) -> Result<(), Error> 
         "{} and its index entry {entry} do not agree on type and priority; look at both",
         keys::record(record.id)
     )))
+}
+
+/// Whether it is time to look whether all that a task waits for know of it.
+fn looks_for_others(task: &Task, now: Timestamp) -> bool {
+    task.status == TaskStatus::Waiting && task.awaits_others() && task.is_look_due(now)
 }
 
 /// When to look again for a record that its entry is ahead of: the commit is most likely on its way, so at first at

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::settle::{Verdict, WorkOutcome};
 use crate::id::{LeaseId, RecordId, TaskId};
-use crate::record::{BatchRecord, Claimed, Json, PayloadRef};
+use crate::record::{After, BatchRecord, Claimed, Json, PayloadRef};
 use crate::time::Timestamp;
 use crate::transact::Stored;
 
@@ -49,6 +49,8 @@ pub struct Assignment {
     pub parent: Option<TaskId>,
     /// It was woken since its last attempt looked.
     pub woken: bool,
+    /// What it waited for, and whose results it may want.
+    pub after: Option<Box<After>>,
 }
 
 /// The record of some held tasks. Commits of this worker to it go one after the other, through here.
@@ -168,6 +170,7 @@ impl Hold {
                 metadata: task.metadata.clone(),
                 parent: task.parent,
                 woken,
+                after: task.after.clone(),
             };
             self.tasks.insert(
                 id,

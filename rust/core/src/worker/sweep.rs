@@ -260,11 +260,16 @@ impl Shared {
         entries: &[(LeaseEntry, Timestamp)],
         lost: &BTreeSet<WorkerId>,
     ) -> Result<()> {
-        let Some(stored) = self.desk().load(id).await? else {
+        let Some(mut stored) = self.desk().load(id).await? else {
             // A claim commits over a record it has read; without one none can land any more.
             self.desk().deleter.delete(entries.iter().map(|(entry, _)| entry.to_string()));
             return Ok(());
         };
+        // Entries that lead to what is owed are there until it was delivered.
+        if stored.record.owes() && !self.settings().variant.clears_undelivered() {
+            self.desk().serve(&stored.record, Vec::new()).await?;
+            stored.served = true;
+        }
         let (now, margin) = (self.now(), self.desk().bucket.time_margin());
         let mut fence = false;
         for (entry, written) in entries {

@@ -7,6 +7,7 @@ mod dead_letters;
 mod dead_letters_many;
 mod doctor;
 mod finding;
+mod graph;
 mod meddled;
 mod outages;
 mod panics;

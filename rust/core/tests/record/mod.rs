@@ -7,6 +7,7 @@ mod dead;
 mod entries;
 mod foreign;
 mod leases;
+mod links;
 mod object_layout;
 mod parking;
 mod sequences;

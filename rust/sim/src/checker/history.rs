@@ -190,6 +190,8 @@ impl History {
         add("parked", moved(Status::Running, Status::Waiting));
         add("woken", moved(Status::Waiting, Status::Pending));
         add("looked again by themselves", moved(Status::Waiting, Status::Running));
+        add("waited for others", self.count(|was, is| is_told(was, is) && is.status == Status::Pending));
+        add("called off because of others", self.count(|was, is| is_told(was, is) && is.status == Status::Cancelled));
         add("parks refused", self.count(is_refused));
         add("reports of progress", self.count(|was, is| is.progress.is_some() && was.progress != is.progress));
         for ending in &self.endings {
@@ -254,4 +256,9 @@ fn is_refused(was: &Task, is: &Task) -> bool {
     let woken = |task: &Task| task.park.as_ref().is_some_and(|park| park.woken);
     let runs = (was.status, is.status) == (Status::Running, Status::Running);
     runs && woken(was) && !woken(is)
+}
+
+/// Whether the last of what it waits for has just ended.
+fn is_told(was: &Task, is: &Task) -> bool {
+    super::links::waits(was) && !super::links::waits(is)
 }

@@ -12,6 +12,7 @@ mod index;
 mod keys;
 mod leases;
 mod life;
+mod links;
 mod parking;
 mod payloads;
 mod promises;
@@ -100,6 +101,7 @@ pub fn check(evidence: &Evidence<'_>) -> Verdict {
     cancels::check(&history, evidence, &mut found);
     schedules::check(&history, evidence, &mut found);
     parking::check(&history, evidence, &mut found);
+    links::check(&history, &mut found);
     remains::check(&history, evidence, &mut found);
     dead::check(&history, evidence, &mut found);
     fleet::check(&history, evidence, &mut found);

@@ -6,7 +6,7 @@ use buquet_core::time::Timestamp;
 
 use super::history::History;
 use super::view::{Park, Status, Task};
-use super::{Evidence, Findings, life, revisions};
+use super::{Evidence, Findings, life, links, revisions};
 
 pub(super) fn check(history: &History, evidence: &Evidence<'_>, found: &mut Findings) {
     let last = history.last().flat_map(|(_, record)| record.tasks.iter().map(|task| (record.task_id(task.n), task)));
@@ -74,6 +74,10 @@ pub(super) fn check_waiting(was: &Task, is: &Task, at: Timestamp) -> Result<(), 
             }
             if until.is_some_and(|until| until <= at) { Ok(()) } else { Err("started before its time".into()) }
         }
+        Status::Pending if links::waits(was) => {
+            let same = is.attempt == was.attempt && counts(is) == counts(was);
+            if same && !links::waits(is) { Ok(()) } else { Err("pending before what it waits for has ended".into()) }
+        }
         Status::Pending => {
             let same = is.attempt == was.attempt && counts(is) == counts(was);
             if bits(is).0 && same && is.available_at <= at { Ok(()) } else { Err("pending, and nobody woke it".into()) }
@@ -88,6 +92,7 @@ pub(super) fn check_waiting(was: &Task, is: &Task, at: Timestamp) -> Result<(), 
 /// What must hold of a task in any revision.
 pub(super) fn check_shape(task: &Task) -> bool {
     let waits = task.status == Status::Waiting;
-    let shape = |park: &Park| (waits || park.until.is_none()) && !(waits && (park.woken || park.heard));
+    let shape =
+        |park: &Park| (waits || park.until.is_none()) && !(waits && !links::waits(task) && (park.woken || park.heard));
     task.park.as_ref().is_none_or(shape)
 }

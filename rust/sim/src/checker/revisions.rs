@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::history::{History, Revision};
 use super::view::{Record, Status, Task};
-use super::{Findings, life, parking};
+use super::{Findings, life, links, parking};
 
 pub(super) fn check(history: &History, found: &mut Findings) {
     let mut commits = BTreeMap::new();
@@ -32,7 +32,8 @@ fn check_first(key: &str, record: &Record, found: &mut Findings) {
 }
 
 fn is_fresh(task: &Task) -> bool {
-    task.status == Status::Pending && task.attempt == 0 && task.retry_count == 0
+    let waits = task.status == Status::Waiting && task.after.is_some();
+    (waits || task.status == Status::Pending) && task.attempt == 0 && task.retry_count == 0
 }
 
 /// What must hold in any revision by itself.
@@ -44,7 +45,10 @@ fn check_shape(key: &str, record: &Record, found: &mut Findings) {
         let good = match task.status {
             Status::Pending => task.lease.is_none() && task.completed_at.is_none(),
             Status::Running => held && task.started_at.is_some() && task.completed_at.is_none(),
-            Status::Waiting => task.lease.is_none() && task.completed_at.is_none() && parking::parks(task) > 0,
+            Status::Waiting => {
+                let waits = parking::parks(task) > 0 || links::waits(task);
+                task.lease.is_none() && task.completed_at.is_none() && waits
+            }
             Status::Completed => task.lease.is_none() && task.output.is_some() && task.completed_at.is_some(),
             Status::Failed => task.lease.is_none() && task.error.is_some() && task.completed_at.is_some(),
             Status::Archived => task.lease.is_none() && task.completed_at.is_some(),
@@ -94,6 +98,9 @@ fn check_step(key: &str, old: &Revision, new: &Revision, found: &mut Findings) {
         };
         found.require(!reused, "ready entries are new", || what("a new ready or parked entry has an old number"));
     }
+    if let Err(text) = links::check_step(before, after) {
+        found.add("legal history", what(&text));
+    }
     for (lease, held) in &before.leases {
         let later =
             after.leases.get(lease).is_none_or(|now| now.worker == held.worker && now.expires_at >= held.expires_at);
@@ -124,6 +131,7 @@ fn check_task(was: &Task, is: &Task, new: &Revision) -> Result<(), String> {
     life::check_wish(was, is)?;
     life::check_progress(was, is)?;
     parking::check_bits(was, is)?;
+    links::check_slots(was, is)?;
     let counted = is.attempt >= was.attempt && is.retry_count >= was.retry_count && is.loss_count >= was.loss_count;
     if !counted {
         return Err("a count went back".into());

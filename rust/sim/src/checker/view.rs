@@ -20,6 +20,8 @@ pub(super) struct Record {
     pub failed: Option<Failed>,
     pub leases: BTreeMap<String, Lease>,
     #[serde(default)]
+    pub links: Vec<Link>,
+    #[serde(default)]
     pub void: bool,
     pub created_at: Timestamp,
     pub tasks: Vec<Task>,
@@ -81,6 +83,7 @@ pub(super) struct Task {
     pub error: Option<TaskError>,
     pub options: Option<Own>,
     pub purged_at: Option<Timestamp>,
+    pub archived_from: Option<String>,
     #[serde(default)]
     pub tags: Vec<String>,
     pub expires_at: Option<Timestamp>,
@@ -88,6 +91,51 @@ pub(super) struct Task {
     pub progress: Option<Progress>,
     pub cancel: Option<Cancel>,
     pub park: Option<Park>,
+    pub after: Option<After>,
+}
+
+/// Some tasks of a record, all of which have to end before another is told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Link {
+    pub of: Vec<(u16, u16)>,
+    pub target: String,
+    #[serde(default = "one")]
+    pub count: u16,
+    pub slot: usize,
+    pub owed: Option<Ended>,
+    #[serde(default)]
+    pub done: bool,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+/// What came of the tasks of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Ended {
+    pub culprit: Option<Culprit>,
+}
+
+/// A task that did not complete.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Culprit {
+    pub task: String,
+}
+
+/// What a task waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct After {
+    pub on: String,
+    pub slots: Vec<Slot>,
+}
+
+/// Tasks of one record that it waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Slot {
+    pub record: String,
+    pub of: Vec<(u16, u16)>,
+    pub ended: Option<Ended>,
 }
 
 /// That a task was parked or woken.

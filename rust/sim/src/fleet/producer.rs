@@ -2,7 +2,7 @@
 
 use buquet_core::Error;
 use buquet_core::id::TaskId;
-use buquet_core::queue::{About, Submission, TaskView, Unique, When};
+use buquet_core::queue::{About, Dependency, Node, Submission, TaskView, Unique, When};
 use buquet_core::record::{Extras, Json, Options, RetryPolicy};
 use futures::future::join_all;
 use std::time::Duration;
@@ -23,6 +23,7 @@ impl Living {
         self.store.resumed().await;
         self.expect_signals(&burst);
         let ids = match &burst.about.unique {
+            _ if !burst.graph.is_empty() => self.submit_graph(&burst).await,
             Some(unique) => self.submit_keyed(&burst, unique).await,
             None if burst.many => self.submit_many(&burst).await,
             None => self.submit_each(&burst).await,
@@ -70,6 +71,44 @@ impl Living {
         });
         let one = |(n, script)| self.submitted(script, ids.clone().map(|ids| ids[n]));
         burst.scripts.iter().enumerate().filter_map(one).collect()
+    }
+
+    async fn submit_graph(&self, burst: &Burst) -> Vec<TaskId> {
+        let known: Vec<TaskId> = {
+            let journal = self.world.journal.borrow();
+            journal.submits.values().filter_map(|submit| submit.id.as_ref()?.parse().ok()).collect()
+        };
+        let nodes = burst.graph.iter().map(|node| {
+            let earlier = node.known.and_then(|place| known.get(place % known.len().max(1)).copied());
+            let after = node.after.iter().map(|node| Dependency::Node(*node));
+            Node {
+                kind: burst.kind.clone(),
+                inputs: node.scripts.iter().filter_map(|script| input(script).ok()).collect(),
+                options: burst.options(),
+                when: node.delay.map_or(When::Now, When::After),
+                about: burst.about(),
+                after: after.chain(earlier.map(Dependency::Task)).collect(),
+                on: node.on,
+                results: None,
+            }
+        });
+        let nodes: Vec<Node> = nodes.collect();
+        let answer = self.queue.submit_graph(&nodes).await;
+        // Those of the last submits may have been purged, or have too many that wait for them.
+        let answer = answer.map_err(|error| match error {
+            Error::NotFound(what) | Error::Invalid(what) => Error::Unavailable(what),
+            error => error,
+        });
+        let scripts = burst.graph.iter().flat_map(|node| &node.scripts);
+        let ids: Result<Vec<TaskId>, Error> = answer.map(|ids| ids.into_iter().flatten().collect());
+        let one = |(n, script): (usize, &Script)| {
+            let id = ids.clone().and_then(|ids| {
+                let none = || Error::Internal("fewer ids than tasks".into());
+                ids.get(n).copied().ok_or_else(none)
+            });
+            self.submitted(script, id)
+        };
+        scripts.enumerate().filter_map(one).collect()
     }
 
     async fn submit_keyed(&self, burst: &Burst, plan: &UniquePlan) -> Vec<TaskId> {

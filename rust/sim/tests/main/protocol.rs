@@ -120,6 +120,48 @@ fn a_park_that_ignores_that_its_task_was_woken_is_caught() {
     assert!(clean.violations.is_empty(), "the true protocol fails it too: {}", complaints(&clean));
 }
 
+/// Checks that a broken protocol of links is caught by one of the rules in one of the first seeds made for them.
+fn caught_among_links(variant: Variant, rules: &[&str]) {
+    let report = |seed, variant| {
+        let protocol = Protocol::Uniform(variant);
+        simulate_scenario(Scenario::links(seed), Options { protocol, trace: false }).unwrap()
+    };
+    let broken = |seed: &u64| report(*seed, variant).violations.iter().any(|found| rules.contains(&found.rule));
+    let seed = (0..60).find(broken).unwrap_or_else(|| panic!("{variant:?} was not caught by any of {rules:?}"));
+    let clean = report(seed, Variant::True);
+    assert!(clean.violations.is_empty(), "the true protocol fails it too: {}", complaints(&clean));
+}
+
+#[test]
+fn what_a_record_owes_noted_as_delivered_before_it_is_is_caught() {
+    caught_among_links(Variant::ClearedDebts, &["links are delivered", "no task is forgotten"]);
+}
+
+#[test]
+fn an_entry_deleted_before_what_its_record_owes_is_delivered_is_caught() {
+    caught_among_links(Variant::DroppedHooks, &["links are delivered", "no task is forgotten"]);
+}
+
+#[test]
+fn a_purge_of_what_others_have_yet_to_read_is_caught() {
+    caught_among_links(Variant::SilentPurge, &["purged before it was read"]);
+}
+
+#[test]
+fn tasks_that_wait_for_others_run_after_them_whatever_happens() {
+    let mut happened = std::collections::BTreeMap::new();
+    for seed in 0..40 {
+        let report = simulate_scenario(Scenario::links(seed), Options::default()).unwrap();
+        assert!(report.violations.is_empty(), "{}", complaints(&report));
+        for (kind, count) in report.happened {
+            *happened.entry(kind).or_insert(0) += count;
+        }
+    }
+    for kind in ["waited for others", "called off because of others", "records purged"] {
+        assert!(happened.get(kind).is_some_and(|count| *count > 20), "{kind}: {happened:?}");
+    }
+}
+
 #[test]
 fn tasks_that_wait_are_woken_whatever_happens() {
     let mut happened = std::collections::BTreeMap::new();
