@@ -38,7 +38,7 @@ fn caught_in(seeds: impl Iterator<Item = u64>, protocol: Protocol, rules: &[&str
 #[test]
 fn the_true_protocol_is_clean() {
     let mut faults = std::collections::BTreeMap::new();
-    for seed in 0..50 {
+    for seed in 0..100 {
         let report = run(seed, Protocol::Uniform(Variant::True));
         assert!(report.violations.is_empty(), "{}", complaints(&report));
         for (kind, count) in report.faults {
